@@ -1,0 +1,92 @@
+"""The shapes that more than one room speaks: `_meta` keys, a tool's policy, a principal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL_VERSION = "2026-07-28"
+"""The MCP version that is spoken everywhere inside."""
+
+META_TOOL = "pro.tause/tool"
+"""In a tool's `_meta`: its `ToolPolicy`."""
+META_ASSERTION = "pro.tause/assertion"
+"""In a call's `_meta`, over stdio alone: the assertion that HTTP carries as a bearer token."""
+META_CALL = "pro.tause/call"
+"""In a call's `_meta`: the gateway's id of the call. In a result's `_meta`: `{"id", "state"}`."""
+META_KEY = "pro.tause/idempotency-key"
+"""In a call's `_meta`: the idempotency key of a write; `Idempotency-Key` over HTTP."""
+META_APPROVAL = "pro.tause/approval"
+"""In a call's `_meta`: the approval that the call was waiting for."""
+META_PARENT = "pro.tause/parent"
+"""In a nested call's `_meta`: the id of the call in whose course it is made."""
+
+MCP_VERSION_META = "io.modelcontextprotocol/protocolVersion"
+MCP_CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
+MCP_CLIENT_META = "io.modelcontextprotocol/clientInfo"
+MCP_SERVER_META = "io.modelcontextprotocol/serverInfo"
+
+SideEffect = Literal["read", "write", "external"]
+Approval = Literal["never", "agents", "always"]
+
+
+class ToolPolicy(BaseModel):
+    """What the gateway needs to know of a tool beyond MCP's own fields; stands under `pro.tause/tool` in `_meta`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    side_effect: SideEffect = Field("write", description="read: changes nothing; write: changes tenant data; external: acts on the world outside")
+    idempotent: bool = Field(False, description="calling it twice with the same arguments is calling it once")
+    keyed: bool = Field(False, description="the server keeps the idempotency key with the effect, so that a retry is safe")
+    scopes: list[str] = Field(default_factory=list, description="scopes a caller needs; empty: tools:call:{server}/{tool}")
+    price: str = Field("standard", description="price class of one call")
+    approval: Approval = Field("never", description="whose calls wait for a person: nobody's, agents', everybody's")
+
+    @property
+    def retriable(self) -> bool:
+        """Whether a call that broke midway may be sent again, if it bears its idempotency key where that matters."""
+        return self.side_effect == "read" or self.idempotent
+
+
+def tool_policy_schema() -> dict[str, Any]:
+    """Return the JSON Schema of what stands under `pro.tause/tool`."""
+    return ToolPolicy.model_json_schema()
+
+
+def tool_policy(tool: dict[str, Any]) -> ToolPolicy:
+    """Return the policy of a raw tool object.
+
+    Without our own entry the standard annotations count only where they make the tool more dangerous or say that it
+    only reads; an unknown tool is a write that is not idempotent.
+    """
+    meta: Any = tool.get("_meta")
+    own: Any = meta.get(META_TOOL) if isinstance(meta, dict) else None  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType] raw JSON
+    if isinstance(own, dict):
+        return ToolPolicy.model_validate(own)
+    hints: Any = tool.get("annotations")
+    reads = isinstance(hints, dict) and hints.get("readOnlyHint") is True  # pyright: ignore[reportUnknownMemberType] raw JSON
+    return ToolPolicy(side_effect="read" if reads else "external")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who acts, for which tenant, and within which bounds.
+
+    `id` is `key:<id>`, `operator`, `service:<name>` or `gateway`. An agent acts as the person or key that started its
+    run: `id` stays theirs, `agent` and `run` name it, and `bounds` holds the agent's own scopes beside theirs.
+    """
+
+    tenant: str
+    id: str
+    scopes: frozenset[str]
+    role: str = ""
+    agent: str | None = None
+    run: str | None = None
+    bounds: frozenset[str] | None = field(default=None)
+
+    @property
+    def limits(self) -> tuple[frozenset[str], ...]:
+        """The sets of scopes, every one of which has to cover what is asked."""
+        return (self.scopes,) if self.bounds is None else (self.scopes, self.bounds)

@@ -1,0 +1,64 @@
+"""Roles, scopes, and the one question asked of them: does this grant cover that need?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+TOOLS_READ = "tools:read"
+TOOLS_CALL = "tools:call"
+SERVERS_MANAGE = "servers:manage"
+RUNS_WRITE = "runs:write"
+TENANT_ADMIN = "tenant:admin"
+OPERATOR = "operator"
+"""Held by the operator alone: makes tenants and their keys, and nothing inside them."""
+SYSTEM = "system"
+"""Held by our own processes alone; a tool that needs it is shown to nobody else."""
+
+ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "admin": frozenset({TOOLS_READ, TOOLS_CALL, SERVERS_MANAGE, RUNS_WRITE, TENANT_ADMIN}),
+        "developer": frozenset({TOOLS_READ, TOOLS_CALL, SERVERS_MANAGE, RUNS_WRITE}),
+        "agent": frozenset({TOOLS_CALL, RUNS_WRITE}),
+        "viewer": frozenset({TOOLS_READ}),
+    }
+)
+"""What each role of a tenant may do."""
+
+
+def call_scope(server: str, tool: str) -> str:
+    """Return the scope that calling one tool needs."""
+    return f"{TOOLS_CALL}:{server}/{tool}"
+
+
+def needed(server: str, tool: str, declared: Iterable[str]) -> tuple[str, ...]:
+    """Return the scopes a call needs: those the tool declares, else its own call scope.
+
+    A declared `tools:call…` pattern stands for the tool's own call scope.
+    """
+    own = call_scope(server, tool)
+    found = {own if scope.startswith(TOOLS_CALL) else scope for scope in declared}
+    return tuple(sorted(found)) or (own,)
+
+
+def covers(grants: Iterable[str], need: str) -> bool:
+    """Return whether any grant covers a need.
+
+    `tools:call` covers `tools:call:billing/pay_invoice`, and so do `tools:call:billing/*` and `tools:call:*`.
+    A `*` stands only at a grant's end.
+    """
+    return any(_covers(grant, need) for grant in grants)
+
+
+def missing(bounds: Iterable[Iterable[str]], needs: Iterable[str]) -> str | None:
+    """Return the first need that some bound does not cover, or None; every bound has to cover every need."""
+    limits = [frozenset(bound) for bound in bounds]
+    return next((need for need in needs if not all(covers(limit, need) for limit in limits)), None)
+
+
+def _covers(grant: str, need: str) -> bool:
+    if grant == need:
+        return True
+    if grant.endswith("*"):
+        return need.startswith(grant[:-1])
+    return need.startswith(grant + ":")
