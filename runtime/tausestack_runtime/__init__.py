@@ -1,0 +1,1 @@
+"""The runtime: supervisor, gateway, ledger, adapters and command line."""

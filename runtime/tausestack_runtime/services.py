@@ -1,0 +1,70 @@
+"""The services of a stack, and where their sockets are.
+
+Modules are named by strings: no room of the house imports another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service: a process of its own, started on the first connection to its socket."""
+
+    name: str
+    module: str
+    """`package.module:attribute`, a kit `Server`."""
+    idle_seconds: float | None = 300
+    """How long it stays without a connection; None: for ever."""
+    keys: tuple[str, ...] = ()
+    """Names of the derived keys that it gets."""
+    preload: tuple[str, ...] = ()
+    """Modules too heavy to import on first use: a fork server of its own holds them."""
+    worker: bool = False
+    """Works without being called: comes back at once after a crash, and at the start where it left work behind."""
+    template: bool = False
+    """One process a tenant, made on demand, rather than one for all."""
+
+
+SERVICES: tuple[ServiceSpec, ...] = (
+    ServiceSpec("auth", "tausestack_toolservers.auth.server:server"),
+    ServiceSpec("registry", "tausestack_registry.server:server", keys=("secrets",)),
+    ServiceSpec(
+        "agents",
+        "tausestack_agents.server:server",
+        idle_seconds=None,
+        preload=("tausestack_agents.server",),
+        worker=True,
+    ),
+    ServiceSpec("billing", "tausestack_toolservers.billing.server:server"),
+    ServiceSpec("colombia", "tausestack_toolservers.colombia.server:server"),
+    ServiceSpec("storage", "tausestack_toolservers.storage.server:server"),
+)
+
+ADAPTER = ServiceSpec("adapter", "tausestack_runtime.adapters.host:server", template=True)
+"""The host of a tenant's third-party servers."""
+
+
+def instance_name(service: str, tenant: str | None = None) -> str:
+    """Return the name of a service's process: the service's, with a hash of the tenant where each has its own."""
+    if tenant is None:
+        return service
+    return f"{service}-{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
+
+
+def socket_path(run: Path, service: str, tenant: str | None = None) -> Path:
+    """Return the path of a service's socket in the stack's folder of sockets."""
+    return run / f"{instance_name(service, tenant)}.sock"
+
+
+def gateway_socket(run: Path) -> Path:
+    """Return the path of the gateway's internal door."""
+    return run / "gateway.sock"
+
+
+def control_socket(run: Path) -> Path:
+    """Return the path of the supervisor's control socket."""
+    return run / "control.sock"

@@ -1,0 +1,69 @@
+"""What a machine's operator sets, by `TAUSESTACK_*` variables or the command line's options over them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StartError(Exception):
+    """Why nothing can start: one sentence that says what to do."""
+
+
+class Settings(BaseSettings):
+    """The settings of a stack; nothing is read before one is made."""
+
+    model_config = SettingsConfigDict(env_prefix="TAUSESTACK_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    data: Path = Field(Path(".tausestack"), description="the data folder")
+    database_url: str | None = Field(None, description="a PostgreSQL URL; unset: a SQLite file per tenant and service")
+    secret_key: SecretStr | None = Field(None, description="the master secret; unset: {data}/secret.key")
+    host: str = Field("127.0.0.1", description="the address that the gateway listens on")
+    port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
+    sandbox: Literal["auto", "bwrap", "landlock"] = Field("auto", description="the sandbox of third-party servers")
+    allowed_private_hosts: str = Field(
+        "", description="comma list of host:port on private addresses that may be reached"
+    )
+    model: str | None = Field(
+        None, description="the agents' model; unset: by which vendor's key is there, else offline"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level that is logged"
+    )
+
+    run: Path | None = Field(None, description="the folder of the sockets; set by the supervisor for what it starts")
+    listen_fd: int | None = Field(None, description="the gateway's listening TCP socket; set by the supervisor")
+    internal_fd: int | None = Field(None, description="the gateway's internal Unix socket; set by the supervisor")
+    started_at: float | None = Field(None, description="when the stack's start began, in seconds since the epoch")
+
+    @field_validator("data", "run")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 a link in it stays a link
+
+    @property
+    def secret(self) -> str | None:
+        """The master secret of the environment, if there is one."""
+        return None if self.secret_key is None else self.secret_key.get_secret_value()
+
+    def environment(self) -> dict[str, str]:
+        """Return these settings as variables for a process of the stack, without the master secret."""
+        given = self.model_dump(mode="json", exclude={"secret_key"}, exclude_none=True)
+        return {f"TAUSESTACK_{name.upper()}": str(value) for name, value in given.items()}
+
+
+def read_settings(**given: object) -> Settings:
+    """Return the settings of the environment under those given, or raise `StartError` naming the wrong one.
+
+    A given None counts as not given.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] checked by pydantic
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise StartError(f"TAUSESTACK_{name.upper()} is wrong: {first['msg']}") from error
