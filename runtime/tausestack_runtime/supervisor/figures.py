@@ -1,0 +1,131 @@
+"""The operations of the control socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from tausestack.errors import InvalidRequest, NotFound
+from tausestack.names import check_tenant
+
+from tausestack_runtime.services import ServiceSpec
+from tausestack_runtime.settings import Settings
+from tausestack_runtime.supervisor.forks import Forks
+from tausestack_runtime.supervisor.gateway import GatewayProcess
+from tausestack_runtime.supervisor.instances import Instance, Instances
+from tausestack_runtime.supervisor.linux import descendants, resident_bytes
+
+
+class Operations:
+    """Answers the gateway and the operator's tools."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        services: Sequence[ServiceSpec],
+        adapter: ServiceSpec,
+        instances: Instances,
+        gateway: GatewayProcess,
+        forks: Forks,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._adapter = adapter
+        self._instances = instances
+        self._gateway = gateway
+        self._forks = forks
+        self._operations = {
+            "services": self._figures,
+            "ensure": self._ensure,
+            "identify": self._identify,
+            "restart": self._restart,
+            "stop": self._stop,
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to one request, or raise a `TauseError` that says what is wrong with it."""
+        operation = self._operations.get(str(request.get("op")))
+        if operation is None:
+            raise InvalidRequest(f"there is no such operation: it is one of {', '.join(self._operations)}")
+        return operation(request)
+
+    def _figures(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """Return every process with its memory: `{services, gateway, supervisor, fork_servers, pss_bytes}`."""
+        own = os.getpid()
+        return {
+            "services": [_service(instance) for instance in self._instances],
+            "gateway": {
+                **_process("gateway", self._gateway.pid),
+                "restarts": self._gateway.restarts,
+                "started_at": self._gateway.started_at,
+            },
+            "supervisor": {
+                **_process("supervisor", own),
+                "started_at": self._settings.started_at,
+                "run": str(self._settings.run),
+                "port": self._settings.port,
+            },
+            "fork_servers": [_process(server.name, server.pid) for server in self._forks.servers],
+            "pss_bytes": sum(resident_bytes(pid) or 0 for pid in [own, *descendants(own)]),
+        }
+
+    def _ensure(self, request: dict[str, Any]) -> dict[str, Any]:
+        service, tenant = self._named(request)
+        if service == self._adapter.name:
+            if tenant is None:
+                raise InvalidRequest(f"{service} needs a tenant: each has its own")
+            return {"socket": str(self._instances.open(self._adapter, tenant).path)}
+        return {"socket": str(self._instance(service, None).path)}
+
+    def _identify(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("credential_hash")
+        for instance in self._instances:
+            if instance.credential is not None and instance.credential == wanted:
+                return {"service": instance.spec.name, "tenant": instance.tenant}
+        return {"service": None, "tenant": None}
+
+    def _restart(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._instances.restart(self._instance(*self._named(request)))
+        return {"done": True}
+
+    def _stop(self, request: dict[str, Any]) -> dict[str, Any]:
+        service, tenant = self._named(request)
+        if service != self._adapter.name or tenant is None:
+            raise InvalidRequest(
+                f"only a tenant's {self._adapter.name} can be stopped: a service starts again when called"
+            )
+        instance = self._instances.get(service, tenant)
+        if instance is not None:
+            self._instances.remove(instance)
+        return {"done": instance is not None}
+
+    def _instance(self, service: str, tenant: str | None) -> Instance:
+        instance = self._instances.get(service, tenant)
+        if instance is None:
+            raise NotFound(f"no service is called {service[:80]}")
+        return instance
+
+    def _named(self, request: dict[str, Any]) -> tuple[str, str | None]:
+        """Return the service and the tenant that a request names; `name` is taken for `service` too."""
+        service, tenant = request.get("service", request.get("name")), request.get("tenant")
+        if not isinstance(service, str):
+            raise InvalidRequest("the request names no service")
+        if tenant is None:
+            return service, None
+        return service, check_tenant(str(tenant))
+
+
+def _process(name: str, pid: int | None) -> dict[str, Any]:
+    return {"name": name, "pid": pid, "pss_bytes": None if pid is None else resident_bytes(pid)}
+
+
+def _service(instance: Instance) -> dict[str, Any]:
+    return {
+        **_process(instance.spec.name, instance.pid),
+        "tenant": instance.tenant,
+        "state": instance.state,
+        "restarts": instance.restarts,
+        "started_at": instance.started_at,
+        "start_seconds": instance.start_seconds,
+    }

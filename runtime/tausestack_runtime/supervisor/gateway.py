@@ -1,0 +1,73 @@
+"""The gateway's process: a fresh interpreter that inherits the sockets, started again when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from tausestack_runtime.supervisor.backoff import Backoff
+from tausestack_runtime.supervisor.loop import Loop
+from tausestack_runtime.supervisor.spawn import spawn
+
+
+class GatewayProcess:
+    """Keeps one gateway running."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        log: structlog.typing.FilteringBoundLogger,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        passed: Sequence[int],
+    ) -> None:
+        """Take its command, its whole environment, and the descriptors that it inherits."""
+        self._loop = loop
+        self._log = log
+        self._command = command
+        self._environment = environment
+        self._passed = passed
+        self._backoff = Backoff()
+        self._born_at = 0.0
+        self._closing = False
+        self.pid: int | None = None
+        self.started_at: float | None = None
+        self.restarts = 0
+
+    def start(self) -> None:
+        """Start it, unless the stack is being stopped."""
+        if self._closing:
+            return
+        self.pid = spawn(self._command, self._environment, self._passed)
+        self._born_at, self.started_at = time.monotonic(), time.time()
+        self._log.info("gateway started", pid=self.pid)
+
+    def exited(self, pid: int, code: int) -> bool:
+        """Note that a process ended, by its exit code or the negative signal; return whether it was the gateway's."""
+        if pid != self.pid:
+            return False
+        self.pid, self.started_at = None, None
+        if self._closing:
+            self._log.info("gateway stopped", pid=pid)
+            return True
+        delay = self._backoff.crashed(time.monotonic() - self._born_at)
+        self.restarts += 1
+        self._log.error("gateway died", pid=pid, code=code, again_in=delay)
+        self._loop.after(delay, self.start)
+        return True
+
+    def stop(self) -> None:
+        """Tell it to finish what is in flight and end."""
+        self._closing = True
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+        if self.pid is not None:
+            self._log.warning("gateway did not stop in time: killed", pid=self.pid)
+            os.kill(self.pid, signal.SIGKILL)

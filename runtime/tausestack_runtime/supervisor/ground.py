@@ -1,0 +1,98 @@
+"""What a stack stands on: its data folder, the lock on it, the folder of sockets, the sockets themselves."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from tausestack_runtime.settings import StartError
+
+BACKLOG = 4096
+MAX_RUN_BYTES = 66
+"""A Unix socket's path has at most 107 bytes; the longest name in the folder has 33."""
+
+WANTED_FILES = 65536
+
+
+def claim_data(data: Path) -> int:
+    """Make the data folder if it is missing, lock it, and return the lock's descriptor, or raise `StartError`."""
+    lock = data / "lock"
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(f"the data folder {data} can't be written ({reason}): choose another with --data") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StartError(
+            f"the data folder {data} is in use by another stack (process {owner}): stop that one"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def bind_port(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket, or raise `StartError` saying what is in the way."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} on {host} is taken: stop what listens there, or choose another with --port"
+            ) from error
+        raise StartError(f"can't listen on {host} port {port}: {error.strerror or error}") from error
+    return listener
+
+
+class SocketFolder:
+    """The folder of a stack's Unix sockets, which nobody but its user can enter."""
+
+    def __init__(self, data: Path) -> None:
+        """Make it: `{data}/run`, or a temporary one where that path is too long for a socket."""
+        wanted = data / "run"
+        self._temporary = len(os.fsencode(wanted)) > MAX_RUN_BYTES
+        if self._temporary:
+            self.path = Path(tempfile.mkdtemp(prefix="tausestack-", dir="/tmp"))
+            return
+        self.path = wanted
+        if wanted.is_dir():
+            shutil.rmtree(wanted)
+        wanted.mkdir(mode=0o700)
+
+    def bind(self, path: Path) -> socket.socket:
+        """Return a listening, non-blocking Unix socket at a path of the folder."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+        return listener
+
+    def remove(self) -> None:
+        """Remove the folder with every socket in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the hard limit lets, since each tenant and connection costs some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

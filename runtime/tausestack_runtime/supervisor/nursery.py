@@ -1,0 +1,128 @@
+"""A fork server: imports once what services need, then forks each of them in a few milliseconds.
+
+Run as `python -m tausestack_runtime.supervisor.nursery CHANNEL SUPERVISOR`. A fork goes by an intermediate process
+that exits at once, so that the new process becomes the supervisor's own child: the supervisor is its only parent,
+whichever fork server it came from. Nothing here may start a thread: a lock held by one would stay locked in a fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tausestack_runtime.supervisor.linux import await_parent, die_with_parent, name_process, thread_count
+from tausestack_runtime.supervisor.orders import Order, Report, receive_order, send_report
+from tausestack_runtime.supervisor.serving import serve
+
+FIRST = (
+    "tausestack.mcp",
+    "tausestack.database",
+    "structlog",
+    "joserfc.jwt",
+    "sqlalchemy.dialects.sqlite",
+    "uvloop",
+    "uvicorn.main",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.lifespan.on",
+    "mcp.server.streamable_http_manager",
+    "anyio._backends._asyncio",
+    "encodings.idna",
+)
+"""What every service needs: imported before the first fork."""
+
+LATER = ("alembic.command", "alembic.ddl.sqlite")
+"""What a service needs now and then: imported one by one while nothing is asked for."""
+
+
+class Nursery:
+    """Takes orders from the supervisor, one at a time, and imports in between."""
+
+    def __init__(self, channel: socket.socket, supervisor: int, first: Sequence[str], later: Sequence[str]) -> None:
+        self._channel = channel
+        self._supervisor = supervisor
+        self._first = first
+        self._later = list(later)
+
+    def run(self) -> NoReturn:
+        """Serve until the supervisor is gone."""
+        gc.disable()
+        for module in self._first:
+            self._bring_in(module)
+        while True:
+            asked, _, _ = select.select([self._channel], [], [], 0 if self._later else None)
+            if not asked:
+                self._bring_in(self._later.pop(0))
+                continue
+            received = receive_order(self._channel)
+            if received is None:
+                os._exit(0)
+            self._bear(*received)
+
+    def _bring_in(self, module: str) -> None:
+        """Import a module; one that fails is left to the services that need it, which will say so themselves."""
+        try:
+            importlib.import_module(module)
+        except Exception:  # noqa: BLE001 whatever a module's import raises must not take the fork server along
+            print(f"tausestack: {module} can't be imported:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+
+    def _bear(self, order: Order, passed: socket.socket) -> None:
+        if (threads := thread_count()) != 1:
+            send_report(self._channel, Report(order.id, error=f"the fork server has {threads} threads: it can't fork"))
+            passed.close()
+            return
+        gc.collect()
+        gc.freeze()
+        try:
+            between = os.fork()
+        except OSError as error:
+            send_report(self._channel, Report(order.id, error=f"can't fork: {error.strerror}"))
+            passed.close()
+            return
+        if between == 0:
+            self._born(order, passed)
+        passed.close()
+        os.waitpid(between, 0)
+
+    def _born(self, order: Order, passed: socket.socket) -> NoReturn:
+        """In the intermediate process: fork once more and exit, so that the child falls to the supervisor."""
+        code = 1
+        try:
+            code = 0 if os.fork() else self._live(order, passed)
+        except OSError as error:
+            send_report(self._channel, Report(order.id, error=f"can't fork: {error.strerror}"))
+        except BaseException:  # noqa: BLE001 the fork must end here, never go on in the fork server's own loop
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _live(self, order: Order, passed: socket.socket) -> int:
+        """In the child: settle as the supervisor's own, report, and do what was ordered."""
+        os.setsid()
+        await_parent(self._supervisor)
+        die_with_parent(self._supervisor)
+        name_process(order.name)
+        send_report(self._channel, Report(order.id, pid=os.getpid()))
+        self._channel.close()
+        if order.module is None:
+            return Nursery(passed, self._supervisor, order.preload, ()).run()
+        gc.enable()
+        return serve(order, passed)
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Run the light fork server: arguments are its channel's descriptor and the supervisor's process id."""
+    channel, supervisor = (int(argument) for argument in arguments)
+    name_process("nursery")
+    Nursery(socket.socket(fileno=channel), supervisor, FIRST, LATER).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

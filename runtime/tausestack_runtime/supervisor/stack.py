@@ -1,0 +1,219 @@
+"""The supervisor itself: puts a stack together, keeps it running, takes it down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from types import FrameType
+
+from tausestack.names import SYSTEM_TENANT
+from tausestack.tokens import Signer
+
+from tausestack_runtime.keys import open_keys, operator_key, write_jwks
+from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
+from tausestack_runtime.settings import Settings
+from tausestack_runtime.supervisor.desk import ControlDesk
+from tausestack_runtime.supervisor.figures import Operations
+from tausestack_runtime.supervisor.forks import Forks
+from tausestack_runtime.supervisor.gateway import GatewayProcess
+from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, claim_data, raise_file_limit
+from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
+from tausestack_runtime.supervisor.linux import become_subreaper, children, process_started_at
+from tausestack_runtime.supervisor.logs import open_log
+from tausestack_runtime.supervisor.loop import Loop
+from tausestack_runtime.supervisor.orders import Order
+
+GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
+GRACE_SECONDS = 0.5
+"""What a process may take beyond its drain to end by itself."""
+SWEEP_SECONDS = 0.1
+
+SECRET_VARIABLE = "TAUSESTACK_SECRET_KEY"  # noqa: S105 a variable's name
+
+
+class Supervisor:
+    """One stack: its sockets, its gateway, its services, on one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        services: Sequence[ServiceSpec] = SERVICES,
+        adapter: ServiceSpec = ADAPTER,
+        gateway: Sequence[str] = GATEWAY_COMMAND,
+    ) -> None:
+        """Claim the data folder and the port, or raise `StartError`; nothing is started yet."""
+        self._settings = settings
+        self._log = open_log(settings.log_level)
+        become_subreaper()
+        self._lock = claim_data(settings.data)
+        self._keys = open_keys(settings.data, settings.secret)
+        operator_key(settings.data)
+        self._port = bind_port(settings.host, settings.port)
+        raise_file_limit()
+        signer = Signer(self._keys.signing_seed())
+        write_jwks(settings.data, signer)
+        self._jwks = json.dumps(signer.jwks())
+        self._folder = SocketFolder(settings.data)
+        self._door = gateway_socket(self._folder.path)
+        self._internal = self._folder.bind(self._door)
+        self._loop = Loop()
+        self._told_to_stop = 0
+        self._heavy = sorted({spec.preload for spec in services if spec.preload})
+        self._services = services
+
+        address, port = self._port.getsockname()[:2]
+        self._url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+        self._for_gateway = settings.model_copy(
+            update={
+                "port": port,
+                "run": self._folder.path,
+                "listen_fd": self._port.fileno(),
+                "internal_fd": self._internal.fileno(),
+                "started_at": process_started_at(os.getpid()),
+            }
+        )
+        plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
+        self._instances = Instances(self._loop, self._log, self._folder, self._complete)
+        self._forks = Forks(self._loop, self._log, {**plain, **settings.environment()}, self._instances.reported)
+        self._instances.use(self._forks)
+        self._gateway = GatewayProcess(
+            self._loop,
+            self._log,
+            gateway,
+            {**plain, **self._for_gateway.environment(), **self._secret()},
+            [self._port.fileno(), self._internal.fileno()],
+        )
+        operations = Operations(self._for_gateway, services, adapter, self._instances, self._gateway, self._forks)
+        self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
+
+    def run(self) -> int:
+        """Run the stack until SIGTERM or SIGINT, and return the exit code."""
+        with self._signals():
+            self._gateway.start()
+            self._forks.start(())
+            for spec in self._services:
+                self._instances.open(spec)
+            for preload in self._heavy:
+                self._forks.start(preload)
+            self._wake_workers()
+            self._log.info("stack started", url=self._url, data=str(self._settings.data))
+            while not self._told_to_stop:
+                self._loop.turn()
+            self._stop()
+        return 0
+
+    def _stop(self) -> None:
+        self._log.info("stack stops")
+        self._port.close()  # the gateway's copy goes with the gateway: then the port refuses
+        self._gateway.stop()
+        if not self._wait(lambda: self._gateway.pid is None):
+            self._gateway.kill()
+        self._instances.close()
+        if not self._wait(lambda: not self._instances.living):
+            self._instances.kill()
+            self._loop.turn_until(lambda: not self._instances.living, GRACE_SECONDS)
+        self._forks.close()
+        self._sweep()
+        self._loop.turn_until(lambda: not children(), GRACE_SECONDS)
+        self._desk.close()
+        self._internal.close()
+        self._folder.remove()
+        self._loop.close()
+        os.close(self._lock)
+        self._log.info("stack stopped")
+
+    def _wait(self, done: Callable[[], bool]) -> bool:
+        """Turn until something is so, a second signal comes, or the time for it is over; return whether it is so."""
+        self._loop.turn_until(lambda: done() or self._told_to_stop > 1, DRAIN_SECONDS + GRACE_SECONDS)
+        return done()
+
+    def _secret(self) -> Mapping[str, str]:
+        return {} if self._settings.secret is None else {SECRET_VARIABLE: self._settings.secret}
+
+    def _complete(self, spec: ServiceSpec, order: Order) -> Order:
+        return replace(
+            order,
+            data=str(self._settings.data),
+            database_url=self._settings.database_url,
+            jwks=self._jwks,
+            gateway=str(self._door),
+            keys={name: self._keys.subkey(name).hex() for name in spec.keys},
+            log_level=self._settings.log_level,
+        )
+
+    def _wake_workers(self) -> None:
+        """Start the services that may have left work behind: those whose own database is there."""
+        for spec in self._services:
+            own = self._settings.data / "tenants" / SYSTEM_TENANT / f"{spec.name}.db"
+            instance = self._instances.get(spec.name)
+            if spec.worker and instance is not None and (self._settings.database_url is not None or own.exists()):
+                self._instances.start(instance)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Generator[None]:
+        """Have signals wake the loop, for as long as the stack runs."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+            before = [signal.signal(number, self._signalled) for number in numbers]
+            previous = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+            self._loop.watch(ours, lambda: self._woken(ours))
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(previous)
+                for number, handler in zip(numbers, before, strict=True):
+                    signal.signal(number, handler)
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGCHLD:
+            self._told_to_stop += 1
+
+    def _woken(self, source: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while source.recv(4096):
+                continue
+        self._reap()
+
+    def _reap(self) -> None:
+        self._forks.hear()
+        found = False
+        while (dead := _next_dead()) is not None:
+            pid, code = dead
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # before it is reaped: its id, and so its group's, is still its own
+            os.waitpid(pid, 0)
+            found = self._instances.exited(pid, code) or self._gateway.exited(pid, code) or found
+        if found:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Kill what a dead process left behind: nothing of it outlives it, in whatever group or session it is."""
+        if not self._forks.settled:
+            self._loop.after(SWEEP_SECONDS, self._sweep)
+            return
+        known = {instance.pid for instance in self._instances} | {server.pid for server in self._forks.servers}
+        for pid in children():
+            if pid not in known and pid != self._gateway.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _next_dead() -> tuple[int, int] | None:
+    """Return a dead child, not yet reaped, and its exit code or the negative signal that killed it."""
+    try:
+        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if dead is None:
+        return None
+    return dead.si_pid, dead.si_status if dead.si_code == os.CLD_EXITED else -dead.si_status
