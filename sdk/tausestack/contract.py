@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from tausestack.raw import as_object
+
+VERSION = "0.1.0"
+"""This release."""
 
 PROTOCOL_VERSION = "2026-07-28"
 """The MCP version that is spoken everywhere inside."""
@@ -37,12 +41,21 @@ class ToolPolicy(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    side_effect: SideEffect = Field("write", description="read: changes nothing; write: changes tenant data; external: acts on the world outside")
-    idempotent: bool = Field(False, description="calling it twice with the same arguments is calling it once")
-    keyed: bool = Field(False, description="the server keeps the idempotency key with the effect, so that a retry is safe")
-    scopes: list[str] = Field(default_factory=list, description="scopes a caller needs; empty: tools:call:{server}/{tool}")
-    price: str = Field("standard", description="price class of one call")
-    approval: Approval = Field("never", description="whose calls wait for a person: nobody's, agents', everybody's")
+    side_effect: SideEffect = Field(
+        default="write",
+        description="read: changes nothing; write: changes tenant data; external: acts on the world outside",
+    )
+    idempotent: bool = Field(default=False, description="calling it twice with the same arguments is calling it once")
+    keyed: bool = Field(
+        default=False, description="the server keeps the idempotency key with the effect, so that a retry is safe"
+    )
+    scopes: list[str] = Field(
+        default_factory=list, description="scopes a caller needs; empty: tools:call:{server}/{tool}"
+    )
+    price: str = Field(default="standard", description="price class of one call")
+    approval: Approval = Field(
+        default="never", description="whose calls wait for a person: nobody's, agents', everybody's"
+    )
 
     @property
     def retriable(self) -> bool:
@@ -61,12 +74,10 @@ def tool_policy(tool: dict[str, Any]) -> ToolPolicy:
     Without our own entry the standard annotations count only where they make the tool more dangerous or say that it
     only reads; an unknown tool is a write that is not idempotent.
     """
-    meta: Any = tool.get("_meta")
-    own: Any = meta.get(META_TOOL) if isinstance(meta, dict) else None  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType] raw JSON
-    if isinstance(own, dict):
+    own = as_object((as_object(tool.get("_meta")) or {}).get(META_TOOL))
+    if own is not None:
         return ToolPolicy.model_validate(own)
-    hints: Any = tool.get("annotations")
-    reads = isinstance(hints, dict) and hints.get("readOnlyHint") is True  # pyright: ignore[reportUnknownMemberType] raw JSON
+    reads = (as_object(tool.get("annotations")) or {}).get("readOnlyHint") is True
     return ToolPolicy(side_effect="read" if reads else "external")
 
 

@@ -15,6 +15,7 @@ TauseError
 ├── RateLimited             429  over a limit of the tenant
 ├── ToolFailed              422  the tool ran and reported a failure (`isError`)
 ├── Cancelled               499  the caller went away
+├── UpstreamError           502  a server answered with an error of its own
 ├── Unavailable             503  an upstream is not there
 │   └── DeadlineExceeded    504  an upstream did not answer in time
 └── InternalError           500  a defect of ours
@@ -145,6 +146,12 @@ class Cancelled(TauseError):
     """The caller went away before the call ended."""
 
     code, status, rpc, title = "cancelled", 499, CANCELLED, "Cancelled"
+
+
+class UpstreamError(TauseError):
+    """A server answered with a JSON-RPC error of its own; `rpc` and `data["upstream"]` are the server's."""
+
+    code, status, rpc, title = "upstream_error", 502, INTERNAL_ERROR, "Upstream error"
 
 
 class Unavailable(TauseError):

@@ -14,9 +14,9 @@ from typing import Any
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
-
 from tausestack.contract import Principal
 from tausestack.errors import Unauthenticated
+from tausestack.raw import as_array
 
 ALGORITHM = "Ed25519"
 ISSUER = "tausestack"
@@ -120,9 +120,10 @@ class Verifier:
 
 
 def _strings(value: Any) -> frozenset[str]:
-    if not isinstance(value, list):
+    items = as_array(value)
+    if items is None:
         raise Unauthenticated("the assertion has no scopes")
-    return frozenset(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType] a claim's raw JSON
+    return frozenset(str(item) for item in items)
 
 
 def _public_half(seed: bytes) -> str:

@@ -1,0 +1,49 @@
+"""The gateway's process: serves the sockets that the supervisor hands it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import uvicorn
+import uvloop
+from tausestack.telemetry import configure_logging
+
+from tausestack_runtime.gateway.app import build
+from tausestack_runtime.settings import StartError, read_settings
+
+GRACE_SECONDS = 10
+
+
+def main() -> int:
+    """Serve until SIGTERM; calls in flight then have 10 s to end."""
+    settings = read_settings()
+    if settings.listen_fd is None or settings.internal_fd is None:
+        raise StartError("the gateway is started by 'tausestack up'")
+    configure_logging(settings.log_level, "gateway")
+    sockets = [socket.socket(fileno=descriptor) for descriptor in (settings.listen_fd, settings.internal_fd)]
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build(settings),
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=sockets))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except StartError as error:
+        sys.exit(f"tausestack: {error}")

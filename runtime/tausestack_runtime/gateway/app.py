@@ -1,0 +1,134 @@
+"""The composition root of the gateway, and its bare ASGI application."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from urllib.parse import unquote
+
+import orjson
+import structlog
+from tausestack.contract import VERSION
+from tausestack.database import TenantDatabases
+from tausestack.errors import TauseError, to_problem
+from tausestack.tokens import Signer
+
+from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
+from tausestack_runtime.gateway.exchange import PROBLEM, Exchange, Receive, Scope, Send
+from tausestack_runtime.gateway.guard import Guard
+from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.mcp.endpoint import McpEndpoint
+from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics
+from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.rest.endpoint import RestEndpoint, fail
+from tausestack_runtime.gateway.snapshots import Snapshots, not_found
+from tausestack_runtime.gateway.upstreams.routes import Upstreams
+from tausestack_runtime.keys import open_keys, operator_key
+from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.platform.definitions import definitions
+from tausestack_runtime.platform.tools import Platform
+from tausestack_runtime.services import SERVICES, control_socket, socket_path
+from tausestack_runtime.settings import Settings
+from tausestack_runtime.supervisor.control import ControlClient
+
+logger = structlog.get_logger("gateway")
+
+
+class Gateway:
+    """The ASGI application: a door is chosen by the path, and nothing else happens here."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.run is not None
+        signer = Signer(open_keys(settings.data, settings.secret, make=False).signing_seed())
+        self._control = ControlClient(control_socket(settings.run))
+        sockets = {spec.name: str(socket_path(settings.run, spec.name)) for spec in SERVICES}
+        self._upstreams = Upstreams(sockets, self._control, signer)
+        self._snapshots = Snapshots(self._upstreams.system, definitions())
+        identity = Identity(
+            operator_key=operator_key(settings.data, make=False),
+            signer=signer,
+            snapshots=self._snapshots,
+            control=self._control,
+        )
+        self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
+        approvals = Approvals(self._databases)
+        self._ledger = Ledger(settings.data / "ledger.db")
+        self._metrics = Metrics()
+        pipeline = Pipeline(
+            snapshots=self._snapshots,
+            upstreams=self._upstreams,
+            identity=identity,
+            approvals=approvals,
+            ledger=self._ledger,
+            metrics=self._metrics,
+        )
+        pipeline.platform = Platform(
+            approvals=approvals,
+            ledger=self._ledger,
+            identity=identity,
+            pipeline=pipeline,
+            system=self._upstreams.system,
+        )
+        self._mcp = McpEndpoint(pipeline, identity, self._snapshots)
+        self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams)
+        self._guard = Guard(settings.host, settings.port)
+        self._exits = AsyncExitStack()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(Exchange(scope, receive, send))
+
+    async def _http(self, exchange: Exchange) -> None:
+        refusal = None if exchange.internal else self._guard.refusal(exchange)
+        if refusal is not None:
+            await exchange.reply(refusal.status, orjson.dumps(to_problem(refusal)), PROBLEM)
+            return
+        parts = exchange.path.split("/")
+        if len(parts) == 4 and parts[1] == "tenants" and parts[3] == "mcp":
+            await self._mcp(exchange, parts[2], None)
+        elif len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":
+            await self._mcp(exchange, parts[2], parts[4])
+        elif exchange.path.startswith("/api/v2/"):
+            await self._rest(exchange, unquote(exchange.path.removeprefix("/api/v2/")).rstrip("/"))
+        else:
+            await self._operations(exchange)
+
+    async def _operations(self, exchange: Exchange) -> None:
+        if exchange.method not in {"GET", "HEAD"}:
+            await fail(exchange, not_found())
+        elif exchange.path == "/health":
+            await exchange.reply_json(200, {"status": "healthy", "version": VERSION})
+        elif exchange.path == "/health/ready":
+            await self._ready(exchange)
+        elif exchange.path == "/metrics":
+            await exchange.reply(200, self._metrics.text(), CONTENT_TYPE.encode())
+        else:
+            await fail(exchange, not_found())
+
+    async def _ready(self, exchange: Exchange) -> None:
+        """Ready means that a credential can be checked and an installation found."""
+        try:
+            await self._snapshots.follow()
+        except TauseError as error:
+            await exchange.reply_json(503, {"status": "starting", "reason": error.message})
+            return
+        await exchange.reply_json(200, {"status": "ready", "version": VERSION})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._ledger.start()
+        self._exits.push_async_callback(self._ledger.close)
+        self._exits.push_async_callback(self._databases.aclose)
+        self._exits.push_async_callback(self._upstreams.aclose)
+        self._exits.push_async_callback(self._control.aclose)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._exits.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def build(settings: Settings) -> Gateway:
+    """Return the gateway's application for settings."""
+    return Gateway(settings)

@@ -1,0 +1,198 @@
+"""Approvals: a call that waits for a person, and the single-use grant that lets exactly that call through."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from tausestack.contract import Principal
+from tausestack.database import Connection, Schema, TenantDatabases
+from tausestack.errors import Conflict, Forbidden, NotFound
+
+from tausestack_runtime.gateway.call import Call, digest
+
+EXPIRES_AFTER = timedelta(days=2)
+
+metadata = sa.MetaData()
+
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("tool", sa.Text, nullable=False),
+    sa.Column("arguments", sa.JSON, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.Text, nullable=False),
+    sa.Column("decided_at", sa.Text),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("reason", sa.Text),
+)
+
+SCHEMA = Schema("gateway", metadata, "tausestack_runtime.gateway.migrations")
+
+
+class Approvals:
+    """Opens approvals, takes decisions on them, and lets each be used once.
+
+    A grant is bound to tenant, principal, agent, server, tool, the digest of the arguments and an expiry. The call that
+    used it may use it again only with the idempotency key that it bore: as the same write.
+    """
+
+    def __init__(self, databases: TenantDatabases) -> None:
+        self._databases = databases
+
+    async def open(self, call: Call) -> str | None:
+        """Return the id of the approval that a call has to wait for, or None where it was granted already.
+
+        A call of the same run with the same key and arguments finds the approval that it opened before.
+        """
+        now = datetime.now(UTC)
+        async with self._databases.transaction(call.tenant) as db:
+            known = await db.one(sa.select(approvals).where(*_same(call), approvals.c.expires_at > now.isoformat()))
+            if known is not None and known.status == "rejected":
+                raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
+            if known is not None and known.status == "approved":
+                await _use(db, call, known.id)
+                return None
+            if known is not None and known.status == "used":
+                return None
+            if known is not None:
+                return str(known.id)
+            identifier = "apr_" + secrets.token_hex(10)
+            await db.execute(
+                sa.insert(approvals).values(
+                    id=identifier,
+                    status="pending",
+                    principal=call.principal.id,
+                    agent=call.principal.agent or "",
+                    run=call.principal.run or "",
+                    server=call.server,
+                    tool=call.tool,
+                    arguments=call.arguments,
+                    digest=digest(call.arguments),
+                    key=call.key or "",
+                    created_at=now.isoformat(),
+                    expires_at=(now + EXPIRES_AFTER).isoformat(),
+                )
+            )
+            return identifier
+
+    async def claim(self, call: Call) -> None:
+        """Use the grant that a call names, or raise `Forbidden` saying why it can't."""
+        assert call.approval is not None
+        async with self._databases.transaction(call.tenant) as db:
+            if await _use(db, call, call.approval):
+                return
+            known = await db.one(sa.select(approvals).where(approvals.c.id == call.approval))
+        if known is None:
+            raise Forbidden("There is no such approval")
+        if known.status == "rejected":
+            raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
+        if known.status == "pending":
+            raise Forbidden("The approval has not been decided yet", approval=known.id)
+        raise Forbidden("The approval is for another call, has expired or was used", approval=known.id)
+
+    async def decide(
+        self,
+        tenant: str,
+        identifier: str,
+        decision: str,
+        *,
+        by: Principal,
+        reason: str,
+        arguments: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        """Record a person's decision and return the approval; edited arguments replace those that were asked for.
+
+        Deciding the same again changes nothing; deciding otherwise raises `Conflict`.
+        """
+        if by.agent is not None:
+            raise Forbidden("An agent can't decide on approvals")
+        status = "approved" if decision == "approve" else "rejected"
+        now = datetime.now(UTC).isoformat()
+        async with self._databases.transaction(tenant) as db:
+            known = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
+            if known is None:
+                raise NotFound("There is no such approval, or it is not yours")
+            if known.status in {status, "used"} and not (status == "rejected" and known.status == "used"):
+                return _shape(known._mapping)
+            if known.status != "pending":
+                raise Conflict(f"This approval was {known.status} already", approval=identifier)
+            if known.expires_at <= now:
+                raise Conflict("This approval has expired", approval=identifier)
+            asked: dict[str, Any] = known.arguments if arguments is None else arguments
+            await db.execute(
+                sa.update(approvals)
+                .where(approvals.c.id == identifier)
+                .values(
+                    status=status,
+                    decided_at=now,
+                    decided_by=by.id,
+                    reason=reason,
+                    arguments=asked,
+                    digest=digest(asked),
+                )
+            )
+            decided = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
+            assert decided is not None
+            return _shape(decided._mapping)
+
+    async def listed(self, tenant: str, status: str | None) -> list[dict[str, Any]]:
+        """Return a tenant's approvals, newest first, of one status or all."""
+        query = sa.select(approvals).order_by(approvals.c.created_at.desc(), approvals.c.id).limit(200)
+        if status is not None:
+            query = query.where(approvals.c.status == status)
+        async with self._databases.reading(tenant) as db:
+            return [_shape(row._mapping) for row in await db.execute(query)]
+
+
+def _same(call: Call) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        approvals.c.principal == call.principal.id,
+        approvals.c.agent == (call.principal.agent or ""),
+        approvals.c.run == (call.principal.run or ""),
+        approvals.c.server == call.server,
+        approvals.c.tool == call.tool,
+        approvals.c.digest == digest(call.arguments),
+        approvals.c.key == (call.key or secrets.token_hex(8)),
+    )
+
+
+async def _use(db: Connection, call: Call, identifier: str) -> bool:
+    """Mark a grant as used by a call; a call without a key can use it but once."""
+    again = sa.and_(approvals.c.status == "used", approvals.c.key == call.key) if call.key else sa.false()
+    return (
+        await db.change(
+            sa.update(approvals)
+            .where(
+                approvals.c.id == identifier,
+                sa.or_(approvals.c.status == "approved", again),
+                approvals.c.principal == call.principal.id,
+                approvals.c.agent == (call.principal.agent or ""),
+                approvals.c.run == (call.principal.run or ""),
+                approvals.c.server == call.server,
+                approvals.c.tool == call.tool,
+                approvals.c.digest == digest(call.arguments),
+                approvals.c.expires_at > datetime.now(UTC).isoformat(),
+            )
+            .values(status="used")
+        )
+        == 1
+    )
+
+
+def _rejection(reason: str | None) -> str:
+    return f"A person rejected this call: {reason}" if reason else "A person rejected this call"
+
+
+def _shape(row: Any) -> dict[str, Any]:
+    return {name: row[name] for name in row if name not in {"digest", "key"}}

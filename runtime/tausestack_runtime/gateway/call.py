@@ -1,0 +1,103 @@
+"""The one noun of the house: a call of one tool, for one tenant, by one principal."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from tausestack.contract import Principal
+from tausestack.raw import as_array, as_object
+
+Notify = Callable[[dict[str, Any]], Awaitable[None]]
+"""Takes a JSON-RPC notification on its way to the caller."""
+
+MAX_DEPTH = 4
+"""How deep calls may nest: a service calls another, which calls another."""
+
+
+class CallState(StrEnum):
+    """How far a call has come."""
+
+    ADMITTED = "admitted"
+    WAITING = "waiting"
+    SENT = "sent"
+    DONE = "done"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on its way through the house.
+
+    `key` is the idempotency key; `approval` the grant that it claims; `deadline` is in seconds of the event loop's
+    clock; `meta` is what the client sent in `_meta`, without the keys that only the house may set.
+    """
+
+    tenant: str
+    principal: Principal
+    server: str
+    tool: str
+    arguments: dict[str, Any]
+    door: str
+    deadline: float
+    key: str | None = None
+    approval: str | None = None
+    parent: Call | None = None
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
+    request_id: str | int | None = None
+    bytes_in: int = 0
+    notify: Notify | None = None
+    id: str = field(default_factory=lambda: "call_" + secrets.token_hex(12))
+    state: CallState = CallState.ADMITTED
+    started: float = field(default_factory=time.perf_counter)
+    service: str = "unknown"
+    """The process of ours that serves it, once that is known: what metrics may name."""
+    assertion: str = ""
+    """What the upstream was given; whoever shows it again may call on behalf of this call while it is in flight."""
+
+    @property
+    def depth(self) -> int:
+        """How many calls this one is nested in."""
+        return 0 if self.parent is None else self.parent.depth + 1
+
+    @property
+    def trace(self) -> str:
+        """The W3C trace id, the client's own where it sent one."""
+        given = self.meta.get("traceparent")
+        parts = given.split("-") if isinstance(given, str) else []
+        return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else self.id[5:].ljust(32, "0")
+
+    def elapsed_us(self) -> int:
+        """Return the microseconds since the call was admitted."""
+        return int((time.perf_counter() - self.started) * 1_000_000)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a call: the raw result object, and the reply's bytes where nothing in them needs to change."""
+
+    result: dict[str, Any]
+    raw: bytes | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the tool reported a failure."""
+        return self.result.get("isError") is True
+
+    @property
+    def text(self) -> str:
+        """The text blocks of the result, joined."""
+        blocks = [as_object(block) or {} for block in as_array(self.result.get("content")) or []]
+        return "\n".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form (sorted keys), in hexadecimal."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

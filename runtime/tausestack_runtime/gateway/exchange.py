@@ -1,0 +1,143 @@
+"""One HTTP exchange over bare ASGI: what every door needs of a request and a reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import orjson
+from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge
+from tausestack.raw import as_object
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+EVENT_STREAM = b"text/event-stream"
+
+
+class Exchange:
+    """A request as it came, and its reply as it goes out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.internal: bool = (scope.get("server") or ("", 0))[1] is None
+        """Whether it came through the internal socket, which only our own processes can reach."""
+        self._headers: dict[bytes, bytes] = {}
+        self.repeated: set[bytes] = set()
+        for name, value in scope["headers"]:
+            if name in self._headers:
+                self.repeated.add(name)
+            self._headers[name] = value
+        self._receive, self._send = receive, send
+        self.streaming = False
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's value by its lower-case name; the last one where it is repeated."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def accepts_events(self) -> bool:
+        """Whether the caller takes an event stream."""
+        return EVENT_STREAM in self._headers.get(b"accept", b"")
+
+    async def body(self) -> bytes:
+        """Return the whole body, or raise `PayloadTooLarge` above 4 MiB."""
+        declared = self._headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled("The caller went away")
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return b"".join(chunks)
+
+    async def json_object(self) -> tuple[dict[str, Any], int]:
+        """Return the body as a JSON object and its length in bytes; an empty body is an empty object."""
+        raw = await self.body()
+        if not raw:
+            return {}, 0
+        try:
+            value = as_object(orjson.loads(raw))
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequest(f"The body is not JSON: {error}") from error
+        if value is None:
+            raise InvalidRequest("The body has to be a JSON object")
+        return value, len(raw)
+
+    async def while_connected(self, work: Awaitable[T]) -> T:
+        """Return what the work returns; the caller's going away cancels it."""
+        task = asyncio.ensure_future(work)
+        watch = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                raise Cancelled("The caller went away")
+            return task.result()
+        finally:
+            watch.cancel()
+            if not task.done():
+                task.cancel()
+
+    async def reply(
+        self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """Send a whole reply."""
+        own = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def reply_json(self, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """Send a JSON reply."""
+        await self.reply(status, orjson.dumps(value), JSON, headers)
+
+    async def start_events(self) -> None:
+        """Begin an event stream, once."""
+        if self.streaming:
+            return
+        self.streaming = True
+        headers = [
+            (b"content-type", EVENT_STREAM),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def event(self, payload: bytes, name: bytes = b"message") -> None:
+        """Send one event; the payload has no line breaks, as JSON that we write never has."""
+        await self.start_events()
+        body = b"event: " + name + b"\ndata: " + payload.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\n"
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def chunk(self, body: bytes) -> None:
+        """Send a piece of a stream as it is."""
+        await self.start_events()
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end_events(self) -> None:
+        """End the event stream."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue

@@ -1,0 +1,49 @@
+"""The door's guard: a page of another site, or a name that only pretends to be this host, gets nothing."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from tausestack.errors import Forbidden, InvalidRequest, TauseError
+
+from tausestack_runtime.gateway.exchange import Exchange
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Guard:
+    """Checks `Host` and `Origin`; on a loopback address only loopback names are this host."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._names = LOOPBACK if host in LOOPBACK else None
+        self._port = port
+
+    def refusal(self, exchange: Exchange) -> TauseError | None:
+        """Return why an exchange is refused, or None."""
+        host = exchange.header(b"host") or ""
+        if self._names is not None and _name(host) not in self._names:
+            return _Misdirected("This host goes by another name: DNS rebinding is refused")
+        origin = exchange.header(b"origin")
+        if origin is not None and _origin_host(origin) != host:
+            return Forbidden("Pages of other sites may not call this host", scope="origin")
+        return None
+
+
+class _Misdirected(InvalidRequest):
+    """The `Host` header names somebody else."""
+
+    code, status, title = "misdirected", 421, "Misdirected request"
+
+
+def _name(host: str) -> str:
+    """Return a host's name without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _origin_host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

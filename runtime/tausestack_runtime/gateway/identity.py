@@ -1,0 +1,135 @@
+"""Who calls: a credential becomes a principal, or is refused."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import replace
+from typing import Any
+
+from tausestack.contract import Principal
+from tausestack.errors import NotFound, Unauthenticated
+from tausestack.names import SYSTEM_TENANT
+from tausestack.scopes import OPERATOR, ROLES, SYSTEM
+from tausestack.tenancy import credential_hash
+from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signer, Verifier
+
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.snapshots import Snapshots, not_found
+from tausestack_runtime.supervisor.control import ControlClient
+
+MAX_CREDENTIAL = 8192
+"""Characters of a credential; a longer one is refused unread."""
+
+OPERATOR_ID = "operator"
+
+
+def bearer(authorization: str | None) -> str:
+    """Return the credential of an `Authorization` header, or raise `Unauthenticated`."""
+    if not authorization:
+        raise Unauthenticated("No credential: send Authorization: Bearer <API key>")
+    scheme, _, credential = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not credential.strip():
+        raise Unauthenticated("The credential has to be sent as Authorization: Bearer <API key>")
+    if len(credential) > MAX_CREDENTIAL:
+        raise Unauthenticated("This is no credential of ours")
+    return credential.strip()
+
+
+class Identity:
+    """Turns credentials into principals: API keys, the operator's key, delegations, and our own processes'."""
+
+    def __init__(self, *, operator_key: str, signer: Signer, snapshots: Snapshots, control: ControlClient) -> None:
+        self._operator_hash = credential_hash(operator_key)
+        self._signer = signer
+        self._delegations = Verifier(signer.jwks(), GATEWAY_AUDIENCE)
+        self._snapshots = snapshots
+        self._control = control
+        self._in_flight: dict[str, Call] = {}
+
+    def enter(self, call: Call) -> None:
+        """Note that a call is in flight: its server may call on its behalf."""
+        self._in_flight[call.id] = call
+
+    def leave(self, call: Call) -> None:
+        """Note that a call has ended."""
+        self._in_flight.pop(call.id, None)
+
+    async def principal(self, credential: str, tenant: str) -> Principal:
+        """Return who a credential belongs to, for the tenant of the path.
+
+        Raises `Unauthenticated` for one that is not good, and the one `NotFound` for one of another tenant.
+        """
+        hashed = credential_hash(credential)
+        if hmac.compare_digest(hashed, self._operator_hash):
+            return Principal(tenant=tenant, id=OPERATOR_ID, scopes=frozenset({OPERATOR}), role=OPERATOR_ID)
+        found = await (self._delegated(credential) if credential.count(".") == 2 else self._key(hashed))
+        if found.tenant != tenant:
+            raise not_found()
+        return found
+
+    async def process(self, credential: str) -> str:
+        """Return the name of the process of ours that holds a credential, or raise `Unauthenticated`."""
+        service = await self._control.identify(credential_hash(credential))
+        if service is None:
+            raise Unauthenticated("This is no credential of ours")
+        return service
+
+    async def own_process(self, credential: str, tenant: str) -> Principal:
+        """Return the principal of a process of ours that acts on its own account, in `_system` and nowhere else."""
+        service = await self.process(credential)
+        if tenant != SYSTEM_TENANT:
+            raise not_found()
+        return Principal(tenant=SYSTEM_TENANT, id=f"service:{service}", scopes=frozenset({SYSTEM}))
+
+    async def nested(self, assertion: str, parent_id: str, process: str | None, tenant: str) -> tuple[Principal, Call]:
+        """Return who a server acts for in the course of a call, and that call.
+
+        The server proves its part by the very assertion that it was given; its process credential adds the scope
+        `system`.
+        """
+        parent = self._in_flight.get(parent_id)
+        if parent is None or not hmac.compare_digest(parent.assertion.encode(), assertion.encode()):
+            raise Unauthenticated("The call in whose course this one is made is not in flight")
+        if parent.tenant != tenant:
+            raise not_found()
+        if process is None:
+            return parent.principal, parent
+        await self.process(process)
+        return replace(parent.principal, scopes=parent.principal.scopes | {SYSTEM}, bounds=_widened(parent)), parent
+
+    async def alive(self, tenant: str, principal_id: str) -> Principal | None:
+        """Return the principal of a key or the operator as of now, or None when it was revoked or has expired."""
+        snapshot = await self._snapshots.tenant(tenant)
+        if principal_id == OPERATOR_ID:
+            return Principal(tenant=tenant, id=OPERATOR_ID, scopes=ROLES["admin"], role="admin")
+        key = snapshot.keys.get(principal_id.removeprefix("key:"))
+        if key is None or not key.alive:
+            return None
+        return Principal(tenant=tenant, id=principal_id, scopes=key.scopes, role=key.role)
+
+    def session(self, principal: Principal) -> dict[str, Any]:
+        """Return a delegation to act as a principal: `{"token", "expires_in"}`, in seconds."""
+        token = self._signer.sign(principal, GATEWAY_AUDIENCE, DELEGATION_SECONDS)
+        return {"token": token, "expires_in": DELEGATION_SECONDS}
+
+    async def _key(self, hashed: str) -> Principal:
+        key = await self._snapshots.key(hashed)
+        if key is None or not key.alive:
+            raise Unauthenticated("This API key is unknown, revoked or expired")
+        return Principal(tenant=key.tenant, id=f"key:{key.id}", scopes=key.scopes, role=key.role)
+
+    async def _delegated(self, token: str) -> Principal:
+        """A delegation dies with whoever gave it."""
+        principal, _ = self._delegations.verify(token)
+        try:
+            giver = await self.alive(principal.tenant, principal.id)
+        except NotFound:
+            giver = None
+        if giver is None:
+            raise Unauthenticated("Whoever this run acts for was revoked")
+        return replace(principal, scopes=principal.scopes & giver.scopes)
+
+
+def _widened(parent: Call) -> frozenset[str] | None:
+    bounds = parent.principal.bounds
+    return None if bounds is None else bounds | {SYSTEM}

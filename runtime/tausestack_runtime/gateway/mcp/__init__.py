@@ -1,0 +1,1 @@
+"""The MCP doors: the merged endpoint and one endpoint a server."""

@@ -1,0 +1,278 @@
+"""The one way through: authorise → limit → approve → route → meter → audit, for a call from any door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import orjson
+import structlog
+from tausestack.contract import META_CALL
+from tausestack.errors import (
+    ApprovalRequired,
+    Cancelled,
+    Forbidden,
+    InDoubt,
+    InternalError,
+    InvalidArguments,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    TauseError,
+)
+from tausestack.names import SYSTEM_TENANT
+from tausestack.scopes import OPERATOR, SYSTEM, missing
+
+from tausestack_runtime.gateway.approvals import Approvals
+from tausestack_runtime.gateway.call import MAX_DEPTH, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.metrics import Metrics
+from tausestack_runtime.gateway.snapshots import Installation, Snapshots, Tool, not_found
+from tausestack_runtime.gateway.upstreams.routes import ADAPTER, Upstreams
+from tausestack_runtime.ledger import Ledger, Line
+
+CONCURRENT_CALLS = 256
+"""How many calls a tenant may have in flight; a nested call shares its parent's place."""
+
+logger = structlog.get_logger("gateway")
+
+
+class PlatformTools(Protocol):
+    """The tools that the gateway runs itself."""
+
+    async def run(self, call: Call) -> Outcome:
+        """Run a tool of `platform`."""
+        ...
+
+
+class Pipeline:
+    """Takes a call of a known principal to its end."""
+
+    def __init__(
+        self, *, snapshots: Snapshots, upstreams: Upstreams, identity: Identity, approvals: Approvals, ledger: Ledger,
+        metrics: Metrics,
+    ) -> None:  # fmt: skip
+        self._snapshots = snapshots
+        self._upstreams = upstreams
+        self._identity = identity
+        self._approvals = approvals
+        self._ledger = ledger
+        self._metrics = metrics
+        self._in_flight: Counter[str] = Counter()
+        self.platform: PlatformTools | None = None
+
+    async def run(self, call: Call) -> Outcome:
+        """Take a call to its end and return what came of it, once its lines are in the ledger.
+
+        A tool's own failure is an outcome; everything else that keeps it from succeeding is raised.
+        """
+        try:
+            outcome = await self._admitted(call)
+        except asyncio.CancelledError:
+            await self._ended(call, "cancelled", Cancelled.code)
+            raise
+        except TauseError as error:
+            await self._refused(call, error)
+            raise
+        except Exception as error:
+            logger.exception("defect", call=call.id, tenant=call.tenant, server=call.server, tool=call.tool)
+            failure = InternalError(f"Something went wrong on our side; it is in the log under {call.id}")
+            await self._refused(call, failure)
+            raise failure from error
+        call.state = CallState.FAILED if outcome.failed else CallState.DONE
+        await self._ended(call, "failed" if outcome.failed else "done", "tool_error" if outcome.failed else "", outcome)
+        return outcome
+
+    async def find(self, call: Call) -> tuple[Tool, Installation, str]:
+        """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
+        if call.tenant == SYSTEM_TENANT or SYSTEM in call.principal.scopes:
+            own = await self._own(call)
+            if own is not None:
+                return own
+        snapshot = await self._snapshots.tenant(call.tenant)
+        tool = snapshot.tool(call.server, call.tool)
+        if tool.hidden:
+            raise not_found()
+        return tool, snapshot.installations[call.server], snapshot.epoch
+
+    def authorise(self, call: Call, tool: Tool) -> None:
+        """Raise `Forbidden`, naming the scope, where one is missing."""
+        lacking = missing(call.principal.limits, tool.needs)
+        if lacking is None:
+            return
+        if call.principal.id == OPERATOR and OPERATOR in call.principal.scopes:
+            raise Forbidden(
+                f"The operator's key makes tenants and keys, and nothing inside them: use a key of {call.tenant}",
+                scope=lacking,
+            )
+        raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
+
+    async def _own(self, call: Call) -> tuple[Tool, Installation, str] | None:
+        """Our own processes' way to system tools, and the operator's to auth; no tenant's credential comes here."""
+        if SYSTEM not in call.principal.scopes and OPERATOR not in call.principal.scopes:
+            raise not_found()
+        if call.tenant != SYSTEM_TENANT and call.server != ADAPTER:
+            snapshot = await self._snapshots.tenant(call.tenant)
+            installation = snapshot.installations.get(call.server)
+            tool = installation.tools.get(call.tool) if installation else None
+            return None if tool is None or installation is None else (tool, installation, snapshot.epoch)
+        scope = OPERATOR if call.tenant == SYSTEM_TENANT and OPERATOR in call.principal.scopes else SYSTEM
+        raw = {"name": call.tool, "_meta": {"pro.tause/tool": {"scopes": [scope], "side_effect": "write"}}}
+        kind = "platform" if call.server == "platform" else "service"
+        tool = Tool(call.server, raw, "active")
+        return tool, Installation(call.server, kind, call.server, "", "", False, "active", {call.tool: tool}), ""
+
+    async def _admitted(self, call: Call) -> Outcome:
+        if call.depth > MAX_DEPTH:
+            raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
+        tool, installation, epoch = await self.find(call)
+        call.service = installation.service
+        self.authorise(call, tool)
+        _check_arguments(call, tool)
+        with self._place(call):
+            await self._approve(call, tool)
+            return await self._sent(call, tool, installation, epoch)
+
+    def _place(self, call: Call) -> _Place:
+        if call.parent is None and self._in_flight[call.tenant] >= CONCURRENT_CALLS:
+            raise RateLimited(
+                f"{CONCURRENT_CALLS} calls of this tenant are in flight already", retry_after=1, limit=CONCURRENT_CALLS
+            )
+        return _Place(self._in_flight, call, self._identity)
+
+    async def _approve(self, call: Call, tool: Tool) -> None:
+        asked = tool.policy.approval
+        acting = call.principal.agent is not None
+        if asked == "never" or (asked == "agents" and not acting):
+            return
+        if call.approval is not None:
+            await self._approvals.claim(call)
+            return
+        call.state = CallState.WAITING
+        approval = await self._approvals.open(call)
+        if approval is None:
+            call.state = CallState.ADMITTED
+            return
+        raise ApprovalRequired(
+            f"{call.server}/{call.tool} waits for a person's approval", approval=approval, call=call.id
+        )
+
+    async def _sent(self, call: Call, tool: Tool, installation: Installation, epoch: str) -> Outcome:
+        if tool.policy.side_effect != "read":
+            await self._ledger.append(self._line(call, kind="intent", decision="allow", outcome=""))
+        call.state = CallState.SENT
+        if installation.kind == "platform":
+            assert self.platform is not None
+            return await self.platform.run(call)
+        try:
+            return await self._upstreams.call(call, installation, tool.policy, epoch)
+        finally:
+            if installation.service in {"auth", "registry"} and tool.policy.side_effect != "read":
+                self._snapshots.expire()
+
+    async def _refused(self, call: Call, error: TauseError) -> None:
+        denied = isinstance(error, (Forbidden, NotFound, InvalidRequest, RateLimited)) and call.state in {
+            CallState.ADMITTED,
+            CallState.WAITING,
+        }
+        call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state
+        if denied:
+            outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
+        else:
+            outcome = "in_doubt" if isinstance(error, InDoubt) else "failed"
+        await self._ended(call, outcome, error.code)
+
+    async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None) -> None:
+        self._metrics.ended(call.service, outcome, call.elapsed_us())
+        if call.principal.id == "gateway":
+            return
+        denied = outcome in {"denied", "waiting"}
+        line = self._line(
+            call,
+            kind="denied" if denied else "result",
+            decision="deny" if outcome == "denied" else "wait" if denied else "allow",
+            outcome=outcome,
+            error=error,
+            result=result,
+        )
+        # A caller that went away has not taken its line with it.
+        await asyncio.shield(self._ledger.append(line))
+
+    def _line(
+        self, call: Call, *, kind: str, decision: str, outcome: str, error: str = "", result: Outcome | None = None
+    ) -> Line:
+        raw: bytes = b"" if result is None else (result.raw or orjson.dumps(result.result))
+        return Line(
+            tenant=call.tenant,
+            call=call.id,
+            kind=kind,
+            at=datetime.now(UTC).isoformat(),
+            principal=call.principal.id,
+            agent=call.principal.agent or "",
+            run=call.principal.run or "",
+            door=call.door,
+            server=call.server,
+            tool=call.tool,
+            decision=decision,
+            rule=_rule(call, error),
+            outcome=outcome,
+            error=error,
+            arguments_digest=digest(call.arguments),
+            result_digest="" if result is None else digest(result.result),
+            bytes_in=call.bytes_in,
+            bytes_out=len(raw),
+            duration_us=call.elapsed_us(),
+            price="standard",
+            trace=call.trace,
+        )
+
+
+class _Place:
+    """A call's place among its tenant's, and its entry among the calls in flight."""
+
+    def __init__(self, counts: Counter[str], call: Call, identity: Identity) -> None:
+        self._counts, self._call, self._identity = counts, call, identity
+
+    def __enter__(self) -> None:
+        self._identity.enter(self._call)
+        if self._call.parent is None:
+            self._counts[self._call.tenant] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._identity.leave(self._call)
+        if self._call.parent is None:
+            self._counts[self._call.tenant] -= 1
+            if not self._counts[self._call.tenant]:
+                del self._counts[self._call.tenant]
+
+
+def call_meta(call: Call) -> dict[str, Any]:
+    """Return what a result's `_meta` says of its call."""
+    return {META_CALL: {"id": call.id, "state": call.state.value}}
+
+
+def _check_arguments(call: Call, tool: Tool) -> None:
+    if "inputSchema" not in tool.raw:
+        return
+    wrong = [
+        {"path": "/".join(str(part) for part in error.instance_path), "message": error.message}
+        for error, _ in zip(tool.validator.iter_errors(call.arguments), range(10), strict=False)
+    ]
+    if wrong:
+        first = wrong[0]
+        where = f" at {first['path']}" if first["path"] else ""
+        raise InvalidArguments(
+            f"Wrong arguments for {call.server}/{call.tool}{where}: {first['message']}", errors=wrong
+        )
+
+
+def _rule(call: Call, error: str) -> str:
+    if error == Forbidden.code:
+        return "scope"
+    if error == ApprovalRequired.code:
+        return "approval"
+    if error == NotFound.code:
+        return "installed"
+    return f"role:{call.principal.role}" if call.principal.role else "system"

@@ -1,0 +1,1 @@
+"""The REST doors, generated from the same tool schemas."""

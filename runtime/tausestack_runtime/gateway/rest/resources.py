@@ -1,0 +1,95 @@
+"""The fixed routes of `/api/v2/tenants/{tenant}/…`: each is one tool under a REST name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tausestack.errors import InvalidRequest
+
+Arguments = Callable[[dict[str, str], dict[str, str], dict[str, Any]], dict[str, Any]]
+"""Makes a tool's arguments from path fields, query fields and body."""
+Shape = Callable[[dict[str, Any]], Any]
+
+ENDED = frozenset({"success", "error", "timeout", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A route: its method, its path below the tenant, and the tool that answers it."""
+
+    method: str
+    path: str
+    server: str
+    tool: str
+    arguments: Arguments
+    status: Callable[[dict[str, Any]], int] = lambda _: 200
+
+    def match(self, method: str, path: str) -> dict[str, str] | None:
+        """Return the fields of a path, or None where this is not its route."""
+        if method != self.method:
+            return None
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        found = re.fullmatch(pattern, path)
+        return None if found is None else found.groupdict()
+
+
+def _body(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, **path}
+
+
+def _query(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    return {**{name: _number(name, value) for name, value in query.items()}, **path}
+
+
+def _number(name: str, value: str) -> Any:
+    if name not in {"limit", "before"}:
+        return value == "true" if name == "purge" else value
+    if not re.fullmatch(r"-?\d{1,15}", value):
+        raise InvalidRequest(f"{name} has to be an integer")
+    return int(value)
+
+
+def _run_status(run: dict[str, Any]) -> int:
+    return 200 if run.get("status") in ENDED else 202
+
+
+RESOURCES = (
+    Resource("GET", "servers", "registry", "list_installed", _query),
+    Resource("POST", "servers", "registry", "install", _body, lambda _: 201),
+    Resource("DELETE", "servers/{name}", "registry", "uninstall", _query),
+    Resource("POST", "plans", "registry", "plan", _body),
+    Resource("POST", "runs", "agents", "run", _body, _run_status),
+    Resource("GET", "runs", "agents", "list_runs", _query),
+    Resource("GET", "runs/{run}", "agents", "get_run", _query),
+    Resource("POST", "runs/{run}/resume", "agents", "resume", _body),
+    Resource("POST", "runs/{run}/cancel", "agents", "cancel", _body),
+    Resource("GET", "agents", "agents", "list_agents", _query),
+    Resource("GET", "approvals", "platform", "list_approvals", _query),
+    Resource("POST", "approvals/{id}", "platform", "decide_approval", _body),
+    Resource("GET", "usage", "platform", "get_usage", _query),
+    Resource("GET", "audit", "platform", "query_audit", _query),
+    Resource("GET", "audit/verify", "platform", "verify_audit", _query),
+    Resource("GET", "explain", "platform", "explain", _query),
+    Resource("GET", "keys", "auth", "list_api_keys", _query),
+    Resource("POST", "keys", "auth", "create_api_key", _body, lambda _: 201),
+    Resource("DELETE", "keys/{key_id}", "auth", "revoke_api_key", _query),
+)
+"""Every fixed route that any tenant's credential may ask for."""
+
+
+def _for_tenant(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, **query, **path}
+
+
+OPERATOR_RESOURCES = (
+    Resource("GET", "tenants", "auth", "list_tenants", _query),
+    Resource("POST", "tenants", "auth", "create_tenant", _body, lambda _: 201),
+    Resource("GET", "tenants/{id}", "auth", "get_tenant", _query),
+    Resource("GET", "tenants/{tenant}/keys", "auth", "list_tenant_keys", _for_tenant),
+    Resource("POST", "tenants/{tenant}/keys", "auth", "create_tenant_key", _for_tenant, lambda _: 201),
+    Resource("DELETE", "tenants/{tenant}/keys/{key_id}", "auth", "revoke_tenant_key", _for_tenant),
+)
+"""What the operator's key alone may ask for; the tools run in the tenant `_system`."""

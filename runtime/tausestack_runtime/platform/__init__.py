@@ -1,0 +1,1 @@
+"""The `platform` server: the tools that the gateway runs itself."""

@@ -1,0 +1,158 @@
+"""The tools of server `platform`, run by the gateway itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+import structlog
+from tausestack.contract import Principal
+from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
+from tausestack.scopes import SYSTEM
+
+from tausestack_runtime.gateway.approvals import Approvals
+from tausestack_runtime.gateway.call import Call, Outcome
+from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.snapshots import SystemCall, not_found
+from tausestack_runtime.ledger import Ledger
+
+logger = structlog.get_logger("platform")
+
+
+class Platform:
+    """Runs the platform's tools; each takes the whole call and returns its structured result."""
+
+    def __init__(
+        self, *, approvals: Approvals, ledger: Ledger, identity: Identity, pipeline: Pipeline, system: SystemCall,
+    ) -> None:  # fmt: skip
+        self._approvals = approvals
+        self._ledger = ledger
+        self._identity = identity
+        self._pipeline = pipeline
+        self._system = system
+        self._tools: dict[str, Callable[[Call], Awaitable[dict[str, Any]]]] = {
+            "decide_approval": self._decide_approval,
+            "delegate": self._delegate,
+            "explain": self._explain,
+            "get_usage": self._get_usage,
+            "list_approvals": self._list_approvals,
+            "query_audit": self._query_audit,
+            "verify_audit": self._verify_audit,
+        }
+
+    async def run(self, call: Call) -> Outcome:
+        """Run a tool; what it raises as a failure of the tool becomes a result with `isError`."""
+        tool = self._tools.get(call.tool)
+        if tool is None:
+            raise not_found()
+        try:
+            found = await tool(call)
+        except TauseError as error:
+            return Outcome(
+                {
+                    "resultType": "complete",
+                    "content": [{"type": "text", "text": error.message}],
+                    "isError": True,
+                    "_meta": {"pro.tause/error": {"code": error.code, **error.data}},
+                }
+            )
+        text = orjson.dumps(found).decode()
+        return Outcome(
+            {
+                "resultType": "complete",
+                "content": [{"type": "text", "text": text}],
+                "structuredContent": found,
+                "isError": False,
+            }
+        )
+
+    async def _decide_approval(self, call: Call) -> dict[str, Any]:
+        given = call.arguments
+        decided = await self._approvals.decide(
+            call.tenant,
+            given["id"],
+            given["decision"],
+            by=call.principal,
+            reason=given.get("reason", ""),
+            arguments=given.get("arguments"),
+        )
+        if decided["run"]:
+            wake = {
+                "run": decided["run"],
+                "approval": decided["id"],
+                "decision": given["decision"],
+                "arguments": decided["arguments"],
+            }
+            await self._system("agents", "wake", call.tenant, wake)
+        return decided
+
+    async def _delegate(self, call: Call) -> dict[str, Any]:
+        given = call.arguments
+        if SYSTEM not in call.principal.scopes or call.principal.id != "service:agents":
+            raise Forbidden("Only the agents service can ask for a delegation", scope=SYSTEM)
+        try:
+            giver = await self._identity.alive(given["tenant"], given["principal"])
+        except NotFound:
+            giver = None
+        if giver is None:
+            raise Unauthenticated("Whoever this run acts for was revoked")
+        scopes = giver.scopes & frozenset(given["scopes"]) if "scopes" in given else giver.scopes
+        principal = Principal(
+            tenant=given["tenant"],
+            id=giver.id,
+            scopes=scopes,
+            role=giver.role,
+            agent=given["agent"],
+            run=given["run"],
+            bounds=frozenset(given["bounds"]),
+        )
+        return self._identity.session(principal)
+
+    async def _explain(self, call: Call) -> dict[str, Any]:
+        asked = Call(
+            tenant=call.tenant,
+            principal=call.principal,
+            server=call.arguments["server"],
+            tool=call.arguments["tool"],
+            arguments={},
+            door=call.door,
+            deadline=call.deadline,
+        )
+        address = f"{asked.server}/{asked.tool}"
+        try:
+            tool, _, _ = await self._pipeline.find(asked)
+        except NotFound as error:
+            return {"address": address, "allowed": False, "rule": "installed", "reason": error.message}
+        needs = list(tool.needs)
+        try:
+            self._pipeline.authorise(asked, tool)
+        except Forbidden as error:
+            return {"address": address, "allowed": False, "rule": "scope", "needs": needs, "reason": error.message}
+        waits = tool.policy.approval == "always" or (tool.policy.approval == "agents" and call.principal.agent)
+        return {
+            "address": address,
+            "allowed": True,
+            "rule": "approval" if waits else f"role:{call.principal.role}",
+            "needs": needs,
+            "reason": "It waits for a person's approval" if waits else "Your scopes cover it",
+        }
+
+    async def _get_usage(self, call: Call) -> dict[str, Any]:
+        return await self._ledger.usage(
+            call.tenant, since=call.arguments.get("since"), until=call.arguments.get("until")
+        )
+
+    async def _list_approvals(self, call: Call) -> dict[str, Any]:
+        return {"approvals": await self._approvals.listed(call.tenant, call.arguments.get("status"))}
+
+    async def _query_audit(self, call: Call) -> dict[str, Any]:
+        entries = await self._ledger.audit(
+            call.tenant, limit=call.arguments.get("limit", 100), before=call.arguments.get("before")
+        )
+        return {"entries": entries}
+
+    async def _verify_audit(self, call: Call) -> dict[str, Any]:
+        return asdict(await self._ledger.verify(call.tenant))
