@@ -1,0 +1,7 @@
+"""Databases by tenant, and by nothing else: a SQLite file per tenant and service, or PostgreSQL row-level security."""
+
+from tausestack.database.connection import Connection, Parameters, Row
+from tausestack.database.schema import Schema
+from tausestack.database.tenants import TenantDatabases
+
+__all__ = ["Connection", "Parameters", "Row", "Schema", "TenantDatabases"]

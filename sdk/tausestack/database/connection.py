@@ -1,0 +1,117 @@
+"""One transaction of one tenant, the same face on both databases."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+import anyio
+import sqlalchemy as sa
+
+Row: TypeAlias = sa.Row[*tuple[Any, ...]]
+Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+class Outcome(NamedTuple):
+    """What a statement gave: its rows, and how many rows it changed."""
+
+    rows: list[Row]
+    changed: int
+
+    @classmethod
+    def of(cls, result: sa.CursorResult[*tuple[Any, ...]]) -> Outcome:
+        """Read a result to its end."""
+        return cls(list(result.all()) if result.returns_rows else [], result.rowcount)
+
+
+class Connection(ABC):
+    """A tenant's open transaction.
+
+    Statements of several tasks take turns. What is not committed when it is closed is undone. On both databases a
+    failed statement may leave the transaction unusable: what may fail and go on stands in a `savepoint`.
+    """
+
+    def __init__(self, tenant: str, ended: Callable[[], None]) -> None:
+        self.tenant = tenant
+        self._ended = ended
+        self._open = True
+        self._turn = anyio.Lock()
+        self._savepoints = itertools.count(1)
+
+    async def execute(self, statement: sa.Executable, parameters: Parameters = None) -> list[Row]:
+        """Run a statement and return all its rows."""
+        return (await self._outcome(statement, parameters)).rows
+
+    async def one(self, statement: sa.Executable, parameters: Parameters = None) -> Row | None:
+        """Run a statement and return its first row, or None."""
+        rows = await self.execute(statement, parameters)
+        return rows[0] if rows else None
+
+    async def scalar(self, statement: sa.Executable, parameters: Parameters = None) -> Any:
+        """Run a statement and return the first column of its first row, or None."""
+        row = await self.one(statement, parameters)
+        return None if row is None else row[0]
+
+    async def change(self, statement: sa.Executable, parameters: Parameters = None) -> int:
+        """Run a statement and return how many rows it changed."""
+        return (await self._outcome(statement, parameters)).changed
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncGenerator[None]:
+        """Undo what is done within, and only that, when it raises."""
+        name = f"s{next(self._savepoints)}"
+        await self.execute(sa.text(f"SAVEPOINT {name}"))
+        try:
+            yield
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.execute(sa.text(f"ROLLBACK TO SAVEPOINT {name}"))
+            raise
+        await self.execute(sa.text(f"RELEASE SAVEPOINT {name}"))
+
+    async def commit(self) -> None:
+        """Make the transaction lasting and close it; when this raises, nothing was kept."""
+        self._check_open()
+        with anyio.CancelScope(shield=True):
+            try:
+                async with self._turn:
+                    await self._commit()
+            finally:
+                await self.aclose()
+
+    async def rollback(self) -> None:
+        """Undo the transaction and close it."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the transaction, undoing it unless it was committed; closing twice is harmless."""
+        if not self._open:
+            return
+        self._open = False
+        with anyio.CancelScope(shield=True):
+            try:
+                async with self._turn:
+                    await self._close()
+            finally:
+                self._ended()
+
+    async def _outcome(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
+        async with self._turn:
+            self._check_open()
+            return await self._run(statement, parameters)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("the transaction has ended")
+
+    @abstractmethod
+    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Outcome: ...
+
+    @abstractmethod
+    async def _commit(self) -> None: ...
+
+    @abstractmethod
+    async def _close(self) -> None: ...

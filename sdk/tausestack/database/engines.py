@@ -1,0 +1,58 @@
+"""SQLAlchemy engines on SQLite files, with transactions that are really SQLite's own."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from tausestack.errors import Unavailable
+
+_BUSY_SECONDS = 5
+_WRITE = "tausestack_write"
+
+
+def open_engine(path: Path, *, migrating: bool = False) -> sa.Engine:
+    """Return an engine on a file, whose transactions are really SQLite's own.
+
+    pysqlite's own idea of transactions loses updates and leaves half a migration behind, hence autocommit and
+    explicit BEGINs. While migrating, foreign keys are not enforced, since SQLite alters tables by copying them.
+    """
+
+    def connect() -> sqlite3.Connection:
+        # mode=rw: a file deleted meanwhile is an error here, not a new, empty database.
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        busy = 60 if migrating else _BUSY_SECONDS
+        raw = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=busy)
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = NORMAL")
+        raw.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
+        return raw
+
+    # Without a bound on the pool: waiting for a connection would hold a thread that the holder needs to end.
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=2, max_overflow=-1)
+    event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_begin(raw: sa.Connection) -> None:
+    write = bool(raw.get_execution_options().get(_WRITE))
+    raw.exec_driver_sql(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
+    raw.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def begin(engine: sa.Engine, *, write: bool) -> sa.Connection:
+    """Return a connection in a transaction: BEGIN IMMEDIATE to write, else BEGIN, within which nothing can write."""
+    options: dict[str, Any] = {_WRITE: write}
+    raw = engine.connect().execution_options(**options)
+    try:
+        raw.begin()
+    except OperationalError as error:
+        raw.close()
+        if "locked" in str(error.orig):
+            raise Unavailable("the tenant's database is busy: nothing was done, try again") from error
+        raise
+    return raw

@@ -1,0 +1,116 @@
+"""Tenants' SQLite files: made from a migrated template, and brought up to date."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tausestack.database.engines import begin, open_engine
+from tausestack.database.schema import Schema
+
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+
+
+def current_file(schema: Schema, data: Path, path: Path) -> None:
+    """Make a tenant's file exist at the schema's newest revision.
+
+    Any number of processes may do this at once, and any of them may die midway: the next one goes on.
+    """
+    if not path.exists():
+        _create(schema, data, path)
+    if file_revision(path) != schema.head:
+        migrate_file(schema, path)
+
+
+def file_revision(path: Path) -> str | None:
+    """Return the revision that a file is at, None when it was never migrated."""
+    raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=60)
+    try:
+        row = raw.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None
+        raise
+    finally:
+        raw.close()
+    return None if row is None else str(row[0])
+
+
+def migrate_file(schema: Schema, path: Path) -> None:
+    """Run the revisions that a file lacks, all of them or none."""
+    # Alembic is only for stale files: most starts never import it.
+    from tausestack.database.upgrade import upgrade
+
+    engine = open_engine(path, migrating=True)
+    try:
+        with begin(engine, write=True) as raw:
+            upgrade(schema, raw)
+            broken = raw.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if broken is not None:
+                raise RuntimeError(f"migrating {schema.service} broke a foreign key of {broken[0]}")
+            raw.commit()
+    finally:
+        engine.dispose()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a tenant's file, and the tenant's folder when nothing else is in it."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    if path.parent.exists() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _create(schema: Schema, data: Path, path: Path) -> None:
+    templates = data / "templates"
+    for folder in (templates, path.parent.parent, path.parent):
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    # The lock dies with its holder, so what is found half made under it was left by the dead.
+    with _locked(templates / f"{schema.service}.lock"):
+        template = templates / f"{schema.service}-{schema.head}.db"
+        if not template.exists():
+            _make_template(schema, template)
+        if not path.exists():
+            _copy(template, path)
+
+
+def _make_template(schema: Schema, template: Path) -> None:
+    unfinished = template.with_name(f"{schema.service}.new")
+    remove_file(unfinished)
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, _FILE_MODE))
+    migrate_file(schema, unfinished)
+    _flush(unfinished)
+    unfinished.rename(template)
+
+
+def _copy(template: Path, path: Path) -> None:
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, _FILE_MODE))
+    shutil.copyfile(template, unfinished)
+    _flush(unfinished)
+    unfinished.rename(path)
+
+
+def _flush(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,141 @@
+"""Tenants' databases on SQLite: a file per tenant and service."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import sqlalchemy as sa
+from tausestack.database.connection import Connection, Outcome, Parameters
+from tausestack.database.engines import begin, open_engine
+from tausestack.database.files import current_file, remove_file
+from tausestack.database.schema import Schema
+
+_T = TypeVar("_T")
+_THREADS = 16
+
+
+class SQLiteConnection(Connection):
+    """A transaction on a tenant's file; each statement runs in a worker thread."""
+
+    def __init__(
+        self, tenant: str, ended: Callable[[], None], raw: sa.Connection, threads: anyio.CapacityLimiter
+    ) -> None:
+        super().__init__(tenant, ended)
+        self._raw = raw
+        self._threads = threads
+
+    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
+        return await self._in_thread(lambda: Outcome.of(self._raw.execute(statement, parameters)))
+
+    async def _commit(self) -> None:
+        await self._in_thread(self._raw.commit)
+
+    async def _close(self) -> None:
+        await self._in_thread(self._raw.close)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+
+@dataclass
+class _Opened:
+    users: int = 0
+    engine: sa.Engine | None = None
+    inode: int = 0
+    opening: anyio.Lock = field(default_factory=anyio.Lock)
+
+
+class SQLiteFiles:
+    """The tenants' files of one service, at most `max_open` of them open while idle."""
+
+    def __init__(self, schema: Schema, data: Path, *, max_open: int) -> None:
+        self._schema = schema
+        self._data = data
+        self._max_open = max_open
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()
+        # Its own threads: tools that fill the usual ones can't keep a transaction from ending.
+        self._threads = anyio.CapacityLimiter(_THREADS)
+
+    async def begin(self, tenant: str, *, write: bool, ended: Callable[[], None]) -> Connection:
+        """Begin a transaction; `ended` is called once when it has ended, not when this raises."""
+        opened = self._opened.setdefault(tenant, _Opened())
+        self._opened.move_to_end(tenant)
+        opened.users += 1
+        try:
+            await self._evict()
+            engine = await self._engine(tenant, opened)
+            raw = await self._in_thread(lambda: begin(engine, write=write))
+        except BaseException:
+            opened.users -= 1
+            raise
+
+        def end() -> None:
+            opened.users -= 1
+            ended()
+
+        return SQLiteConnection(tenant, end, raw, self._threads)
+
+    async def exists(self, tenant: str) -> bool:
+        """Return whether the tenant's file is there."""
+        return await self._in_thread(self._path(tenant).exists)
+
+    async def delete(self, tenant: str) -> None:
+        """Delete the tenant's file; readers that are at it end on what they see."""
+        opened = self._opened.pop(tenant, None)
+        if opened is not None and opened.engine is not None:
+            await self._in_thread(opened.engine.dispose)
+        await self._in_thread(lambda: remove_file(self._path(tenant)))
+
+    async def migrate(self, tenant: str) -> None:
+        """Make the tenant's file current."""
+        await self._in_thread(lambda: current_file(self._schema, self._data, self._path(tenant)))
+
+    async def aclose(self) -> None:
+        """Close every file."""
+        opened, self._opened = self._opened, OrderedDict()
+        for each in opened.values():
+            if each.engine is not None:
+                await self._in_thread(each.engine.dispose)
+
+    def _path(self, tenant: str) -> Path:
+        return self._data / "tenants" / tenant / f"{self._schema.service}.db"
+
+    async def _engine(self, tenant: str, opened: _Opened) -> sa.Engine:
+        """Return the engine of the file that is there now: one deleted or put back from outside is opened anew."""
+        path = self._path(tenant)
+        if opened.engine is not None and _inode(path) == opened.inode:
+            return opened.engine
+        async with opened.opening:
+            if opened.engine is None or _inode(path) != opened.inode:
+                stale, opened.engine = opened.engine, None
+                if stale is not None:
+                    await self._in_thread(stale.dispose)
+                await self._in_thread(lambda: current_file(self._schema, self._data, path))
+                opened.engine, opened.inode = open_engine(path), _inode(path)
+            return opened.engine
+
+    async def _evict(self) -> None:
+        """Close the longest unused files above the bound, those in use excepted."""
+        excess = len(self._opened) - self._max_open
+        idle = [tenant for tenant, opened in self._opened.items() if not opened.users][: max(excess, 0)]
+        engines = [engine for tenant in idle if (engine := self._opened.pop(tenant).engine) is not None]
+        with anyio.CancelScope(shield=True):
+            for engine in engines:
+                await self._in_thread(engine.dispose)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+
+def _inode(path: Path) -> int:
+    """Return which file stands at a path, 0 for none: a few microseconds, so no worker thread."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0

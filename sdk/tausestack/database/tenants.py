@@ -1,0 +1,103 @@
+"""A service's databases: a connection exists only for a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from tausestack.database.connection import Connection
+from tausestack.database.schema import Schema
+from tausestack.database.sqlite import SQLiteFiles
+from tausestack.database.turns import Turns
+from tausestack.names import SYSTEM_TENANT, check_tenant
+
+
+class _Databases(Protocol):
+    async def begin(self, tenant: str, *, write: bool, ended: Callable[[], None]) -> Connection: ...
+
+    async def exists(self, tenant: str) -> bool: ...
+
+    async def delete(self, tenant: str) -> None: ...
+
+    async def migrate(self, tenant: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class TenantDatabases:
+    """The databases of one service, given out by tenant.
+
+    `url` None means a SQLite file per tenant under `data`; otherwise it is a PostgreSQL URL. Belongs to one event
+    loop. A tenant has one writer at a time on both databases; it sees all that writers before it committed.
+    """
+
+    def __init__(self, schema: Schema, *, data: Path, url: str | None = None, max_open: int = 128) -> None:
+        self.schema = schema
+        self._turns = Turns()
+        self._databases = _databases(schema, data, url, max_open)
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str) -> AsyncGenerator[Connection]:
+        """Open the tenant's writing transaction: committed at the end, undone when anything raises."""
+        connection = await self.begin(tenant)
+        try:
+            yield connection
+            await connection.commit()
+        finally:
+            await connection.aclose()
+
+    @asynccontextmanager
+    async def reading(self, tenant: str) -> AsyncGenerator[Connection]:
+        """Open a reading transaction of the tenant: one snapshot on SQLite, and no statement can write."""
+        connection = await self._databases.begin(_checked(tenant), write=False, ended=_nothing)
+        try:
+            yield connection
+        finally:
+            await connection.aclose()
+
+    async def begin(self, tenant: str) -> Connection:
+        """Begin the tenant's writing transaction; the caller commits or closes it."""
+        _checked(tenant)
+        await self._turns.take(tenant)
+        try:
+            return await self._databases.begin(tenant, write=True, ended=lambda: self._turns.give_back(tenant))
+        except BaseException:
+            self._turns.give_back(tenant)
+            raise
+
+    async def exists(self, tenant: str) -> bool:
+        """Return whether anything of the tenant is kept here."""
+        return await self._databases.exists(_checked(tenant))
+
+    async def delete(self, tenant: str) -> None:
+        """Delete all that the service keeps of the tenant; harmless when there is nothing."""
+        _checked(tenant)
+        await self._turns.take(tenant)
+        try:
+            await self._databases.delete(tenant)
+        finally:
+            self._turns.give_back(tenant)
+
+    async def migrate(self, tenant: str) -> None:
+        """Bring the tenant's database to the newest revision, making it when it isn't there."""
+        await self._databases.migrate(_checked(tenant))
+
+    async def aclose(self) -> None:
+        """Close everything that is open."""
+        await self._databases.aclose()
+
+
+def _databases(schema: Schema, data: Path, url: str | None, max_open: int) -> _Databases:
+    if url is None:
+        return SQLiteFiles(schema, data, max_open=max_open)
+    raise ValueError("only SQLite is spoken here")
+
+
+def _checked(tenant: str) -> str:
+    return tenant if tenant == SYSTEM_TENANT else check_tenant(tenant)
+
+
+def _nothing() -> None:
+    """A reader has no turn to give back."""
