@@ -69,7 +69,7 @@ class Gateway:
             system=self._upstreams.system,
         )
         self._mcp = McpEndpoint(pipeline, identity, self._snapshots)
-        self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams)
+        self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control)
         self._guard = Guard(settings.host, settings.port)
         self._exits = AsyncExitStack()
 

@@ -94,7 +94,8 @@ class Identity:
             raise not_found()
         if process is None:
             return parent.principal, parent
-        await self.process(process)
+        if await self.process(process) != parent.service:
+            raise Unauthenticated("The call in whose course this one is made is another server's")
         return replace(parent.principal, scopes=parent.principal.scopes | {SYSTEM}, bounds=_widened(parent)), parent
 
     async def alive(self, tenant: str, principal_id: str) -> Principal | None:

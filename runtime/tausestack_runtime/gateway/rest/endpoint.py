@@ -33,6 +33,7 @@ from tausestack_runtime.gateway.rest.page import PAGE
 from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource
 from tausestack_runtime.gateway.snapshots import Snapshots, Tool, not_found
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
+from tausestack_runtime.supervisor.control import ControlClient
 
 CALL_SECONDS = 120.0
 STREAM_SECONDS = 3600.0
@@ -43,11 +44,19 @@ PAGE_SIZE = 500
 class RestEndpoint:
     """Answers everything below `/api/v2/tenants`."""
 
-    def __init__(self, pipeline: Pipeline, identity: Identity, snapshots: Snapshots, upstreams: Upstreams) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        identity: Identity,
+        snapshots: Snapshots,
+        upstreams: Upstreams,
+        control: ControlClient,
+    ) -> None:
         self._pipeline = pipeline
         self._identity = identity
         self._snapshots = snapshots
         self._upstreams = upstreams
+        self._control = control
 
     async def __call__(self, exchange: Exchange, path: str) -> None:
         """Serve one request; `path` is what follows `/api/v2/`, such as `tenants/acme/tools`."""
@@ -59,6 +68,9 @@ class RestEndpoint:
             await fail(exchange, error)
 
     async def _serve(self, exchange: Exchange, path: str) -> None:
+        if path == "doctor" and exchange.method == "GET":
+            await self._doctor(exchange)
+            return
         root, _, rest = path.partition("/")
         tenant, _, below = rest.partition("/")
         if root != "tenants":
@@ -97,6 +109,13 @@ class RestEndpoint:
                 scope=TOOLS_READ,
             )
         await self._resource(exchange, own, path, OPERATOR_RESOURCES)
+
+    async def _doctor(self, exchange: Exchange) -> None:
+        """Show the operator the supervisor's own figures of its processes."""
+        principal = await self._identity.principal(bearer(exchange.header(b"authorization")), SYSTEM_TENANT)
+        if OPERATOR not in principal.scopes:
+            raise not_found()
+        await exchange.reply_json(200, await self._control.services())
 
     async def _session(self, tenant: str) -> dict[str, Any]:
         principal = await self._identity.alive(tenant, OPERATOR)
