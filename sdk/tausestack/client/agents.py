@@ -1,0 +1,184 @@
+"""A tenant's agents: running, following, resuming and cancelling."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+import httpx2
+from tausestack.client.runs import Run
+from tausestack.client.wire import Repeatable, Wire
+from tausestack.errors import DeadlineExceeded, Unavailable
+
+LONGEST_WAIT_SECONDS = 60.0
+"""How long one request may wait at the gateway for a run's end; a longer wait is several."""
+FIRST_POLL_SECONDS = 0.1
+LONGEST_POLL_SECONDS = 1.0
+BROKEN_STREAMS = 5
+"""How many times in a row a stream of events may break without a new event."""
+
+
+class Tenant(Protocol):
+    """What this face needs of the client that it belongs to."""
+
+    @property
+    def wire(self) -> Wire: ...
+
+    def path(self, *parts: str) -> str: ...
+
+    def may_repeat(self, address: str) -> Repeatable: ...
+
+    def key(self, given: str | None) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a run: its place in the run's event log, its kind, and its JSON."""
+
+    id: str
+    kind: str
+    content: Any
+
+
+class Agents:
+    """The agents of a tenant."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
+
+    async def specs(self) -> list[dict[str, Any]]:
+        """Return the agents that can be run."""
+        found: dict[str, Any] = await self._tenant.wire.request("GET", self._tenant.path("agents"))
+        return found["agents"]
+
+    async def run(
+        self,
+        agent: str,
+        input: str,
+        *,
+        thread: str | None = None,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run, and return it as it stands once it settled or `wait` seconds are over.
+
+        Without `wait` it is returned at once. A run is settled when it ended or waits for a person.
+        """
+        body: dict[str, Any] = {"agent": agent, "input": input}
+        if thread is not None:
+            body["thread"] = thread
+        if wait is not None:
+            body["wait"] = min(wait, LONGEST_WAIT_SECONDS)
+        began = time.monotonic()
+        found = await self._tenant.wire.request(
+            "POST",
+            self._tenant.path("runs"),
+            body=body,
+            headers=self._tenant.key(idempotency_key),
+            repeatable=self._tenant.may_repeat("agents/run"),
+        )
+        run = Run.model_validate(found)
+        if wait is None or run.settled:
+            return run
+        return await self._follow(run, began + wait)
+
+    async def wait(self, run: str, *, timeout: float = 300.0) -> Run:
+        """Return a run once it settled, or raise `DeadlineExceeded` after `timeout` seconds."""
+        last = await self._follow(await self.get(run), time.monotonic() + timeout)
+        if not last.settled:
+            raise DeadlineExceeded(f"The run {run} is still {last.status} after {timeout:g} s")
+        return last
+
+    async def stream(
+        self,
+        agent: str,
+        input: str,
+        *,
+        thread: str | None = None,
+    ) -> AsyncGenerator[Event]:
+        """Start a run and yield its events until it settles; a broken stream goes on where it broke."""
+        run = await self.run(agent, input, thread=thread)
+        async with aclosing(self.events(run.id)) as events:
+            async for event in events:
+                yield event
+
+    async def events(self, run: str, *, after: str | None = None) -> AsyncGenerator[Event]:
+        """Yield a run's events after one of them, or from the first, until the run settles."""
+        last, breaks = after, 0
+        while True:
+            try:
+                async with aclosing(self._events(run, last)) as events:
+                    async for event in events:
+                        last, breaks = event.id or last, 0
+                        yield event
+            except httpx2.TransportError as error:
+                breaks += 1
+                if breaks > BROKEN_STREAMS:
+                    raise Unavailable(f"The events of the run {run} break off") from error
+            if (await self.get(run)).settled and not breaks:
+                return
+            await anyio.sleep(FIRST_POLL_SECONDS * (breaks + 1))
+
+    async def resume(self, run: str, decision: Mapping[str, Any], *, idempotency_key: str | None = None) -> Run:
+        """Let an interrupted run go on.
+
+        A decision is `{"approve": true}`, `{"approve": false, "reason": …}` or `{"arguments": …}`.
+        """
+        found = await self._tenant.wire.request(
+            "POST",
+            self._tenant.path("runs", run, "resume"),
+            body={"decision": dict(decision)},
+            headers=self._tenant.key(idempotency_key),
+            repeatable=self._tenant.may_repeat("agents/resume"),
+        )
+        return Run.model_validate(found)
+
+    async def cancel(self, run: str) -> Run:
+        """Stop a run; what it has done already stays done."""
+        found = await self._tenant.wire.request(
+            "POST",
+            self._tenant.path("runs", run, "cancel"),
+            body={},
+            headers=self._tenant.key(None),
+            repeatable=self._tenant.may_repeat("agents/cancel"),
+        )
+        return Run.model_validate(found)
+
+    async def get(self, run: str) -> Run:
+        """Return a run."""
+        return Run.model_validate(await self._tenant.wire.request("GET", self._tenant.path("runs", run)))
+
+    async def list(self, *, limit: int | None = None, status: str | None = None) -> list[Run]:
+        """Return runs, the newest first."""
+        found: dict[str, Any] = await self._tenant.wire.request(
+            "GET", self._tenant.path("runs"), query={"limit": limit, "status": status}
+        )
+        return [Run.model_validate(run) for run in found["runs"]]
+
+    async def _events(self, run: str, last: str | None) -> AsyncGenerator[Event]:
+        headers = {} if last is None else {"last-event-id": last}
+        path = self._tenant.path("runs", run, "events")
+        async with self._tenant.wire.events("GET", path, headers=headers, timeout=None) as source:
+            async for event in source:
+                if event.data:
+                    yield Event(event.id, event.event, _content(event.data))
+
+    async def _follow(self, run: Run, until: float) -> Run:
+        pause = FIRST_POLL_SECONDS
+        while not run.settled and time.monotonic() + pause < until:
+            await anyio.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
+            run = await self.get(run.id)
+        return run
+
+
+def _content(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

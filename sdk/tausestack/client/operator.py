@@ -1,0 +1,69 @@
+"""The operator's client: tenants and their keys, and nothing inside them."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from tausestack.client.client import DEFAULT_URL
+from tausestack.client.wire import PATIENCE_SECONDS, Wire, never, path_of
+from tausestack.names import check_tenant
+
+
+class Operator:
+    """Makes tenants and their keys; a tenant's admin key may ask for the keys of its own tenant too."""
+
+    def __init__(self, operator_key: str, url: str = DEFAULT_URL, *, patience: float = PATIENCE_SECONDS) -> None:
+        self.wire = Wire(url, operator_key, patience=patience)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self.wire.aclose()
+
+    async def create_tenant(self, tenant: str, *, name: str | None = None, plan: str | None = None) -> dict[str, Any]:
+        """Make a tenant and return `{"tenant": …, "api_key": …}`: an admin key, shown this once."""
+        given = {"id": check_tenant(tenant), "name": name, "plan": plan}
+        body = {field: value for field, value in given.items() if value is not None}
+        return await self.wire.request("POST", path_of("tenants"), body=body, repeatable=never)
+
+    async def tenants(self) -> list[dict[str, Any]]:
+        """Return every tenant."""
+        found: dict[str, Any] = await self.wire.request("GET", path_of("tenants"))
+        return found["tenants"]
+
+    async def tenant(self, tenant: str) -> dict[str, Any]:
+        """Return one tenant."""
+        return await self.wire.request("GET", path_of("tenants", check_tenant(tenant)))
+
+    async def create_key(
+        self, tenant: str, *, role: str = "admin", name: str | None = None, expires_days: int | None = None
+    ) -> dict[str, Any]:
+        """Make a key of a tenant and return `{"id", "api_key", "role", …}`; the key is shown this once."""
+        given = {"role": role, "name": name, "expires_days": expires_days}
+        body = {field: value for field, value in given.items() if value is not None}
+        return await self.wire.request("POST", self._keys(tenant), body=body, repeatable=never)
+
+    async def keys(self, tenant: str) -> list[dict[str, Any]]:
+        """Return a tenant's keys, without the secrets."""
+        found: dict[str, Any] = await self.wire.request("GET", self._keys(tenant))
+        return found["keys"]
+
+    async def revoke_key(self, tenant: str, key_id: str) -> dict[str, Any]:
+        """Revoke a key; it is refused everywhere within a second."""
+        return await self.wire.request("DELETE", self._keys(tenant, key_id))
+
+    async def session(self, tenant: str) -> dict[str, Any]:
+        """Open a short, audited admin session in a tenant and return `{"token", "expires_at"}`."""
+        return await self.wire.request("POST", path_of("tenants", check_tenant(tenant), "session"), body={})
+
+    async def doctor(self) -> dict[str, Any]:
+        """Return the supervisor's figures: processes, memory, starts."""
+        return await self.wire.request("GET", path_of("doctor"))
+
+    def _keys(self, tenant: str, *parts: str) -> str:
+        return path_of("tenants", check_tenant(tenant), "keys", *parts)
