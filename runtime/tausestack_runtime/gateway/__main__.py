@@ -8,8 +8,8 @@ import sys
 
 import uvicorn
 import uvloop
-from tausestack.telemetry import configure_logging
 
+from tausestack.telemetry import configure_logging
 from tausestack_runtime.gateway.app import build
 from tausestack_runtime.settings import StartError, read_settings
 

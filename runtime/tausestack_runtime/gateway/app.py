@@ -7,11 +7,11 @@ from urllib.parse import unquote
 
 import orjson
 import structlog
+
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
 from tausestack.errors import TauseError, to_problem
 from tausestack.tokens import Signer
-
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
 from tausestack_runtime.gateway.exchange import PROBLEM, Exchange, Receive, Scope, Send
 from tausestack_runtime.gateway.guard import Guard

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from tausestack.contract import Principal
-from tausestack.database import Connection, Schema, TenantDatabases
-from tausestack.errors import Conflict, Forbidden, NotFound
 
+from tausestack.contract import Principal
+from tausestack.database import Connection, Row, Schema, TenantDatabases
+from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack_runtime.gateway.call import Call, digest
 
 EXPIRES_AFTER = timedelta(days=2)
@@ -124,7 +124,7 @@ class Approvals:
             if known is None:
                 raise NotFound("There is no such approval, or it is not yours")
             if known.status in {status, "used"} and not (status == "rejected" and known.status == "used"):
-                return _shape(known._mapping)
+                return _shape(known)
             if known.status != "pending":
                 raise Conflict(f"This approval was {known.status} already", approval=identifier)
             if known.expires_at <= now:
@@ -144,7 +144,7 @@ class Approvals:
             )
             decided = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
             assert decided is not None
-            return _shape(decided._mapping)
+            return _shape(decided)
 
     async def listed(self, tenant: str, status: str | None) -> list[dict[str, Any]]:
         """Return a tenant's approvals, newest first, of one status or all."""
@@ -152,7 +152,7 @@ class Approvals:
         if status is not None:
             query = query.where(approvals.c.status == status)
         async with self._databases.reading(tenant) as db:
-            return [_shape(row._mapping) for row in await db.execute(query)]
+            return [_shape(row) for row in await db.execute(query)]
 
 
 def _same(call: Call) -> tuple[sa.ColumnElement[bool], ...]:
@@ -194,5 +194,5 @@ def _rejection(reason: str | None) -> str:
     return f"A person rejected this call: {reason}" if reason else "A person rejected this call"
 
 
-def _shape(row: Any) -> dict[str, Any]:
-    return {name: row[name] for name in row if name not in {"digest", "key"}}
+def _shape(row: Row) -> dict[str, Any]:
+    return {column.name: getattr(row, column.name) for column in approvals.c if column.name not in {"digest", "key"}}

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
+
 from tausestack.contract import Principal
 from tausestack.raw import as_array, as_object
 

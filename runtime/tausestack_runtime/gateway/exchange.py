@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
+
 from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge
 from tausestack.raw import as_object
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from tausestack.errors import Forbidden, InvalidRequest, TauseError
-
 from tausestack_runtime.gateway.exchange import Exchange
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

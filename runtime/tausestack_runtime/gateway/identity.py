@@ -12,7 +12,6 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tenancy import credential_hash
 from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signer, Verifier
-
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.snapshots import Snapshots, not_found
 from tausestack_runtime.supervisor.control import ControlClient

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 import structlog
+
 from tausestack.contract import META_CALL
 from tausestack.errors import (
     ApprovalRequired,
@@ -24,7 +25,6 @@ from tausestack.errors import (
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, missing
-
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import MAX_DEPTH, Call, CallState, Outcome, digest
 from tausestack_runtime.gateway.identity import Identity

@@ -15,6 +15,7 @@ from typing import Any
 
 import jsonschema_rs
 import orjson
+
 from tausestack.contract import ToolPolicy, tool_policy
 from tausestack.errors import NotFound, TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT, wire_name

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import orjson
+
 from tausestack.contract import (
     MCP_SERVER_META,
     META_APPROVAL,
@@ -28,7 +29,6 @@ from tausestack.errors import (
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, TOOLS_CALL, TOOLS_READ, covers, missing
-
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
 from tausestack.contract import MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCOL_VERSION
 from tausestack.errors import HEADER_MISMATCH, INVALID_PARAMS, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION, InvalidRequest
 from tausestack.raw import as_object
-
 from tausestack_runtime.gateway.exchange import Exchange
 
 NAMED_METHODS = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
+
 from tausestack.contract import Principal
 from tausestack.errors import (
     Cancelled,
@@ -22,7 +23,6 @@ from tausestack.errors import (
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, TOOLS_READ
-
 from tausestack_runtime.gateway.call import Call, Notify, Outcome
 from tausestack_runtime.gateway.exchange import PROBLEM, Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer

@@ -7,7 +7,6 @@ from typing import Any
 
 from tausestack.contract import VERSION
 from tausestack.raw import as_array, as_object
-
 from tausestack_runtime.gateway.snapshots import Tool
 
 MAX_NESTING = 8

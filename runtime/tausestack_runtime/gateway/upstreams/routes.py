@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Pool, Reply, TimedOut, TooLarge
+
 from tausestack.contract import (
     MCP_CAPABILITIES_META,
     MCP_CLIENT_META,
@@ -29,7 +31,6 @@ from tausestack.tokens import ASSERTION_SECONDS, Signer, server_audience
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.snapshots import Installation
 from tausestack_runtime.gateway.upstreams.events import event_payloads
-from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Pool, Reply, TimedOut, TooLarge
 from tausestack_runtime.supervisor.control import ControlClient
 
 ADAPTER = "adapter"
