@@ -270,7 +270,8 @@ class Snapshots:
         if seen["reset"]:
             feed.resets += 1
             self._tenants.clear()
-            self._keys.clear()
+            if feed.service == "auth":
+                self._keys.clear()
         for tenant in seen["tenants"]:
             feed.generations[tenant] = feed.generations.get(tenant, 0) + 1
             self._tenants.pop(tenant, None)

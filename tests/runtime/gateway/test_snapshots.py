@@ -1,0 +1,116 @@
+"""Snapshots follow their owners' feeds: a change is seen at once or within a second, and doubt closes the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tausestack.changes import ChangeFeed
+from tausestack.errors import NotFound, Unavailable
+from tausestack_runtime.gateway import snapshots
+from tausestack_runtime.gateway.snapshots import Snapshots
+
+pytestmark = pytest.mark.anyio
+
+
+class Owners:
+    """auth and registry as the gateway calls them."""
+
+    def __init__(self) -> None:
+        self.feeds = {"auth": ChangeFeed(), "registry": ChangeFeed()}
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.down = False
+        self.asked: list[tuple[str, str]] = []
+        self.during_load: Any = None
+
+    async def __call__(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append((service, tool))
+        if self.down:
+            raise Unavailable("down")
+        if tool == "changes":
+            return dict(self.feeds[service].since(arguments["boot"], arguments["epoch"]))
+        if tool == "authenticate":
+            return self.keys.get(arguments["key_hash"], {"tenant": None})
+        if service == "auth":
+            found = {"tenant": "acme", "status": "active", "plan": "basic", "keys": list(self.keys.values())}
+            if self.during_load is not None:
+                self.during_load, change = None, self.during_load
+                change()
+            return found if arguments["tenant"] == "acme" else {"tenant": None}
+        return {"installations": []}
+
+
+@pytest.fixture
+def owners() -> Owners:
+    made = Owners()
+    made.keys["h1"] = {"tenant": "acme", "key_id": "k1", "role": "admin", "scopes": ["tools:call"], "expires_at": None}
+    return made
+
+
+@pytest.mark.covers("snapshots:cached")
+async def test_what_has_not_changed_is_asked_for_once(owners: Owners) -> None:
+    found = Snapshots(owners, [])
+    for _ in range(5):
+        assert (await found.key("h1")) is not None
+        assert (await found.tenant("acme")).plan == "basic"
+    assert owners.asked.count(("auth", "snapshot")) == 1
+    assert owners.asked.count(("auth", "authenticate")) == 1
+    assert owners.asked.count(("auth", "changes")) == 1
+
+
+@pytest.mark.covers("snapshots:write-seen-at-once")
+async def test_a_revocation_through_this_gateway_is_seen_by_the_next_request(owners: Owners) -> None:
+    found = Snapshots(owners, [])
+    assert await found.key("h1") is not None
+    assert "k1" in (await found.tenant("acme")).keys
+    del owners.keys["h1"]
+    owners.feeds["auth"].touch("acme")
+    found.expire()
+    assert await found.key("h1") is None
+    assert (await found.tenant("acme")).keys == {}
+
+
+@pytest.mark.covers("snapshots:fails-closed")
+async def test_a_stale_snapshot_fails_closed(owners: Owners, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Snapshots(owners, [])
+    await found.tenant("acme")
+    monkeypatch.setattr(snapshots, "FRESH_SECONDS", 0.0)
+    owners.down = True
+    with pytest.raises(Unavailable):
+        await found.tenant("acme")
+    with pytest.raises(Unavailable):
+        await found.key("h1")
+
+
+@pytest.mark.covers("snapshots:no-old-load")
+async def test_what_was_loaded_before_a_change_is_not_kept_after_it(owners: Owners) -> None:
+    found = Snapshots(owners, [])
+    await found.follow()
+
+    def change() -> None:
+        owners.keys["h2"] = {**owners.keys["h1"], "key_id": "k2"}
+        owners.feeds["auth"].touch("acme")
+        found.expire()
+
+    owners.during_load = change
+    first = await found.tenant("acme")
+    second = await found.tenant("acme")
+    assert "k2" not in first.keys
+    assert "k2" in second.keys
+
+
+@pytest.mark.covers("snapshots:restart-drops-all")
+async def test_another_process_of_the_owner_drops_everything(owners: Owners) -> None:
+    found = Snapshots(owners, [])
+    await found.tenant("acme")
+    owners.feeds["auth"] = ChangeFeed()
+    found.expire()
+    await found.tenant("acme")
+    assert owners.asked.count(("auth", "snapshot")) == 2
+
+
+@pytest.mark.covers("snapshots:unknown-tenant")
+async def test_a_tenant_that_is_not_there_is_not_found(owners: Owners) -> None:
+    with pytest.raises(NotFound, match="no such tenant, server or tool"):
+        await Snapshots(owners, []).tenant("nobody")
