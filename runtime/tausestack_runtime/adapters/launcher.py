@@ -1,9 +1,9 @@
 """The first program of a sandbox: narrows itself, then becomes or watches over the third-party server.
 
-Run as a script by `python -I -S`, with one argument, a JSON object: `{"tier": "bwrap", "limits", "argv", "pass_fds"}` or
-`{"tier": "landlock", "limits", "argv", "read", "home", "seccomp"}`. It imports nothing of ours and nothing heavy, so
-that a sandbox costs milliseconds, and it is a program of its own because a process with threads can't safely run Python
-between fork and exec.
+Run as a script by `python -I -S`, with one argument, a JSON object: `{"tier": "bwrap", "limits", "argv", "pass_fds"}`
+or `{"tier": "landlock", "limits", "argv", "read", "home", "seccomp"}`. It imports nothing of ours and nothing heavy, so
+that a sandbox costs milliseconds, and it is a program of its own because a process with threads can't safely run
+Python between fork and exec.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ def landlocked(order: dict[str, Any]) -> NoReturn:
             print(f"sandbox: {error}", file=sys.stderr, flush=True)
         os._exit(125)
     close_pipes()
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+
+    def end(number: int, frame: object) -> None:
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
     die_with_parent(signal.SIGTERM)
     _, status = os.waitpid(child, 0)
     kill_descendants()

@@ -1,0 +1,166 @@
+"""Fetching a package into the store: wheels only, so that nothing third-party runs; hashed, compiled, moved at once."""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tausestack.errors import InvalidArguments, NotFound, Unavailable
+
+FETCH_SECONDS = 120.0
+RECORD = "package.json"
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.!+_-]{0,62}[0-9A-Za-z])?")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package in the store."""
+
+    identifier: str
+    version: str
+    entry: str
+    """Its console script's `module:function`."""
+    store: str
+    """Its folder, relative to the store."""
+    wheels: dict[str, str]
+    """SHA-256 of each wheel that was unpacked, by file name."""
+
+
+def normalised(identifier: str) -> str:
+    """Return the normal form of a Python package's name, or raise `InvalidArguments`."""
+    if _NAME.fullmatch(identifier) is None:
+        raise InvalidArguments(f"'{identifier[:80]}' is no Python package's name")
+    return re.sub(r"[-_.]+", "-", identifier).lower()
+
+
+async def fetch_python(store: Path, identifier: str, version: str | None) -> Package:
+    """Return a package of the store, fetching it with all that it needs from the package index where it isn't there.
+
+    Without a version the newest is taken. Raises `NotFound` where the index has none, `Unavailable` where the index
+    does not answer, `InvalidArguments` for a package that is no server.
+    """
+    name = normalised(identifier)
+    if version is not None:
+        if _VERSION.fullmatch(version) is None:
+            raise InvalidArguments(f"'{version[:80]}' is no exact version")
+        known = await asyncio.to_thread(_read, store / _folder(name, version))
+        if known is not None:
+            return known
+    await asyncio.to_thread(lambda: store.mkdir(parents=True, exist_ok=True, mode=0o700))
+    work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".fetch-", dir=store))
+    try:
+        return await _fetch(store, work, name, version)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
+
+
+async def _fetch(store: Path, work: Path, name: str, version: str | None) -> Package:
+    wheels, ready = work / "wheels", work / "ready"
+    wanted = name if version is None else f"{name}=={version}"
+    await _pip("download", "--only-binary", ":all:", "--dest", str(wheels), "--", wanted)
+    files = sorted(wheels.glob("*.whl"))
+    found = next((file for file in files if normalised(file.name.split("-")[0]) == name), None)
+    if found is None:
+        raise NotFound(f"the package index has no wheel of {wanted}")
+    version = found.name.split("-")[1]
+    known = await asyncio.to_thread(_read, store / _folder(name, version))
+    if known is not None:
+        return known
+    site = ready / "site"
+    # Not compiled by pip: it would compile for its own folder's path.
+    await _pip(
+        "install", "--no-index", "--no-deps", "--no-compile", "--no-warn-script-location", "--target", str(site),
+        *(str(file) for file in files),
+    )  # fmt: skip
+    return await asyncio.to_thread(_keep, store, ready, name, version, files)
+
+
+def _keep(store: Path, ready: Path, name: str, version: str, files: list[Path]) -> Package:
+    import compileall  # only where something was fetched
+
+    site = ready / "site"
+    entry = _entry_point(site, name, version)
+    folder = _folder(name, version)
+    final = store / folder
+    # A read-only store never gets compiled files later, and without them a start takes twice as long.
+    compileall.compile_dir(site, quiet=2, stripdir=str(site), prependdir=str(final / "site"), workers=1)
+    wheels = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    package = Package(identifier=name, version=version, entry=entry, store=folder, wheels=wheels)
+    (ready / RECORD).write_text(json.dumps(asdict(package), indent=2, sort_keys=True))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(ready, final)  # noqa: PTH104 atomic, and refuses a folder that is there
+    except OSError:
+        known = _read(final)
+        if known is None:
+            raise
+        return known
+    return package
+
+
+def _folder(name: str, version: str) -> str:
+    """Return where a package is kept; its compiled parts fit one kind of interpreter."""
+    return f"pypi/{name}/{version}/{sys.implementation.cache_tag}"
+
+
+def _read(folder: Path) -> Package | None:
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    except FileNotFoundError:
+        return None
+    return Package(**record)
+
+
+def _entry_point(site: Path, name: str, version: str) -> str:
+    """Return the console script that bears the package's name, else its only one."""
+    escaped = name.replace("-", "_")
+    found = [path for path in site.glob("*.dist-info") if normalised(path.name.split("-")[0]) == name]
+    listed = found[0] / "entry_points.txt" if found else site / f"{escaped}-{version}.dist-info" / "entry_points.txt"
+    parser = configparser.RawConfigParser(delimiters=("=",))
+    parser.optionxform = str  # pyright: ignore[reportAttributeAccessIssue] how configparser keeps capitals
+    if listed.is_file():
+        parser.read_string(listed.read_text())
+    scripts = dict(parser.items("console_scripts")) if parser.has_section("console_scripts") else {}
+    by_name = {normalised(script): target for script, target in scripts.items()}
+    target = by_name.get(name) or (next(iter(by_name.values())) if len(by_name) == 1 else None)
+    if target is None:
+        raise InvalidArguments(f"{name} {version} has no command that starts a server: it is a library")
+    return target.partition("[")[0].replace(" ", "")
+
+
+async def _pip(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "0"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(FETCH_SECONDS):
+            _, stderr = await process.communicate()
+    except TimeoutError as error:
+        raise Unavailable(f"the package index did not answer within {FETCH_SECONDS:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == 0:
+        return
+    text = stderr.decode(errors="replace")
+    if "No module named pip" in text:
+        raise Unavailable("packages can't be fetched: this Python has no pip")
+    said = [line for line in text.splitlines() if line.startswith("ERROR")]
+    reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {process.returncode}"
+    if "No matching distribution" in text and "Connection" not in text and "Retrying" not in text:
+        raise NotFound(reason)
+    raise Unavailable(f"the package can't be fetched: {reason}")

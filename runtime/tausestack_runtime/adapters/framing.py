@@ -1,0 +1,53 @@
+"""JSON-RPC messages, one a line, from a process that may be hostile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from tausestack.raw import as_object
+
+MAX_LINE_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+
+
+class LineTooLong(Exception):
+    """A line grew over the limit before it ended."""
+
+
+async def lines(reader: asyncio.StreamReader, *, limit: int = MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+    """Yield whole lines without their newline; raise `LineTooLong` over the limit.
+
+    Every byte is looked at once, however small the chunks that it comes in; a last line without an end is dropped.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await reader.read(CHUNK_BYTES):
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            parts.append(chunk[start:end])
+            if size + end - start > limit:
+                raise LineTooLong
+            yield b"".join(parts)
+            parts, size, start = [], 0, end + 1
+        if start < len(chunk):
+            parts.append(chunk[start:])
+            size += len(chunk) - start
+            if size > limit:
+                raise LineTooLong
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or None where it holds something else."""
+    try:
+        return as_object(orjson.loads(line))
+    except orjson.JSONDecodeError:
+        return None
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Return a message as the line that is sent."""
+    return orjson.dumps(message) + b"\n"
