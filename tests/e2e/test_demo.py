@@ -1,4 +1,4 @@
-"""The demo is the main job on real input: three servers, one of them not ours, one approval, and a tenant that sees nothing."""
+"""The demo is the main job on real input: three servers, one not ours, one approval, a tenant that sees nothing."""
 
 from __future__ import annotations
 
