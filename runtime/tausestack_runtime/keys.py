@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from tausestack.tokens import Signer
 
+from tausestack.tokens import Signer
 from tausestack_runtime.settings import StartError
 
 SECRET_FILE = "secret.key"  # noqa: S105 a file's name
@@ -88,7 +88,7 @@ def _make(path: Path, prefix: str) -> None:
     """Make a key file whole and at once, so that of two starts one wins and nobody reads half a key."""
     if path.exists() or path.is_symlink():
         return
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

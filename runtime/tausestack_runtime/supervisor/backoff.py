@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 DELAYS = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before the first, second… start after a crash; the last one stays."""
 
@@ -12,7 +14,8 @@ STEADY_SECONDS = 60.0
 class Backoff:
     """Counts crashes in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, delays: Sequence[float] = DELAYS) -> None:
+        self._delays = delays
         self.crashes = 0
 
     def crashed(self, lived: float) -> float:
@@ -20,7 +23,7 @@ class Backoff:
         if lived >= STEADY_SECONDS:
             self.crashes = 0
         self.crashes += 1
-        return DELAYS[min(self.crashes, len(DELAYS)) - 1]
+        return self._delays[min(self.crashes, len(self._delays)) - 1]
 
     def reset(self) -> None:
         """Forget the crashes: the process ended as it was meant to."""

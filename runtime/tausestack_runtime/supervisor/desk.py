@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tausestack.errors import TauseError
-
 from tausestack_runtime.supervisor.loop import Loop
 
 MAX_REQUEST_BYTES = 65536

@@ -8,7 +8,6 @@ from typing import Any
 
 from tausestack.errors import InvalidRequest, NotFound
 from tausestack.names import check_tenant
-
 from tausestack_runtime.services import ServiceSpec
 from tausestack_runtime.settings import Settings
 from tausestack_runtime.supervisor.forks import Forks

@@ -16,14 +16,14 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import structlog
-from tausestack.tenancy import credential_hash
 
+from tausestack.tenancy import credential_hash
 from tausestack_runtime.services import ServiceSpec, instance_name, socket_path
 from tausestack_runtime.supervisor.backoff import Backoff
 from tausestack_runtime.supervisor.forks import Forks
@@ -61,6 +61,7 @@ class Instance:
     tenant: str | None
     path: Path
     listener: socket.socket
+    backoff: Backoff
     state: State = "stopped"
     pid: int | None = None
     credential: str | None = None
@@ -73,7 +74,6 @@ class Instance:
     start_seconds: float | None = None
     restarts: int = 0
     removed: bool = False
-    backoff: Backoff = field(default_factory=Backoff)
 
     @property
     def name(self) -> str:
@@ -90,12 +90,14 @@ class Instances:
         log: structlog.typing.FilteringBoundLogger,
         folder: SocketFolder,
         complete: OrderMaker,
+        delays: Sequence[float],
     ) -> None:
         """`complete` adds to an order what a service is given: data folder, keys, settings."""
         self._loop = loop
         self._log = log
         self._folder = folder
         self._complete = complete
+        self._delays = delays
         self._forks: Forks | None = None
         self._all: dict[str, Instance] = {}
         self._ordered: dict[int, Instance] = {}
@@ -121,7 +123,7 @@ class Instances:
             known.removed = False
             return known
         path = socket_path(self._folder.path, spec.name, tenant)
-        instance = self._all[name] = Instance(spec, tenant, path, self._folder.bind(path))
+        instance = self._all[name] = Instance(spec, tenant, path, self._folder.bind(path), Backoff(self._delays))
         self._listen(instance)
         if spec.idle_seconds is not None:
             self._loop.after(spec.idle_seconds / IDLE_CHECKS, lambda: self._check_idle(instance))

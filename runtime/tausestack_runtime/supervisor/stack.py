@@ -14,10 +14,10 @@ from types import FrameType
 
 from tausestack.names import SYSTEM_TENANT
 from tausestack.tokens import Signer
-
 from tausestack_runtime.keys import open_keys, operator_key, write_jwks
 from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
 from tausestack_runtime.settings import Settings
+from tausestack_runtime.supervisor.backoff import DELAYS
 from tausestack_runtime.supervisor.desk import ControlDesk
 from tausestack_runtime.supervisor.figures import Operations
 from tausestack_runtime.supervisor.forks import Forks
@@ -47,6 +47,7 @@ class Supervisor:
         services: Sequence[ServiceSpec] = SERVICES,
         adapter: ServiceSpec = ADAPTER,
         gateway: Sequence[str] = GATEWAY_COMMAND,
+        delays: Sequence[float] = DELAYS,
     ) -> None:
         """Claim the data folder and the port, or raise `StartError`; nothing is started yet."""
         self._settings = settings
@@ -80,7 +81,7 @@ class Supervisor:
             }
         )
         plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
-        self._instances = Instances(self._loop, self._log, self._folder, self._complete)
+        self._instances = Instances(self._loop, self._log, self._folder, self._complete, delays)
         self._forks = Forks(self._loop, self._log, {**plain, **settings.environment()}, self._instances.reported)
         self._instances.use(self._forks)
         self._gateway = GatewayProcess(
@@ -90,6 +91,8 @@ class Supervisor:
             {**plain, **self._for_gateway.environment(), **self._secret()},
             [self._port.fileno(), self._internal.fileno()],
         )
+        for spec in services:
+            self._instances.open(spec)
         operations = Operations(self._for_gateway, services, adapter, self._instances, self._gateway, self._forks)
         self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
 
@@ -98,8 +101,6 @@ class Supervisor:
         with self._signals():
             self._gateway.start()
             self._forks.start(())
-            for spec in self._services:
-                self._instances.open(spec)
             for preload in self._heavy:
                 self._forks.start(preload)
             self._wake_workers()

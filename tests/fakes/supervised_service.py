@@ -1,0 +1,61 @@
+"""Services that a test's supervisor starts: they say who they are, take their time, die, and leave processes behind."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tausestack.mcp import Server, Service
+
+
+def _app(service: Service) -> Starlette:
+    env = service.env
+
+    async def who(_request: Request) -> Response:
+        return JSONResponse(
+            {
+                "pid": os.getpid(),
+                "tenant": env.tenant,
+                "credential": env.process_credential,
+                "keys": {name: key.hex() for name, key in env.keys.items()},
+                "secret": os.environ.get("TAUSESTACK_SECRET_KEY"),
+            }
+        )
+
+    async def slow(request: Request) -> Response:
+        await asyncio.sleep(float(request.query_params["seconds"]))
+        return JSONResponse({"pid": os.getpid()})
+
+    async def leave(_request: Request) -> Response:
+        left = [await asyncio.create_subprocess_exec("sleep", "600", start_new_session=own) for own in (False, True)]
+        return JSONResponse({"pid": os.getpid(), "left": [process.pid for process in left]})
+
+    async def sockets(_request: Request) -> Response:
+        return JSONResponse({"sockets": await asyncio.to_thread(_held)})
+
+    routes = {"/who": who, "/slow": slow, "/leave": leave, "/sockets": sockets}
+    return Starlette(routes=[Route(path, endpoint) for path, endpoint in routes.items()])
+
+
+def _held() -> list[str]:
+    """Return the names of the Unix sockets of this process that have one."""
+    held = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return sorted({Path(row[7]).name for row in rows if len(row) == 8 and f"socket:[{row[6]}]" in held})
+
+
+def _server(name: str) -> Server:
+    server = Server(name, version="1.0.0")
+    server.mount("/probe", _app)
+    return server
+
+
+plain = _server("plain")
+brief = _server("brief")
+worker = _server("worker")
+heavy = _server("heavy")
+adapter = _server("adapter")
