@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import anyio
+import anyio.to_thread
 import sqlalchemy as sa
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+_T = TypeVar("_T")
+
+
+async def in_thread(threads: anyio.CapacityLimiter, work: Callable[[], _T]) -> _T:
+    """Run blocking work in a worker thread, out of a limited number of them."""
+    return await anyio.to_thread.run_sync(work, limiter=threads)
 
 
 class Outcome(NamedTuple):
@@ -27,15 +34,19 @@ class Outcome(NamedTuple):
         return cls(list(result.all()) if result.returns_rows else [], result.rowcount)
 
 
-class Connection(ABC):
-    """A tenant's open transaction.
+class Connection:
+    """A tenant's open transaction; each statement runs in a worker thread.
 
     Statements of several tasks take turns. What is not committed when it is closed is undone. On both databases a
     failed statement may leave the transaction unusable: what may fail and go on stands in a `savepoint`.
     """
 
-    def __init__(self, tenant: str, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, tenant: str, raw: sa.Connection, threads: anyio.CapacityLimiter, ended: Callable[[], None]
+    ) -> None:
         self.tenant = tenant
+        self._raw = raw
+        self._threads = threads
         self._ended = ended
         self._open = True
         self._turn = anyio.Lock()
@@ -78,7 +89,7 @@ class Connection(ABC):
         with anyio.CancelScope(shield=True):
             try:
                 async with self._turn:
-                    await self._commit()
+                    await in_thread(self._threads, self._raw.commit)
             finally:
                 await self.aclose()
 
@@ -94,24 +105,15 @@ class Connection(ABC):
         with anyio.CancelScope(shield=True):
             try:
                 async with self._turn:
-                    await self._close()
+                    await in_thread(self._threads, self._raw.close)
             finally:
                 self._ended()
 
     async def _outcome(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
         async with self._turn:
             self._check_open()
-            return await self._run(statement, parameters)
+            return await in_thread(self._threads, lambda: Outcome.of(self._raw.execute(statement, parameters)))
 
     def _check_open(self) -> None:
         if not self._open:
             raise RuntimeError("the transaction has ended")
-
-    @abstractmethod
-    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Outcome: ...
-
-    @abstractmethod
-    async def _commit(self) -> None: ...
-
-    @abstractmethod
-    async def _close(self) -> None: ...

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+
 from tausestack.errors import Unavailable
 
 _BUSY_SECONDS = 5

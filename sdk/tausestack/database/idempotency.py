@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+
 from tausestack.database.connection import Connection
 
 KEYS = sa.Table(

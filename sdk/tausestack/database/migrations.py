@@ -8,11 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from tausestack.database.idempotency import KEYS
-from tausestack.database.tenant_tables import column_like, led_by_tenant
 
-TENANT_ROLE = "tausestack_tenant"
-"""The PostgreSQL role that tenants' transactions run under; it can't bypass row-level security."""
+from tausestack.database.idempotency import KEYS
+from tausestack.database.ownership import TENANT_ROLE
+from tausestack.database.tenant_tables import column_like, led_by_tenant
 
 _TENANT = "nullif(current_setting('app.tenant', true), '')"
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import sqlalchemy as sa
+
 from tausestack.names import check_server
 
 

@@ -6,41 +6,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
-import anyio.to_thread
 import sqlalchemy as sa
-from tausestack.database.connection import Connection, Outcome, Parameters
+
+from tausestack.database.connection import Connection, in_thread
 from tausestack.database.engines import begin, open_engine
 from tausestack.database.files import current_file, remove_file
 from tausestack.database.schema import Schema
 
-_T = TypeVar("_T")
 _THREADS = 16
-
-
-class SQLiteConnection(Connection):
-    """A transaction on a tenant's file; each statement runs in a worker thread."""
-
-    def __init__(
-        self, tenant: str, ended: Callable[[], None], raw: sa.Connection, threads: anyio.CapacityLimiter
-    ) -> None:
-        super().__init__(tenant, ended)
-        self._raw = raw
-        self._threads = threads
-
-    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
-        return await self._in_thread(lambda: Outcome.of(self._raw.execute(statement, parameters)))
-
-    async def _commit(self) -> None:
-        await self._in_thread(self._raw.commit)
-
-    async def _close(self) -> None:
-        await self._in_thread(self._raw.close)
-
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
 
 @dataclass
@@ -70,7 +45,7 @@ class SQLiteFiles:
         try:
             await self._evict()
             engine = await self._engine(tenant, opened)
-            raw = await self._in_thread(lambda: begin(engine, write=write))
+            raw = await in_thread(self._threads, lambda: begin(engine, write=write))
         except BaseException:
             opened.users -= 1
             raise
@@ -79,29 +54,29 @@ class SQLiteFiles:
             opened.users -= 1
             ended()
 
-        return SQLiteConnection(tenant, end, raw, self._threads)
+        return Connection(tenant, raw, self._threads, end)
 
     async def exists(self, tenant: str) -> bool:
         """Return whether the tenant's file is there."""
-        return await self._in_thread(self._path(tenant).exists)
+        return await in_thread(self._threads, self._path(tenant).exists)
 
     async def delete(self, tenant: str) -> None:
         """Delete the tenant's file; readers that are at it end on what they see."""
         opened = self._opened.pop(tenant, None)
         if opened is not None and opened.engine is not None:
-            await self._in_thread(opened.engine.dispose)
-        await self._in_thread(lambda: remove_file(self._path(tenant)))
+            await in_thread(self._threads, opened.engine.dispose)
+        await in_thread(self._threads, lambda: remove_file(self._path(tenant)))
 
     async def migrate(self, tenant: str) -> None:
         """Make the tenant's file current."""
-        await self._in_thread(lambda: current_file(self._schema, self._data, self._path(tenant)))
+        await in_thread(self._threads, lambda: current_file(self._schema, self._data, self._path(tenant)))
 
     async def aclose(self) -> None:
         """Close every file."""
         opened, self._opened = self._opened, OrderedDict()
         for each in opened.values():
             if each.engine is not None:
-                await self._in_thread(each.engine.dispose)
+                await in_thread(self._threads, each.engine.dispose)
 
     def _path(self, tenant: str) -> Path:
         return self._data / "tenants" / tenant / f"{self._schema.service}.db"
@@ -115,8 +90,8 @@ class SQLiteFiles:
             if opened.engine is None or _inode(path) != opened.inode:
                 stale, opened.engine = opened.engine, None
                 if stale is not None:
-                    await self._in_thread(stale.dispose)
-                await self._in_thread(lambda: current_file(self._schema, self._data, path))
+                    await in_thread(self._threads, stale.dispose)
+                await in_thread(self._threads, lambda: current_file(self._schema, self._data, path))
                 opened.engine, opened.inode = open_engine(path), _inode(path)
             return opened.engine
 
@@ -127,10 +102,7 @@ class SQLiteFiles:
         engines = [engine for tenant in idle if (engine := self._opened.pop(tenant).engine) is not None]
         with anyio.CancelScope(shield=True):
             for engine in engines:
-                await self._in_thread(engine.dispose)
-
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+                await in_thread(self._threads, engine.dispose)
 
 
 def _inode(path: Path) -> int:

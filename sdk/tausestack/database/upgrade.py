@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+
 from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
 

@@ -1,0 +1,148 @@
+"""Tenants' rows on PostgreSQL: a schema per service, walled off by forced row-level security."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from tausestack.database.connection import Connection, in_thread
+from tausestack.database.ownership import TENANT_ROLE, prepare, schema_name
+from tausestack.database.schema import Schema
+from tausestack.errors import Unavailable
+
+_KEPT = 5
+_CONNECTIONS = 20
+_WAIT_SECONDS = 10.0
+
+# One round trip. All of it ends with the transaction, so that a pooled connection carries no tenant over. Writers of
+# a tenant take turns across processes too, as they do on SQLite.
+_ENTER = (
+    "set_config('search_path', :path, true), set_config('app.tenant', :tenant, true), set_config('role', :role, true)"
+)
+_ENTER_READING = sa.text(f"SELECT {_ENTER}")
+_ENTER_WRITING = sa.text(f"SELECT {_ENTER}, pg_advisory_xact_lock(hashtextextended(:turn, 0))")
+
+_TENANT_TABLES = sa.text(
+    "SELECT table_name FROM information_schema.columns"
+    " WHERE table_schema = :schema AND column_name = 'tenant' ORDER BY table_name"
+)
+_UNREACHABLE = "the database can't be reached: nothing was done, try again"
+
+
+class PostgresTables:
+    """The tables of one service, for all tenants in one PostgreSQL database."""
+
+    def __init__(self, schema: Schema, url: str) -> None:
+        self._schema = schema
+        self._url = _psycopg(url)
+        self._name = schema_name(schema)
+        self._engine = sa.create_engine(self._url, pool_size=_KEPT, max_overflow=_CONNECTIONS - _KEPT)
+        self._threads = anyio.CapacityLimiter(_CONNECTIONS)
+        # Who waits for a connection waits here, not in a thread that the one who has it needs to end.
+        self._free = anyio.Semaphore(_CONNECTIONS, max_value=_CONNECTIONS)
+        self._preparing = anyio.Lock()
+        self._prepared = False
+
+    async def begin(self, tenant: str, *, write: bool, ended: Callable[[], None]) -> Connection:
+        """Begin a transaction; `ended` is called once when it has ended, not when this raises."""
+        await self._prepare()
+        with anyio.move_on_after(_WAIT_SECONDS) as waiting:
+            await self._free.acquire()
+        if waiting.cancelled_caught:
+            raise Unavailable("every connection to the database is busy: nothing was done, try again")
+        try:
+            raw = await in_thread(self._threads, lambda: self._enter(tenant, write=write))
+        except BaseException:
+            self._free.release()
+            raise
+
+        def end() -> None:
+            self._free.release()
+            ended()
+
+        return Connection(tenant, raw, self._threads, end)
+
+    async def exists(self, tenant: str) -> bool:
+        """Return whether the tenant has a row in any table."""
+        connection = await self.begin(tenant, write=False, ended=_nothing)
+        try:
+            for table in await self._tables(connection):
+                if await connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)):
+                    return True
+            return False
+        finally:
+            await connection.aclose()
+
+    async def delete(self, tenant: str) -> None:
+        """Delete the tenant's rows in every table."""
+        connection = await self.begin(tenant, write=True, ended=_nothing)
+        try:
+            await connection.execute(sa.text("SET CONSTRAINTS ALL DEFERRED"))
+            for table in await self._tables(connection):
+                await connection.change(sa.delete(table))
+            await connection.commit()
+        finally:
+            await connection.aclose()
+
+    async def migrate(self, tenant: str) -> None:
+        """Bring the service's tables, which all tenants share, to the newest revision."""
+        del tenant
+        await self._prepare()
+
+    async def aclose(self) -> None:
+        """Close every pooled connection."""
+        await in_thread(self._threads, self._engine.dispose)
+
+    async def _tables(self, connection: Connection) -> list[sa.TableClause]:
+        return [sa.table(row[0]) for row in await connection.execute(_TENANT_TABLES, {"schema": self._name})]
+
+    async def _prepare(self) -> None:
+        if self._prepared:
+            return
+        async with self._preparing:
+            if not self._prepared:
+                try:
+                    await in_thread(self._threads, lambda: prepare(self._schema, self._url))
+                except OperationalError as error:
+                    raise Unavailable(_UNREACHABLE) from error
+                self._prepared = True
+
+    def _enter(self, tenant: str, *, write: bool) -> sa.Connection:
+        try:
+            try:
+                return self._begin(tenant, write=write)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # The server went away while the connection lay in the pool; nothing was asked of it yet.
+                return self._begin(tenant, write=write)
+        except OperationalError as error:
+            raise Unavailable(_UNREACHABLE) from error
+
+    def _begin(self, tenant: str, *, write: bool) -> sa.Connection:
+        raw = self._engine.connect()
+        try:
+            values = {"tenant": tenant, "role": TENANT_ROLE, "path": f'"{self._name}"'}
+            if write:
+                raw.execute(_ENTER_WRITING, {**values, "turn": f"{self._name}/{tenant}"})
+            else:
+                raw.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                raw.execute(_ENTER_READING, values)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+
+def _psycopg(url: str) -> sa.URL:
+    parsed = sa.make_url(url)
+    if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise ValueError("the database's URL must be one of PostgreSQL: postgresql://user@host/name")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _nothing() -> None:
+    """There is no turn to give back."""
