@@ -1,7 +1,7 @@
 """A loopback gateway that speaks `/api/v2` as the real one does, for tests of its clients.
 
 It prints its URL on one line and serves until SIGTERM. Two tenants, acme and globex, with keys `tsk_acme` and
-`tsk_globex`; the operator's key is `tsk_operator`. Tools of server `demo` break connections on demand.
+`tsk_globex`; the operator's key is `tsk_operator_` and 64 zeros. Tools of server `demo` break connections on demand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from tausestack import errors
 
-ADMIN = ["runs:write", "servers:manage", "tenant:admin", "tools:call", "tools:read"]
+OPERATOR_KEY = "tsk_operator_" + "0" * 64
 KEYS: dict[str, str] = {"tsk_acme": "acme", "tsk_globex": "globex", "session-acme": "acme"}
 TENANTS: dict[str, dict[str, Any]] = {
     name: {"id": name, "name": name.title(), "plan": "basic", "status": "active"} for name in ("acme", "globex")
@@ -74,9 +74,9 @@ def problem(error: errors.TauseError) -> Response:
 def tenant_of(request: Request) -> str:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     tenant = request.path_params["tenant"]
-    if scheme != "Bearer" or (key not in KEYS and key != "tsk_operator"):
+    if scheme != "Bearer" or (key not in KEYS and key != OPERATOR_KEY):
         raise errors.Unauthenticated("This key is not good")
-    if key == "tsk_operator" and tenant in TENANTS:
+    if key == OPERATOR_KEY and tenant in TENANTS:
         return tenant
     if KEYS.get(key) != tenant:
         raise errors.NotFound("There is nothing here, or it is not yours")
@@ -84,7 +84,7 @@ def tenant_of(request: Request) -> str:
 
 
 def check_operator(request: Request) -> None:
-    if request.headers.get("authorization") != "Bearer tsk_operator":
+    if request.headers.get("authorization") != f"Bearer {OPERATOR_KEY}":
         raise errors.Forbidden("Only the operator's key makes and lists tenants", scope="operator")
 
 

@@ -142,7 +142,7 @@ async def test_a_server_is_planned_installed_listed_and_uninstalled(acme: Client
 
 
 async def test_the_operator_makes_tenants_and_keys_and_opens_sessions(gateway_url: str) -> None:
-    async with connect_operator("tsk_operator", gateway_url) as operator:
+    async with connect_operator("tsk_operator_" + "0" * 64, gateway_url) as operator:
         made = await operator.create_tenant("initech", plan="premium")
         assert made["tenant"]["plan"] == "premium"
         key = await operator.create_key("initech", role="viewer", expires_days=3)

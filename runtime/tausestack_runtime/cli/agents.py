@@ -1,0 +1,129 @@
+"""`tausestack agent …`: a tenant's agents and their runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tausestack_runtime.cli.connection import TenantOption, run, tenant_client
+from tausestack_runtime.cli.output import JsonOption, plain, show_json, show_table
+from tausestack_runtime.cli.servers import json_object
+
+if TYPE_CHECKING:
+    from tausestack.client import Run
+
+agent_app = typer.Typer(help="Agents: list, run, show, resume, cancel.", rich_markup_mode=None)
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="the run's id")]
+DEFAULT_WAIT = 120.0
+
+
+@agent_app.command("list")
+def list_agents(tenant: TenantOption, as_json: JsonOption = False) -> None:
+    """List the agents that can be run."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with tenant_client(tenant) as client:
+            return await client.agents.specs()
+
+    found = run(work())
+    if as_json:
+        show_json({"agents": found})
+    else:
+        show_table(found, ("name", "title", "description"), "there are no agents")
+
+
+@agent_app.command("run")
+def run_agent(
+    agent: Annotated[str, typer.Argument(metavar="AGENT")],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE")],
+    tenant: TenantOption,
+    thread: Annotated[str | None, typer.Option(help="go on with this thread")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for it to settle")] = DEFAULT_WAIT,
+    as_json: JsonOption = False,
+) -> None:
+    """Run an agent on a message, and show what it did."""
+
+    async def work() -> Run:
+        async with tenant_client(tenant) as client:
+            return await client.agents.run(agent, message, thread=thread, wait=wait)
+
+    _finish(run(work()), tenant, as_json)
+
+
+@agent_app.command("show")
+def show_agent_run(run_id: RunArgument, tenant: TenantOption, as_json: JsonOption = False) -> None:
+    """Show a run as it stands."""
+
+    async def work() -> Run:
+        async with tenant_client(tenant) as client:
+            return await client.agents.get(run_id)
+
+    found = run(work())
+    if as_json:
+        show_json(found.model_dump(mode="json", exclude_none=True))
+    else:
+        show_run(found, tenant)
+
+
+@agent_app.command("resume")
+def resume(
+    run_id: RunArgument,
+    tenant: TenantOption,
+    decision: Annotated[str, typer.Option(metavar="JSON", help="such as '{\"approve\": true}'")],
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for it to settle")] = DEFAULT_WAIT,
+    as_json: JsonOption = False,
+) -> None:
+    """Let an interrupted run go on with a decision."""
+    decided = json_object("--decision", decision)
+
+    async def work() -> Run:
+        async with tenant_client(tenant) as client:
+            resumed = await client.agents.resume(run_id, decided)
+            return resumed if resumed.settled or not wait else await client.agents.wait(run_id, timeout=wait)
+
+    _finish(run(work()), tenant, as_json)
+
+
+@agent_app.command("cancel")
+def cancel(run_id: RunArgument, tenant: TenantOption, as_json: JsonOption = False) -> None:
+    """Stop a run; what it has done already stays done."""
+
+    async def work() -> Run:
+        async with tenant_client(tenant) as client:
+            return await client.agents.cancel(run_id)
+
+    found = run(work())
+    if as_json:
+        show_json(found.model_dump(mode="json", exclude_none=True))
+    else:
+        print(f"{found.id} is {found.status}")
+
+
+def show_run(found: Run, tenant: str) -> None:
+    """Print a run: its steps, its answer, and what to do when it waits."""
+    print(f"run {found.id} of {found.agent}: {found.status}")
+    for number, step in enumerate(found.steps, 1):
+        print(f"  {number}. {step.address} {plain(step.arguments)}: {step.status}")
+    if found.interrupt is not None and found.status == "interrupted":
+        waiting = found.interrupt
+        subject = f" of {waiting.server}/{waiting.tool} {plain(waiting.arguments)}" if waiting.tool else ""
+        print(f"it waits for an {waiting.kind}{subject}; decide with:")
+        print(f"  tausestack agent resume {found.id} --tenant {tenant} --decision '{{\"approve\": true}}'")
+    if found.output:
+        print(plain(found.output))
+    if found.error:
+        print(f"error: {plain(found.error)}")
+    if found.cost:
+        print("cost: " + ", ".join(f"{name} {plain(value)}" for name, value in found.cost.items()))
+
+
+def _finish(found: Run, tenant: str, as_json: bool) -> None:
+    """Print a run, and fail unless it succeeded or waits for a person."""
+    if as_json:
+        show_json(found.model_dump(mode="json", exclude_none=True))
+    else:
+        show_run(found, tenant)
+    if found.status in {"error", "timeout", "cancelled"}:
+        raise typer.Exit(1)

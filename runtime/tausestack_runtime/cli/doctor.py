@@ -1,0 +1,124 @@
+"""The figures of a machine and of the stack that runs on it, each against its bound."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from tausestack.errors import TauseError
+from tausestack_runtime.keys import OPERATOR_FILE, SECRET_FILE
+from tausestack_runtime.services import SERVICES, socket_path
+from tausestack_runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from tausestack.client import Operator
+
+READY_BOUND = 3.0
+"""Seconds from the stack's start to its first `/health/ready`."""
+COLD_BOUND = 0.3
+"""Seconds of the first answer of a service that was not running."""
+HEAVY_COLD_BOUND = 1.5
+"""The same for a service whose modules are too heavy to import on first use."""
+MEMORY_BOUND = 300 * 1024 * 1024
+"""Bytes of proportional set size of the whole idle stack with three services started."""
+MEMORY_BOUND_SERVICES = 3
+COLD_SECONDS = 15.0
+LEAST_PYTHON = (3, 11)
+
+Check = dict[str, object]
+
+
+async def examine(client: Operator, settings: Settings) -> list[Check]:
+    """Return the checks: `{"check", "value", "bound", "ok"}`; `ok` is None for a figure without a bound."""
+    figures = await client.doctor()
+    checks = [*_machine(settings), *_memory(figures), _start(figures)]
+    return [*checks, *await _cold_calls(figures)]
+
+
+def _machine(settings: Settings) -> list[Check]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    wanted = ".".join(str(part) for part in LEAST_PYTHON)
+    found = [_check("python", version, f">= {wanted}", sys.version_info >= LEAST_PYTHON)]
+    writable = settings.data.is_dir() and os.access(settings.data, os.W_OK)
+    found.append(_check("data folder", str(settings.data), "writable", writable))
+    for name in (SECRET_FILE, OPERATOR_FILE):
+        path = settings.data / name
+        if path.exists():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            found.append(_check(name, oct(mode), "0o600", not mode & 0o077))
+    return [*found, _sandbox(settings)]
+
+
+def _sandbox(settings: Settings) -> Check:
+    from tausestack_runtime.adapters.sandbox import choose  # probes the kernel
+
+    try:
+        tier = choose(settings.sandbox)
+    except TauseError as refusal:
+        return _check("sandbox", refusal.message, "bwrap or landlock", False)
+    return _check("sandbox", str(tier), "bwrap or landlock", True)
+
+
+def _memory(figures: dict[str, Any]) -> list[Check]:
+    running = [service for service in figures["services"] if service["pid"]]
+    names = ", ".join(service["name"] for service in running) or "none"
+    total = int(figures["pss_bytes"])
+    # The bound is that of an idle stack with three services started: more services may take more.
+    bounded = len(running) <= MEMORY_BOUND_SERVICES
+    bound = f"<= {_megabytes(MEMORY_BOUND)}" if bounded else f"{_megabytes(MEMORY_BOUND)} with 3 services"
+    return [
+        _check("services running", names, "", None),
+        _check("memory (PSS)", _megabytes(total), bound, total <= MEMORY_BOUND if bounded else None),
+    ]
+
+
+def _start(figures: dict[str, Any]) -> Check:
+    seconds = figures["gateway"].get("ready_seconds")
+    if seconds is None:
+        return _check("start to ready", "the gateway was started anew since", f"<= {READY_BOUND:g} s", None)
+    return _check("start to ready", f"{seconds:.2f} s", f"<= {READY_BOUND:g} s", seconds <= READY_BOUND)
+
+
+async def _cold_calls(figures: dict[str, Any]) -> list[Check]:
+    """Time the first answer of each service that is not running; needs the stack's own machine and user."""
+    folder = Path(figures["supervisor"]["run"])
+    running = {service["name"] for service in figures["services"] if service["pid"] and not service["tenant"]}
+    checks: list[Check] = []
+    for spec in SERVICES:
+        path = socket_path(folder, spec.name)
+        bound = HEAVY_COLD_BOUND if spec.preload else COLD_BOUND
+        name, limit = f"cold call: {spec.name}", f"<= {bound:g} s"
+        if spec.name in running:
+            started = next(one.get("start_seconds") for one in figures["services"] if one["name"] == spec.name)
+            value = "running already" + (f" (started in {started:.2f} s)" if started else "")
+            checks.append(_check(name, value, limit, None if started is None else started <= bound))
+            continue
+        checks.append(await _cold_call(name, path, bound, limit))
+    return checks
+
+
+async def _cold_call(name: str, path: Path, bound: float, limit: str) -> Check:
+    began = time.monotonic()
+    transport = httpx2.AsyncHTTPTransport(uds=str(path))
+    try:
+        async with asyncio.timeout(COLD_SECONDS), httpx2.AsyncClient(transport=transport, timeout=COLD_SECONDS) as http:
+            reply = await http.get("http://service/health")
+    except (httpx2.TransportError, TimeoutError) as error:
+        return _check(name, f"no answer ({type(error).__name__}): see the stack's log", limit, False)
+    seconds = time.monotonic() - began
+    return _check(name, f"{seconds:.3f} s", limit, reply.status_code == 200 and seconds <= bound)
+
+
+def _check(name: str, value: str, bound: str, ok: bool | None) -> Check:
+    return {"check": name, "value": value, "bound": bound, "ok": ok}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.0f} MB"

@@ -1,0 +1,147 @@
+"""`tausestack tenant …` and `tausestack key …`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from tausestack.errors import NotFound
+from tausestack_runtime.cli.connection import TenantOption, keyring, operator, run
+from tausestack_runtime.cli.output import JsonOption, show_fields, show_json, show_table
+
+tenant_app = typer.Typer(help="Tenants: make, list, show.", rich_markup_mode=None)
+key_app = typer.Typer(help="API keys of a tenant: create, list, revoke.", rich_markup_mode=None)
+
+AnyTenantOption = Annotated[
+    str | None,
+    typer.Option("--tenant", envvar="TAUSESTACK_TENANT", help="the tenant's id; the operator may do without"),
+]
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    admin = "admin"
+    developer = "developer"
+    agent = "agent"
+    viewer = "viewer"
+
+
+@tenant_app.command("create")
+def create_tenant(
+    tenant: Annotated[str, typer.Argument(metavar="ID")],
+    name: Annotated[str | None, typer.Option(help="its name for people")] = None,
+    plan: Annotated[str | None, typer.Option(help="its billing plan: basic, premium or enterprise")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a tenant and print an admin key of it, which is shown this once."""
+
+    async def work() -> dict[str, Any]:
+        async with operator() as client:
+            return await client.create_tenant(tenant, name=name, plan=plan)
+
+    made = run(work())
+    if as_json:
+        show_json(made)
+        return
+    show_fields({**made["tenant"], "api_key": f"{made['api_key']}   (an admin key; shown this once)"})
+
+
+@tenant_app.command("list")
+def list_tenants(as_json: JsonOption = False) -> None:
+    """List every tenant."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with operator() as client:
+            return await client.tenants()
+
+    found = run(work())
+    if as_json:
+        show_json({"tenants": found})
+    else:
+        show_table(
+            found, ("id", "name", "plan", "status"), "no tenants yet: make one with 'tausestack tenant create ID'"
+        )
+
+
+@tenant_app.command("show")
+def show_tenant(tenant: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+    """Show one tenant."""
+
+    async def work() -> dict[str, Any]:
+        async with operator() as client:
+            return await client.tenant(tenant)
+
+    found = run(work())
+    if as_json:
+        show_json(found)
+    else:
+        show_fields(found)
+
+
+@key_app.command("create")
+def create_key(
+    tenant: TenantOption,
+    role: Annotated[Role, typer.Option(help="what it may do")] = Role.admin,
+    name: Annotated[str | None, typer.Option(help="its name for people")] = None,
+    expires: Annotated[int | None, typer.Option(min=1, help="days until it expires; never if not given")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key, which is shown this once."""
+
+    async def work() -> dict[str, Any]:
+        async with keyring() as client:
+            return await client.create_key(tenant, role=role.value, name=name, expires_days=expires)
+
+    made = run(work())
+    if as_json:
+        show_json(made)
+    else:
+        show_fields({**made, "api_key": f"{made['api_key']}   (shown this once)"})
+
+
+@key_app.command("list")
+def list_keys(tenant: AnyTenantOption = None, as_json: JsonOption = False) -> None:
+    """List keys, without their secrets; of every tenant where none is named."""
+
+    async def work() -> list[dict[str, Any]]:
+        if tenant is not None:
+            async with keyring() as client:
+                return [{"tenant": tenant, **key} for key in await client.keys(tenant)]
+        async with operator() as client:
+            every = [one["id"] for one in await client.tenants()]
+            return [{"tenant": one, **key} for one in every for key in await client.keys(one)]
+
+    found = run(work())
+    if as_json:
+        show_json({"keys": found})
+    else:
+        columns = ("tenant", "id", "role", "name", "created_at", "expires_at", "revoked_at")
+        show_table(found, columns, "no keys yet: make one with 'tausestack key create --tenant ID'")
+
+
+@key_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID")],
+    tenant: AnyTenantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Revoke a key; it is refused everywhere within a second."""
+
+    async def work() -> dict[str, Any]:
+        if tenant is not None:
+            async with keyring() as client:
+                return await client.revoke_key(tenant, key_id)
+        async with operator() as client:
+            for one in await client.tenants():
+                if any(key["id"] == key_id for key in await client.keys(one["id"])):
+                    return await client.revoke_key(one["id"], key_id)
+        raise NotFound(f"no tenant has a key {key_id}: 'tausestack key list' shows them")
+
+    revoked = run(work())
+    if as_json:
+        show_json(revoked)
+    else:
+        print(f"{key_id} is revoked")

@@ -1,0 +1,45 @@
+"""`tausestack token`, and how lightly the command starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tausestack.tokens import Signer, Verifier, server_audience
+from tausestack_runtime.keys import open_keys, write_jwks
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.covers("cli:token")
+def test_a_minted_token_is_good_for_one_server_and_one_tenant(tausestack: Cli, tmp_path: Path) -> None:
+    jwks = json.loads(write_jwks(tmp_path, Signer(open_keys(tmp_path).signing_seed())).read_text())
+    done = tausestack("token", "billing", "--tenant", "acme", "--data", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    token = json.loads(done.stdout)["token"]
+    principal, _ = Verifier(jwks, server_audience("billing")).verify(token)
+    assert principal.tenant == "acme"
+
+
+def test_without_the_key_file_no_token_and_no_key_is_made(tausestack: Cli, tmp_path: Path) -> None:
+    done = tausestack("token", "billing", "--tenant", "acme", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert "tausestack up" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.covers("cli:light")
+def test_help_needs_no_client_no_server_and_no_database() -> None:
+    code = (
+        "import sys; from tausestack_runtime.cli.app import main; main(['--help']);"
+        "heavy = {'httpx2', 'mcp', 'sqlalchemy', 'langgraph', 'litellm', 'uvicorn', 'cryptography', 'rich'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stderr.strip() == "[]"
+    assert "Commands:" in done.stdout
