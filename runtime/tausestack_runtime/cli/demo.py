@@ -13,12 +13,12 @@ from tausestack.client import Client, Operator, Run, Step
 from tausestack.errors import Conflict, NotFound, TauseError
 
 FIRST_TENANT, SECOND_TENANT = "cafe-andino", "libreria-luna"
-EXTERNAL_REF, EXTERNAL_NAME = "mcp-server-time", "time"
+EXTERNAL = "mcp-server-time"
 REQUEST = (
     "Valida el NIT 900.123.456-8, dime qué hora es en Bogotá y crea una factura para Café Andino "
     "por 250.000 COP de asesoría"
 )
-VALIDATE, CLOCK, INVOICE = "colombia/validate_nit", f"{EXTERNAL_NAME}/get_current_time", "billing/create_invoice"
+VALIDATE, CLOCK, INVOICE = "colombia/validate_nit", f"{EXTERNAL}/get_current_time", "billing/create_invoice"
 SETTLE_SECONDS = 120.0
 INSTALL_SECONDS = 300.0
 KEY_DAYS = 30
@@ -81,14 +81,14 @@ class Demo:
 
     async def _install(self, cafe: Client) -> None:
         self._step(f"{FIRST_TENANT} installs one of our servers, and one that this project did not write")
-        for ref, name in (("colombia", "colombia"), (EXTERNAL_REF, EXTERNAL_NAME)):
+        for ref in ("colombia", EXTERNAL):
             began = time.monotonic()
-            plan = await cafe.plan(ref, name=name)
-            made = await cafe.install(ref, name=name, approve=True, timeout=INSTALL_SECONDS)
+            plan = await cafe.plan(ref)
+            made = await cafe.install(ref, approve=True, timeout=INSTALL_SECONDS)
             tools = ", ".join(tool["name"] for tool in made["tools"])
             tier = plan.get("sandbox")
             where = f", in the sandbox ({tier})" if tier else ""
-            self._say(f"   {ref} as {made['name']}: {made['status']}{where}, {time.monotonic() - began:.1f} s: {tools}")
+            self._say(f"   {made['name']}: {made['status']}{where}, {time.monotonic() - began:.1f} s: {tools}")
             _check(made["status"] == "active", f"{ref} is {made['status']} after its installation")
 
     async def _ask(self, cafe: Client) -> Run:
@@ -152,7 +152,7 @@ class Demo:
     async def _isolation(self, cafe: Client, other: Client, key: str, run: Run) -> None:
         self._step(f"{SECOND_TENANT} sees none of it")
         servers = {tool["server"] for tool in await other.tools()}
-        _check(not servers & {"colombia", EXTERNAL_NAME}, "it lists the first tenant's servers")
+        _check(not servers & {"colombia", EXTERNAL}, "it lists the first tenant's servers")
         self._say(f"   its tools are of {', '.join(sorted(servers))}; the first tenant's installations are not there")
         for address in (VALIDATE, CLOCK):
             said = await _refusal(other.call(address, {}))
