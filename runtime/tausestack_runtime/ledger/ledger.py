@@ -1,0 +1,143 @@
+"""The ledger's face: appending is waiting until it is on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import queue
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from tausestack_runtime.ledger import reading
+from tausestack_runtime.ledger.line import Line
+from tausestack_runtime.ledger.reading import Verification
+from tausestack_runtime.ledger.writing import Row, Synchronous, Writer, row
+
+MAX_GROUP = 1024
+"""How many appends share a transaction at most."""
+
+
+class _Append:
+    """Lines that wait for the writer, and who waits for them."""
+
+    __slots__ = ("done", "loop", "rows")
+
+    def __init__(self, rows: list[Row], loop: asyncio.AbstractEventLoop) -> None:
+        self.rows = rows
+        self.loop = loop
+        self.done: asyncio.Future[None] = loop.create_future()
+
+
+class Ledger:
+    """A ledger file: a hash chain of lines for each tenant, written by one thread that commits all that waits at once.
+
+    `synchronous` "NORMAL" survives the death of the process, "FULL" also that of the machine.
+    """
+
+    def __init__(self, path: Path, *, synchronous: Synchronous = "NORMAL") -> None:
+        self._path = path
+        self._synchronous: Synchronous = synchronous
+        self._waiting: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._open = False
+        self.groups = 0
+        """How many transactions were committed."""
+
+    def start(self) -> None:
+        """Open the file, make it where there is none, and start the writer."""
+        writer = Writer(self._path, self._synchronous)
+        self._thread = threading.Thread(target=self._write, args=(writer,), name="ledger", daemon=True)
+        self._thread.start()
+        self._open = True
+
+    async def append(self, *lines: Line) -> None:
+        """Write lines, together or not at all, and return when they are durable.
+
+        Raises what the disk says. A cancelled append may still be written.
+        """
+        if not self._open:
+            raise RuntimeError("the ledger is not open")
+        waiting = _Append([row(line) for line in lines], asyncio.get_running_loop())
+        self._waiting.put(waiting)
+        await waiting.done
+
+    async def close(self) -> None:
+        """Write what waits, then close the file."""
+        if self._thread is None:
+            return
+        self._open = False
+        self._waiting.put(None)
+        await anyio.to_thread.run_sync(self._thread.join)
+        self._thread = None
+
+    async def usage(self, tenant: str, *, since: str | None = None, until: str | None = None) -> dict[str, Any]:
+        """Sum up a tenant's calls by tool: calls, failed, in_doubt, cancelled, bytes_in, bytes_out, duration_us.
+
+        `since` is inclusive, `until` exclusive (UTC, ISO 8601). Raises `InvalidArguments` for other forms.
+        """
+        return await self._read(reading.usage, tenant, since, until)
+
+    async def audit(self, tenant: str, *, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
+        """Return a tenant's lines with a number below `before`, newest first."""
+        return await self._read(reading.audit, tenant, limit, before)
+
+    async def verify(self, tenant: str) -> Verification:
+        """Follow a tenant's chain from its first line to its last."""
+        return await self._read(reading.verify, tenant)
+
+    async def _read(self, read: Any, *arguments: Any) -> Any:
+        return await anyio.to_thread.run_sync(functools.partial(read, self._path, *arguments))
+
+    def _write(self, writer: Writer) -> None:
+        """Be the writer thread, until the ledger is closed."""
+        more = True
+        while more:
+            first = self._waiting.get()
+            if first is None:
+                break
+            group = [first]
+            while len(group) < MAX_GROUP:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    more = False
+                    break
+                group.append(following)
+            self._settle(self._committed(writer, group))
+        writer.close()
+
+    def _committed(self, writer: Writer, group: list[_Append]) -> list[tuple[_Append, Exception | None]]:
+        """Write a group in one transaction; where that fails, each append alone, so that a fault is one's own."""
+        try:
+            writer.write([one for append in group for one in append.rows])
+            self.groups += 1
+        except Exception as error:  # noqa: BLE001 it is raised to whoever waits for the lines
+            if len(group) == 1:
+                return [(group[0], error)]
+            return [settled for append in group for settled in self._committed(writer, [append])]
+        return [(append, None) for append in group]
+
+    def _settle(self, settled: list[tuple[_Append, Exception | None]]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Append, Exception | None]]] = {}
+        for one in settled:
+            by_loop.setdefault(one[0].loop, []).append(one)
+        for loop, of_loop in by_loop.items():
+            # A loop that was closed has nobody left who waits; the writer goes on for the others.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_wake, of_loop)
+
+
+def _wake(settled: list[tuple[_Append, Exception | None]]) -> None:
+    for append, error in settled:
+        if append.done.done():
+            continue
+        if error is None:
+            append.done.set_result(None)
+        else:
+            append.done.set_exception(error)

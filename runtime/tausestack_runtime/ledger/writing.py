@@ -1,0 +1,97 @@
+"""Writing lines: one connection, one transaction for all that waits."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from tausestack_runtime.ledger.line import FIELDS, FIRST_HASH, INTEGERS, Line, canonical, link
+
+Synchronous = Literal["NORMAL", "FULL"]
+Row = tuple[tuple[Any, ...], bytes]
+"""A line's values and their canonical form."""
+
+_COLUMNS = ",\n    ".join(f"{name} {'INTEGER' if name in INTEGERS else 'TEXT'} NOT NULL" for name in FIELDS)
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS lines (
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    {_COLUMNS},
+    PRIMARY KEY (tenant, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS one_result ON lines (tenant, call) WHERE kind = 'result';
+CREATE INDEX IF NOT EXISTS results_by_time ON lines (tenant, at) WHERE kind = 'result';
+CREATE TABLE IF NOT EXISTS heads (
+    tenant TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+_INSERT = (
+    f"INSERT INTO lines (seq, hash, {', '.join(FIELDS)}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"  # noqa: S608 our own names
+    " ON CONFLICT (tenant, call) WHERE kind = 'result' DO NOTHING"
+)
+_HEAD = (
+    "INSERT INTO heads (tenant, seq, hash) VALUES (?, ?, ?)"
+    " ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"
+)
+
+
+def row(line: Line) -> Row:
+    """Return a line as it is written; raises `TypeError` for values that are not text or integers."""
+    values = tuple(getattr(line, name) for name in FIELDS)
+    for name, value in zip(FIELDS, values, strict=True):
+        if type(value) is not (int if name in INTEGERS else str):
+            raise TypeError(f"{name} of a line is {type(value).__name__}")
+    return values, canonical(values)
+
+
+class Writer:
+    """The connection that writes a ledger file; each tenant's lines are chained."""
+
+    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self._connection.executescript(_SCHEMA)
+        self._heads: dict[str, tuple[int, str]] = {}
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Write lines in one transaction: all of them are durable on return, or none when it raises.
+
+        A second result line of a call is dropped: a call is counted once.
+        """
+        heads: dict[str, tuple[int, str]] = {}
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            for values, text in rows:
+                tenant = values[0]
+                seq, previous = heads.get(tenant) or self._head(tenant)
+                linked = link(previous, text)
+                if execute(_INSERT, (seq + 1, linked, *values)).rowcount:
+                    heads[tenant] = (seq + 1, linked)
+            self._connection.executemany(_HEAD, ((tenant, *head) for tenant, head in heads.items()))
+            execute("COMMIT")
+        except BaseException:
+            # What another process wrote meanwhile shows as a conflict: the next attempt reads the heads again.
+            self._heads.clear()
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        self._heads.update(heads)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _head(self, tenant: str) -> tuple[int, str]:
+        head = self._heads.get(tenant)
+        if head is None:
+            head = self._connection.execute("SELECT seq, hash FROM heads WHERE tenant = ?", (tenant,)).fetchone()
+            head = self._heads[tenant] = head or (0, FIRST_HASH)
+        return head
