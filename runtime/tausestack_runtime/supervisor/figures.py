@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from tausestack.errors import InvalidRequest, NotFound
@@ -14,6 +13,7 @@ from tausestack_runtime.supervisor.forks import Forks
 from tausestack_runtime.supervisor.gateway import GatewayProcess
 from tausestack_runtime.supervisor.instances import Instance, Instances
 from tausestack_runtime.supervisor.linux import descendants, resident_bytes
+from tausestack_runtime.supervisor.ready import ReadyProbe
 
 
 class Operations:
@@ -22,17 +22,17 @@ class Operations:
     def __init__(
         self,
         settings: Settings,
-        services: Sequence[ServiceSpec],
         adapter: ServiceSpec,
         instances: Instances,
         gateway: GatewayProcess,
+        ready: ReadyProbe,
         forks: Forks,
     ) -> None:
         self._settings = settings
-        self._services = services
         self._adapter = adapter
         self._instances = instances
         self._gateway = gateway
+        self._ready = ready
         self._forks = forks
         self._operations = {
             "services": self._figures,
@@ -57,6 +57,7 @@ class Operations:
             "gateway": {
                 **_process("gateway", self._gateway.pid),
                 "restarts": self._gateway.restarts,
+                "ready_seconds": self._ready.seconds,
                 "started_at": self._gateway.started_at,
             },
             "supervisor": {

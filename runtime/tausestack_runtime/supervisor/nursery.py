@@ -17,6 +17,9 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+import structlog
+
+from tausestack.telemetry import configure_logging
 from tausestack_runtime.supervisor.linux import await_parent, die_with_parent, name_process, thread_count
 from tausestack_runtime.supervisor.orders import Order, Report, receive_order, send_report
 from tausestack_runtime.supervisor.serving import serve
@@ -49,6 +52,7 @@ class Nursery:
         self._supervisor = supervisor
         self._first = first
         self._later = list(later)
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
     def run(self) -> NoReturn:
         """Serve until the supervisor is gone."""
@@ -70,7 +74,7 @@ class Nursery:
         try:
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 whatever a module's import raises must not take the fork server along
-            print(f"tausestack: {module} can't be imported:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+            self._log.exception("module can't be imported ahead", module=module)
 
     def _bear(self, order: Order, passed: socket.socket) -> None:
         if (threads := thread_count()) != 1:
@@ -121,6 +125,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Run the light fork server: arguments are its channel's descriptor and the supervisor's process id."""
     channel, supervisor = (int(argument) for argument in arguments)
     name_process("nursery")
+    configure_logging(os.environ.get("TAUSESTACK_LOG_LEVEL", "info"), "nursery")
     Nursery(socket.socket(fileno=channel), supervisor, FIRST, LATER).run()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import socket
-import sys
-import traceback
 from pathlib import Path
 
+import structlog
+
+from tausestack.telemetry import configure_logging
 from tausestack_runtime.supervisor.orders import Order
 
 
@@ -16,14 +17,16 @@ def serve(order: Order, listener: socket.socket) -> int:
     """Serve an order's module on its socket until told to stop, and return the exit code."""
     from tausestack.mcp import Server, ServiceEnv, serve_socket  # after the fork server has imported it, not before
 
+    configure_logging(order.log_level, order.name)
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     name, _, attribute = str(order.module).partition(":")
     try:
         server = getattr(importlib.import_module(name), attribute)
-    except Exception:  # noqa: BLE001 whatever a service's import raises: it is logged, and the process ends
-        print(f"tausestack: {order.name} can't be imported:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+    except Exception:
+        log.exception("service can't be imported", module=name)
         return 1
     if not isinstance(server, Server):
-        print(f"tausestack: {order.module} is no tausestack.mcp.Server", file=sys.stderr, flush=True)
+        log.error("this is no tausestack.mcp.Server", module=order.module)
         return 1
     env = ServiceEnv(
         data=Path(order.data),

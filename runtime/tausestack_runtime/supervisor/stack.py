@@ -12,7 +12,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 
+import structlog
+
 from tausestack.names import SYSTEM_TENANT
+from tausestack.telemetry import configure_logging
 from tausestack.tokens import Signer
 from tausestack_runtime.keys import open_keys, operator_key, write_jwks
 from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
@@ -25,9 +28,9 @@ from tausestack_runtime.supervisor.gateway import GatewayProcess
 from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, claim_data, raise_file_limit
 from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
 from tausestack_runtime.supervisor.linux import become_subreaper, children, process_started_at
-from tausestack_runtime.supervisor.logs import open_log
 from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order
+from tausestack_runtime.supervisor.ready import ReadyProbe
 
 GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
 GRACE_SECONDS = 0.5
@@ -51,7 +54,8 @@ class Supervisor:
     ) -> None:
         """Claim the data folder and the port, or raise `StartError`; nothing is started yet."""
         self._settings = settings
-        self._log = open_log(settings.log_level)
+        configure_logging(settings.log_level, "supervisor")
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
         become_subreaper()
         self._lock = claim_data(settings.data)
         self._keys = open_keys(settings.data, settings.secret)
@@ -71,13 +75,14 @@ class Supervisor:
 
         address, port = self._port.getsockname()[:2]
         self._url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+        started_at = process_started_at(os.getpid())
         self._for_gateway = settings.model_copy(
             update={
                 "port": port,
                 "run": self._folder.path,
                 "listen_fd": self._port.fileno(),
                 "internal_fd": self._internal.fileno(),
-                "started_at": process_started_at(os.getpid()),
+                "started_at": started_at,
             }
         )
         plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
@@ -93,13 +98,15 @@ class Supervisor:
         )
         for spec in services:
             self._instances.open(spec)
-        operations = Operations(self._for_gateway, services, adapter, self._instances, self._gateway, self._forks)
+        self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at)
+        operations = Operations(self._for_gateway, adapter, self._instances, self._gateway, self._ready, self._forks)
         self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
 
     def run(self) -> int:
         """Run the stack until SIGTERM or SIGINT, and return the exit code."""
         with self._signals():
             self._gateway.start()
+            self._ready.start()
             self._forks.start(())
             for preload in self._heavy:
                 self._forks.start(preload)
@@ -112,6 +119,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._log.info("stack stops")
+        self._ready.close()
         self._port.close()  # the gateway's copy goes with the gateway: then the port refuses
         self._gateway.stop()
         if not self._wait(lambda: self._gateway.pid is None):

@@ -69,6 +69,12 @@ def test_the_gateway_inherits_its_sockets_and_learns_where_the_others_are(stack)
     assert told["internal"] == str(stack.run / "gateway.sock")
 
 
+@pytest.mark.covers("supervisor:ready")
+def test_the_time_from_start_to_ready_is_known(stack, wait_until):
+    seconds = wait_until(lambda: stack.ask("services")["gateway"]["ready_seconds"])
+    assert 0 < seconds < 3
+
+
 @pytest.mark.covers("supervisor:private")
 def test_nobody_else_can_reach_the_sockets_or_read_the_keys(stack):
     assert stat.S_IMODE(stack.run.stat().st_mode) == 0o700
