@@ -84,6 +84,10 @@ class Hosted:
         """End every server."""
         await asyncio.gather(*(self.stop(name) for name in list(self._sessions)))
 
+    def tier(self) -> sandbox.Tier:
+        """Return the sandbox that servers run in, or raise `Unavailable` where there is none."""
+        return sandbox.choose(self._wish)
+
     def running(self) -> dict[str, int]:
         """Return the process ids of the running servers by name."""
         found = {name: session.pid for name, session in self._sessions.items() if session.alive}
@@ -101,8 +105,7 @@ class Hosted:
         return session
 
     def _start(self, name: str, launch: Launch) -> Session:
-        tier = sandbox.choose(self._wish)
-        return Session(name, launch, store=self._store, tier=tier, log=self._log, idle_seconds=self._idle)
+        return Session(name, launch, store=self._store, tier=self.tier(), log=self._log, idle_seconds=self._idle)
 
     def _turn(self, name: str) -> asyncio.Lock:
         return self._turns.setdefault(name, asyncio.Lock())

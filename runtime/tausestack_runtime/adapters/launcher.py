@@ -1,9 +1,10 @@
 """The first program of a sandbox: narrows itself, then becomes or watches over the third-party server.
 
-Run as a script by `python -I -S`, with one argument, a JSON object: `{"tier": "bwrap", "limits", "argv", "pass_fds"}`
-or `{"tier": "landlock", "limits", "argv", "read", "home", "seccomp"}`. It imports nothing of ours and nothing heavy, so
-that a sandbox costs milliseconds, and it is a program of its own because a process with threads can't safely run
-Python between fork and exec.
+Run as a script by `python -I -S`, with one argument: the number of a file that holds a JSON object, either
+`{"tier": "bwrap", "limits", "argv", "pass_fds"}` or `{"tier": "landlock", "limits", "argv", "env", "read", "home",
+"seccomp"}`. It imports nothing of ours and nothing heavy, so that a sandbox costs milliseconds, and it is a program of
+its own because a process with threads can't safely run Python between fork and exec. The server's environment reaches
+nothing before the sandbox is closed: a variable such as LD_PRELOAD would else act outside it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class SetupError(Exception):
 
 def main() -> NoReturn:
     """Set the sandbox up and run the server; exit 125 with one line on stderr where that fails."""
-    order: dict[str, Any] = json.loads(sys.argv[1])
+    with os.fdopen(int(sys.argv[1])) as file:
+        order: dict[str, Any] = json.load(file)
     try:
         for name, value in order["limits"].items():
             kind = getattr(resource, name)
@@ -46,7 +48,7 @@ def main() -> NoReturn:
             for fd in order["pass_fds"]:
                 os.set_inheritable(fd, True)
             die_with_parent(signal.SIGKILL)
-            os.execv(order["argv"][0], order["argv"])  # noqa: S606 no shell is meant
+            os.execve(order["argv"][0], order["argv"], {})  # noqa: S606 no shell is meant
         landlocked(order)
     except (SetupError, OSError) as error:
         print(f"sandbox: {error}", file=sys.stderr, flush=True)
@@ -70,7 +72,7 @@ def landlocked(order: dict[str, Any]) -> NoReturn:
             die_with_parent(signal.SIGKILL, None if own_namespaces else supervisor)
             install_filter(base64.b64decode(order["seccomp"]))
             os.chdir(order["home"])
-            os.execv(order["argv"][0], order["argv"])  # noqa: S606 no shell is meant
+            os.execve(order["argv"][0], order["argv"], order["env"])  # noqa: S606 no shell is meant
         except (SetupError, OSError) as error:
             print(f"sandbox: {error}", file=sys.stderr, flush=True)
         os._exit(125)

@@ -68,7 +68,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=prepared.environment,
+                env={},
                 cwd="/",
                 pass_fds=prepared.pass_fds,
                 start_new_session=True,

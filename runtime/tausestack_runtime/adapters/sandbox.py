@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -58,15 +58,14 @@ class Prepared:
     """A command that runs in the sandbox; `close` it once the process has ended."""
 
     argv: list[str]
-    environment: dict[str, str]
-    pass_fds: tuple[int, ...] = ()
+    pass_fds: tuple[int, ...]
     home: Path | None = None
-    _open: list[int] = field(default_factory=list[int])
 
     def started(self) -> None:
         """Close what only the start needed."""
-        while self._open:
-            os.close(self._open.pop())
+        for number in self.pass_fds:
+            os.close(number)
+        self.pass_fds = ()
 
     def close(self) -> None:
         """Remove the home's mount point and close what is left open."""
@@ -133,13 +132,16 @@ def _bubblewrap(command: Sequence[str], folders: Sequence[str], env: Mapping[str
     bwrap = shutil.which("bwrap", path=os.defpath)
     if bwrap is None:
         raise Unavailable("bubblewrap is not installed any more")
-    program = os.memfd_create("seccomp", 0)
-    os.write(program, seccomp.program(sockets=True))
-    os.lseek(program, 0, os.SEEK_SET)
+    program = _memory(seccomp.program(sockets=True))
+    variables: list[str] = ["--clearenv"]
+    for name, value in _environment("/tmp/work", env).items():  # noqa: S108
+        variables += ["--setenv", name, value]
+    # By a file, not as arguments: those can be read by every process of the machine.
+    settings = _memory(b"\0".join(os.fsencode(word) for word in variables) + b"\0")
     argv = [
         bwrap, "--unshare-user", "--uid", "65534", "--gid", "65534", "--unshare-ipc", "--unshare-pid", "--unshare-uts",
         "--unshare-cgroup-try", "--unshare-net", "--disable-userns", "--die-with-parent", "--new-session",
-        "--hostname", "sandbox", "--cap-drop", "ALL", "--seccomp", str(program),
+        "--hostname", "sandbox", "--cap-drop", "ALL", "--seccomp", str(program), "--args", str(settings),
         "--size", str(HOME_BYTES), "--perms", "1777", "--tmpfs", "/tmp",  # noqa: S108 the sandbox's own
         "--ro-bind", "/usr", "/usr",
     ]  # fmt: skip
@@ -153,8 +155,8 @@ def _bubblewrap(command: Sequence[str], folders: Sequence[str], env: Mapping[str
     for path in folders:
         argv += ["--ro-bind", path, path]
     argv += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp/work", "--remount-ro", "/", "--chdir", "/tmp/work"]  # noqa: S108
-    order = {"tier": "bwrap", "limits": LIMITS, "argv": [*argv, "--", *command], "pass_fds": [program]}
-    return Prepared(_launch(order), _environment("/tmp/work", env), (program,), None, [program])  # noqa: S108
+    order = {"tier": "bwrap", "limits": LIMITS, "argv": [*argv, "--", *command], "pass_fds": [program, settings]}
+    return _launched(order, (program, settings))
 
 
 def _landlock(command: Sequence[str], folders: Sequence[str], env: Mapping[str, str]) -> Prepared:
@@ -163,15 +165,27 @@ def _landlock(command: Sequence[str], folders: Sequence[str], env: Mapping[str, 
         "tier": "landlock",
         "limits": LIMITS,
         "argv": list(command),
+        "env": _environment(str(home), env),
         "read": [*_SYSTEM, *_ETC, *folders],
         "home": str(home),
         "seccomp": base64.b64encode(seccomp.program(sockets=False)).decode(),
     }
-    return Prepared(_launch(order), _environment(str(home), env), (), home)
+    return _launched(order, (), home)
 
 
-def _launch(order: Mapping[str, object]) -> list[str]:
-    return [str(interpreter()), "-I", "-S", "-B", str(_LAUNCHER), json.dumps(order)]
+def _launched(order: Mapping[str, object], pass_fds: tuple[int, ...], home: Path | None = None) -> Prepared:
+    number = _memory(json.dumps(order).encode())
+    argv = [str(interpreter()), "-I", "-S", "-B", str(_LAUNCHER), str(number)]
+    return Prepared(argv, (*pass_fds, number), home)
+
+
+def _memory(content: bytes) -> int:
+    """Return the number of a file in memory that holds some bytes, to be read from its start."""
+    number = os.memfd_create("sandbox")
+    with open(number, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(number, 0, os.SEEK_SET)
+    return number
 
 
 def _landlock_abi() -> int:

@@ -1,0 +1,1 @@
+"""The registry: the catalogue, what each tenant has installed, approved definitions, the search over tools."""

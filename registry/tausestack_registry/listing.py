@@ -1,0 +1,85 @@
+"""What a tenant has installed: its plan's services, its own choices, its third-party servers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+from tausestack.contract import META_TOOL
+from tausestack.database import Connection
+from tausestack.raw import as_array, as_object
+from tausestack.scopes import OPERATOR, SYSTEM
+from tausestack_registry import store
+from tausestack_registry.catalogue import Catalogue
+from tausestack_registry.pins import Pin
+
+Kind = Literal["platform", "service", "adapter"]
+ADAPTER = "adapter"
+"""The service that hosts third-party servers."""
+
+
+class Installation(TypedDict):
+    """An installed server, its raw tools with their status among them."""
+
+    name: str
+    kind: Kind
+    service: str
+    title: str
+    description: str
+    version: str
+    default: bool
+    status: str
+    tools: list[dict[str, Any]]
+
+
+async def installations(db: Connection, catalogue: Catalogue, plan: str | None) -> list[Installation]:
+    """Return what a tenant has installed, by name."""
+    own = await own_services(db, catalogue, plan)
+    others = [third_party(one, await store.pins_of(db, one.name)) for one in await store.installed(db)]
+    return sorted([*own, *others], key=lambda one: one["name"])
+
+
+async def own_services(db: Connection, catalogue: Catalogue, plan: str | None) -> list[Installation]:
+    """Return our own services that a tenant has: those of its plan, but for what it chose otherwise."""
+    chosen = await store.choices(db)
+    added = {name for name, one in chosen.items() if one.state == "installed"}
+    removed = {name for name, one in chosen.items() if one.state == "removed"} - catalogue.always
+    found: list[Installation] = []
+    for name in sorted((catalogue.always | catalogue.of_plan(plan) | added) - removed):
+        entry = catalogue.get(name)
+        if entry is None or not entry.own:
+            continue
+        found.append(
+            Installation(
+                name=name,
+                kind="platform" if name == "platform" else "service",
+                service=name,
+                title=entry.title,
+                description=entry.description,
+                version=entry.version,
+                default=name in chosen and chosen[name].is_default,
+                status="active",
+                tools=[{**tool, "status": "active"} for tool in entry.tools],
+            )
+        )
+    return found
+
+
+def third_party(one: store.Installed, tools: list[Pin]) -> Installation:
+    """Return a third-party server as it is listed; it is quarantined while any of its tools is."""
+    return Installation(
+        name=one.name,
+        kind="adapter",
+        service=ADAPTER,
+        title=one.title,
+        description=f"{one.registry_type}:{one.identifier} {one.version}",
+        version=one.version,
+        default=one.is_default,
+        status="quarantined" if any(pin.status != "active" for pin in tools) else "active",
+        tools=[pin.shown() for pin in tools],
+    )
+
+
+def visible(tool: dict[str, Any]) -> bool:
+    """Return whether a tenant may know of a tool."""
+    policy = as_object((as_object(tool.get("_meta")) or {}).get(META_TOOL)) or {}
+    return not {SYSTEM, OPERATOR} & {str(scope) for scope in as_array(policy.get("scopes")) or []}

@@ -1,0 +1,62 @@
+"""The registry's tables; each tenant has its own."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+services = sa.Table(
+    "services",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),  # installed or removed, whatever the billing plan says
+    sa.Column("is_default", sa.Boolean, nullable=False, default=False),
+)
+"""Where a tenant's choice of our own services differs from its billing plan."""
+
+installations = sa.Table(
+    "installations",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("registry_type", sa.Text, nullable=False),
+    sa.Column("identifier", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("argv", sa.JSON, nullable=False),
+    sa.Column("store", sa.Text, nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("installed_at", sa.Text, nullable=False),  # UTC, ISO 8601
+)
+"""Third-party servers."""
+
+pins = sa.Table(
+    "pins",
+    metadata,
+    sa.Column("installation", sa.Text, primary_key=True),
+    sa.Column("tool", sa.Text, primary_key=True),
+    sa.Column("raw", sa.Text, nullable=False),  # the tool object as it came, as JSON
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),  # active or quarantined
+)
+"""The tools of third-party servers as they were approved."""
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("installation", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+"""Sealed values, bound to their row and version."""
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+"""What the registry was told of the tenant: its billing plan."""
