@@ -34,7 +34,14 @@ def open_engine(path: Path, *, migrating: bool = False) -> sa.Engine:
         return raw
 
     # Without a bound on the pool: waiting for a connection would hold a thread that the holder needs to end.
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=2, max_overflow=-1)
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=sa.QueuePool,
+        pool_size=2,
+        max_overflow=-1,
+        execution_options={"preserve_rowcount": True},
+    )
     event.listen(engine, "begin", _on_begin)
     return engine
 

@@ -39,7 +39,9 @@ class PostgresTables:
         self._schema = schema
         self._url = _psycopg(url)
         self._name = schema_name(schema)
-        self._engine = sa.create_engine(self._url, pool_size=_KEPT, max_overflow=_CONNECTIONS - _KEPT)
+        self._engine = sa.create_engine(
+            self._url, pool_size=_KEPT, max_overflow=_CONNECTIONS - _KEPT, execution_options={"preserve_rowcount": True}
+        )
         self._threads = anyio.CapacityLimiter(_CONNECTIONS)
         # Who waits for a connection waits here, not in a thread that the one who has it needs to end.
         self._free = anyio.Semaphore(_CONNECTIONS, max_value=_CONNECTIONS)

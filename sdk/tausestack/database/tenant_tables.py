@@ -32,7 +32,6 @@ def column_like(column: sa.Column[Any], *, identity: bool = False) -> sa.Column[
         *extra,
         nullable=column.nullable,
         server_default=_server_default(column),
-        autoincrement=False,
     )
 
 
