@@ -1,0 +1,168 @@
+"""Pooled HTTP/1.1 over a Unix socket: the gateway's hop to a server."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import Sequence
+
+from tausestack_runtime.gateway.upstreams.wire_connection import Connection
+from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
+from tausestack_runtime.gateway.upstreams.wire_request import request_bytes
+
+__all__ = ["Broken", "NotSent", "Pool", "Reply", "TimedOut", "TooLarge", "WireError"]
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+BACKLOG_PAUSE_SECONDS = 0.005
+BACKLOG_PAUSE_MOST_SECONDS = 0.1
+
+
+class Pool:
+    """Connections to the server behind one Unix socket, kept open between calls.
+
+    At most `max_connections` calls are under way; others wait their turn. A connection that nobody used for
+    `max_idle_seconds` is closed, which has to be less than the server's own patience.
+    """
+
+    def __init__(self, path: str, *, max_connections: int = 64, max_idle_seconds: float = 60) -> None:
+        self._path = path
+        self._max_idle = max_idle_seconds
+        self._places = asyncio.Semaphore(max_connections)
+        self._all: set[Connection] = set()
+        self._busy: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        deadline: float,
+        max_body: int = MAX_BODY_BYTES,
+    ) -> Reply:
+        """Send a request and return its reply as soon as its head is there.
+
+        `deadline` is a time of the running loop and holds for the whole exchange, the body too. Cancelling the task
+        closes the connection. Raises `NotSent`, `Broken`, `TimedOut`, `TooLarge`, and `ValueError` for a malformed
+        request.
+        """
+        if self._closed:
+            raise NotSent("the pool is closed")
+        if deadline <= asyncio.get_running_loop().time():
+            raise NotSent("the deadline has passed already")
+        request = request_bytes(method, target, headers, body)
+        await self._place(deadline)
+        try:
+            connection, head = await self._begun(request, deadline, max_body)
+        except BaseException:
+            self._places.release()
+            raise
+        try:
+            return await head
+        except asyncio.CancelledError:
+            connection.give_up(head)
+            raise
+
+    async def aclose(self) -> None:
+        """Close every connection; calls under way end as `Broken`."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        connections = list(self._all)
+        for connection in connections:
+            connection.abandon(Broken("the pool was closed"))
+        for connection in connections:
+            await connection.closed
+
+    async def _place(self, deadline: float) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise NotSent("every connection is busy") from error
+
+    async def _begun(self, request: bytes, deadline: float, max_body: int) -> tuple[Connection, asyncio.Future[Reply]]:
+        while True:
+            connection = self._reusable()
+            if connection is None:
+                connection = await self._connected(deadline)
+            fresh = not connection.used
+            connection.used = True
+            try:
+                head = connection.begin(request, deadline, max_body)
+            except NotSent:
+                if fresh:
+                    raise
+                continue  # it was closed while it lay idle: the next one, or a new one
+            self._busy.add(connection)
+            return connection, head
+
+    def _reusable(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connected(self, deadline: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        pause = BACKLOG_PAUSE_SECONDS
+        while True:
+            raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                raw.setblocking(False)
+                # Not by the loop: a full backlog is an error of its own on each, and on a Unix socket this is at once.
+                raw.connect(self._path)
+                made = functools.partial(Connection, raw, self._released)
+                _, connection = await loop.create_unix_connection(made, sock=raw)
+            except BlockingIOError as error:
+                raw.close()
+                if loop.time() + pause >= deadline:
+                    raise NotSent("the server's backlog is full") from error
+            except OSError as error:
+                raw.close()
+                raise NotSent("the server takes no connections") from error
+            except BaseException:
+                raw.close()
+                raise
+            else:
+                self._all.add(connection)
+                if self._closed:
+                    connection.leave()
+                    raise NotSent("the pool is closed")
+                return connection
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, BACKLOG_PAUSE_MOST_SECONDS)
+
+    def _released(self, connection: Connection) -> None:
+        """Take a connection back whose exchange or life has ended."""
+        if connection in self._busy:
+            self._busy.discard(connection)
+            self._places.release()
+        if not connection.usable or self._closed:
+            if connection.closed.done():
+                self._all.discard(connection)
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._max_idle, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what lay idle too long; the list is in order of age."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        while self._idle and self._idle[0].idle_since + self._max_idle <= loop.time():
+            self._idle.pop(0).leave()
+        if self._idle:
+            self._sweeper = loop.call_at(self._idle[0].idle_since + self._max_idle, self._sweep)

@@ -1,0 +1,192 @@
+"""One connection to a server, one exchange at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+
+from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
+
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """A connection of a pool: it writes a request, and makes a reply of what comes back."""
+
+    def __init__(self, raw: socket.socket, on_idle: Callable[[Connection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._raw = raw
+        self._on_idle = on_idle
+        # httptools names the type of its callback object loosely: any object with some of the callbacks will do.
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._head: asyncio.Future[Reply] | None = None
+        self._reply: Reply | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._in_head = False
+        self._head_bytes = 0
+        self._max_body = 0
+        self._unwritten = False
+        self._paused = False
+        self._left = False
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.idle_since = 0.0
+        self.used = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be written here."""
+        return not self._left and not self.closed.done() and self._head is None
+
+    def begin(self, request: bytes, deadline: float, max_body: int) -> asyncio.Future[Reply]:
+        """Write a request; the future gives its reply once its head has come.
+
+        Raises `NotSent` when the server has closed the connection already.
+        """
+        assert self._transport is not None
+        try:
+            # Past the transport, whose buffer is empty: a closed peer shows at once, while nothing was sent.
+            written = self._raw.send(request)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            self.leave()
+            raise NotSent("the server has closed the connection") from error
+        self._head = self._loop.create_future()
+        self._reply = None
+        self._headers = {}
+        self._in_head = True
+        self._head_bytes = 0
+        self._max_body = max_body
+        self._unwritten = False
+        self._timer = self._loop.call_at(deadline, self._expire)
+        if written < len(request):
+            self._transport.write(memoryview(request)[written:])
+        return self._head
+
+    def leave(self) -> None:
+        """Close an idle connection."""
+        self._left = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def abandon(self, error: WireError | None = None) -> None:
+        """Close the connection in the middle of its exchange."""
+        self._left = True
+        self._end(error or Broken("the exchange was given up"))
+        if self._transport is not None:
+            self._transport.abort()
+
+    def give_up(self, head: asyncio.Future[Reply]) -> None:
+        """Abandon an exchange that nobody waits for any more, unless it has ended and the connection serves another."""
+        if self._head is head:
+            self.abandon()
+        elif not head.cancelled():
+            head.exception()  # seen: what it came to interests nobody
+
+    def pause(self) -> None:
+        """Leave what comes in the socket, because nobody reads."""
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        if self._paused and self._transport is not None and not self.closed.done():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None:
+            self.leave()  # nobody asked
+            return
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.abandon(Broken(f"the server does not speak HTTP: {error}"))
+            return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
+
+    def eof_received(self) -> None:
+        assert self._transport is not None
+        self._unwritten = self._transport.get_write_buffer_size() > 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_bytes == 0 and (self._unwritten or isinstance(exc, (ConnectionResetError, BrokenPipeError))):
+            # On a Unix socket a reset means that the request, or the rest of it, was never read.
+            self._end(NotSent("the server went away before it had read the request"))
+        else:
+            self._end(Broken("the server broke off in the middle of the call"))
+        self.closed.set_result(None)
+        self._on_idle(self)
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        if self._head is None:
+            self.leave()  # more than was asked for: what follows would be taken for the next reply
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reply is not None:
+            return  # a trailer
+        lowered = name.lower()
+        known = self._headers.get(lowered)
+        self._headers[lowered] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = {}
+            return
+        if self._head is None or self._reply is not None:
+            return
+        self._in_head = False
+        self._reply = Reply(status, self._headers, self._max_body, self)
+        if not self._head.done():
+            self._head.set_result(self._reply)
+
+    def on_body(self, body: bytes) -> None:
+        if self._reply is not None:
+            self._reply.arrived(body)
+
+    def on_message_complete(self) -> None:
+        if self._reply is None:
+            return  # an interim reply
+        assert self._transport is not None
+        if not self._parser.should_keep_alive() or self._transport.get_write_buffer_size():
+            self._left = True
+        self._end(None)
+        if self._left:
+            self._transport.abort()
+        else:
+            self.resume()
+            self._on_idle(self)
+
+    def _expire(self) -> None:
+        self.abandon(TimedOut("the server did not answer in time"))
+
+    def _end(self, error: WireError | None) -> None:
+        self._in_head = False
+        head, self._head = self._head, None
+        if head is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._reply is not None:
+            self._reply.ended(error)
+            self._reply = None
+        elif error is not None and not head.done():
+            head.set_exception(error)
