@@ -1,0 +1,206 @@
+"""Tenants and keys, through the service's tools."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tausestack import testing
+from tausestack.contract import Principal
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, InvalidRequest, NotFound
+from tausestack.scopes import ROLES
+from tausestack.tenancy import credential_hash
+from tausestack_toolservers.auth.server import server
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stack(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[testing.Stack]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    async with testing.stack(server, data=tmp_path, database_url=url) as stack:
+        yield stack
+
+
+async def system(stack: testing.Stack, tool: str, **arguments: Any) -> Any:
+    return await stack.tenant("_system").call(tool, arguments)
+
+
+def everything_kept(data: Path) -> str:
+    """Return all databases of a data folder as text."""
+    found = ""
+    for path in data.rglob("*.db"):
+        db = sqlite3.connect(path)
+        found += "\n".join(db.iterdump())
+        db.close()
+    return found
+
+
+async def authenticate(stack: testing.Stack, key: str) -> Any:
+    return await system(stack, "authenticate", key_hash=credential_hash(key))
+
+
+@pytest.mark.covers("auth:tenants")
+async def test_a_tenant_is_made_with_an_admin_key_that_authenticates(stack: testing.Stack) -> None:
+    made = await system(stack, "create_tenant", id="acme", name="Acme", plan="premium")
+    assert made["tenant"] | {"created_at": ""} == {
+        "id": "acme", "name": "Acme", "plan": "premium", "status": "active", "created_at": ""
+    }  # fmt: skip
+    found = await authenticate(stack, made["api_key"])
+    key_id = made["api_key"].split("_")[1]
+    assert found == {
+        "tenant": "acme", "key_id": key_id, "role": "admin", "scopes": sorted(ROLES["admin"]), "expires_at": None
+    }  # fmt: skip
+    assert await system(stack, "get_tenant", id="acme") == made["tenant"]
+    assert (await system(stack, "list_tenants"))["tenants"] == [made["tenant"]]
+    seen = await system(stack, "snapshot", tenant="acme")
+    assert (seen["status"], seen["plan"]) == ("active", "premium")
+    assert [key["key_id"] for key in seen["keys"]] == [key_id]
+
+
+@pytest.mark.covers("auth:tenants")
+async def test_a_tenant_is_made_once_and_only_under_a_good_name(stack: testing.Stack) -> None:
+    first = await system(stack, "create_tenant", id="acme")
+    with pytest.raises(Conflict):
+        await system(stack, "create_tenant", id="acme")
+    assert (await authenticate(stack, first["api_key"]))["tenant"] == "acme"
+    for bad in ("_system", "..", "A", "a/b", ""):
+        with pytest.raises(InvalidRequest):
+            await system(stack, "create_tenant", id=bad)
+    with pytest.raises(InvalidArguments):
+        await system(stack, "create_tenant", id="globex", plan="free")
+    assert await system(stack, "snapshot", tenant="globex") == {"tenant": None}
+    for tool, arguments in (
+        ("get_tenant", {"id": "globex"}),
+        ("list_tenant_keys", {"tenant": "globex"}),
+        ("create_tenant_key", {"tenant": "globex", "role": "admin"}),
+    ):
+        with pytest.raises(NotFound):
+            await system(stack, tool, **arguments)
+
+
+@pytest.mark.covers("auth:keys")
+async def test_a_revoked_key_is_refused_at_once_and_published(stack: testing.Stack) -> None:
+    await system(stack, "create_tenant", id="acme")
+    before = await system(stack, "changes", boot="", epoch=0)
+    assert before["reset"] is True
+    made = await stack.acme.call("create_api_key", {"role": "developer", "name": "shop", "expires_days": 3})
+    assert (made["role"], made["name"]) == ("developer", "shop")
+    assert made["expires_at"] > made["created_at"]
+    assert (await authenticate(stack, made["api_key"]))["scopes"] == sorted(ROLES["developer"])
+    revoked = await stack.acme.call("revoke_api_key", {"key_id": made["id"]})
+    assert revoked["revoked_at"] is not None
+    assert await authenticate(stack, made["api_key"]) == {"tenant": None}
+    assert await stack.acme.call("revoke_api_key", {"key_id": made["id"]}) == revoked
+    after = await system(stack, "changes", boot=before["boot"], epoch=before["epoch"])
+    assert (after["reset"], after["tenants"]) == (False, ["acme"])
+    assert after["epoch"] > before["epoch"]
+    again = await system(stack, "changes", boot=after["boot"], epoch=after["epoch"])
+    assert again["tenants"] == []
+    assert made["id"] not in {key["key_id"] for key in (await system(stack, "snapshot", tenant="acme"))["keys"]}
+
+
+@pytest.mark.covers("auth:keys")
+async def test_the_operator_makes_and_revokes_any_tenants_keys(stack: testing.Stack) -> None:
+    await system(stack, "create_tenant", id="acme")
+    made = await system(stack, "create_tenant_key", tenant="acme", role="viewer")
+    assert (await authenticate(stack, made["api_key"]))["role"] == "viewer"
+    listed = await system(stack, "list_tenant_keys", tenant="acme")
+    assert [key["role"] for key in listed["keys"]] == ["admin", "viewer"]
+    assert listed == await stack.acme.call("list_api_keys")
+    await system(stack, "revoke_tenant_key", tenant="acme", key_id=made["id"])
+    assert await authenticate(stack, made["api_key"]) == {"tenant": None}
+
+
+@pytest.mark.covers("auth:isolation")
+async def test_a_tenant_sees_and_revokes_no_other_tenants_keys(stack: testing.Stack) -> None:
+    for tenant in ("acme", "globex"):
+        await system(stack, "create_tenant", id=tenant)
+    made = await stack.acme.call("create_api_key", {"role": "agent"})
+    assert made["id"] not in str(await stack.globex.call("list_api_keys"))
+    with pytest.raises(NotFound) as theirs:
+        await stack.globex.call("revoke_api_key", {"key_id": made["id"]})
+    with pytest.raises(NotFound) as nobodys:
+        await stack.globex.call("revoke_api_key", {"key_id": "0" * 12})
+    assert str(theirs.value).replace(made["id"], "") == str(nobodys.value).replace("0" * 12, "")
+    assert (await authenticate(stack, made["api_key"]))["tenant"] == "acme"
+
+
+@pytest.mark.covers("auth:isolation")
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("create_tenant", {"id": "mine"}),
+        ("list_tenants", {}),
+        ("get_tenant", {"id": "acme"}),
+        ("create_tenant_key", {"tenant": "acme", "role": "admin"}),
+        ("list_tenant_keys", {"tenant": "acme"}),
+        ("revoke_tenant_key", {"tenant": "acme", "key_id": "0" * 12}),
+        ("authenticate", {"key_hash": "0" * 64}),
+        ("snapshot", {"tenant": "acme"}),
+        ("changes", {"boot": "", "epoch": 0}),
+    ],
+)
+async def test_no_tenant_reaches_beyond_itself(tmp_path: Path, tool: str, arguments: dict[str, Any]) -> None:
+    async with testing.stack(server, data=tmp_path) as stack:
+        with pytest.raises(Forbidden):
+            await stack.globex.call(tool, arguments)
+
+
+@pytest.mark.covers("auth:shown-once")
+async def test_only_the_hash_of_a_key_is_kept(tmp_path: Path) -> None:
+    async with testing.stack(server, data=tmp_path) as stack:
+        first = (await system(stack, "create_tenant", id="acme"))["api_key"]
+        second = await stack.acme.call("create_api_key", {"role": "admin"}, idempotency_key="k1")
+        kept = everything_kept(tmp_path)
+        for key in (first, second["api_key"]):
+            assert credential_hash(key) in kept
+            assert key.split("_", 2)[2] not in kept
+
+
+@pytest.mark.covers("auth:shown-once")
+async def test_a_repeated_request_makes_no_second_key(stack: testing.Stack) -> None:
+    await system(stack, "create_tenant", id="acme")
+    made = await stack.acme.call("create_api_key", {"role": "agent"}, idempotency_key="k1")
+    with pytest.raises(Conflict) as refused:
+        await stack.acme.call("create_api_key", {"role": "agent"}, idempotency_key="k1")
+    assert refused.value.data["key_id"] == made["id"]
+    assert len((await stack.acme.call("list_api_keys"))["keys"]) == 2
+
+
+@pytest.mark.covers("auth:whoami")
+async def test_whoami_tells_what_the_caller_may_do_now(tmp_path: Path) -> None:
+    async with testing.stack(server, data=tmp_path) as stack:
+        person = Principal("acme", "key:k1", ROLES["viewer"], "viewer")
+        found = await stack.acme.call("whoami", principal=person)
+        assert (found["tenant"], found["principal"], found["role"]) == ("acme", "key:k1", "viewer")
+        assert found["scopes"] == ["tools:read"]
+        agent = Principal(
+            "acme",
+            "key:k1",
+            ROLES["admin"],
+            "admin",
+            agent="concierge",
+            run="r1",
+            bounds=frozenset({"tools:call:billing/*"}),
+        )
+        found = await stack.acme.call("whoami", principal=agent)
+        assert (found["scopes"], found["agent"], found["run"]) == (["tools:call:billing/*"], "concierge", "r1")
+
+
+@pytest.mark.covers("auth:keys")
+async def test_an_expired_key_is_refused(tmp_path: Path) -> None:
+    async with testing.stack(server, data=tmp_path) as stack:
+        await system(stack, "create_tenant", id="acme")
+        made = await stack.acme.call("create_api_key", {"role": "agent", "expires_days": 1})
+        db = sqlite3.connect(tmp_path / "tenants" / "acme" / "auth.db")
+        with db:
+            db.execute("UPDATE api_keys SET expires_at = '2020-01-01T00:00:00+00:00' WHERE id = ?", (made["id"],))
+        db.close()
+        assert await authenticate(stack, made["api_key"]) == {"tenant": None}
+        keys = (await system(stack, "snapshot", tenant="acme"))["keys"]
+        assert made["id"] not in {key["key_id"] for key in keys}

@@ -1,0 +1,1 @@
+"""The services of the house, each a server process of its own; none imports another."""

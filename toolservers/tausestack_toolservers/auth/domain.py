@@ -1,0 +1,61 @@
+"""What an API key is, and what it may do."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tausestack.scopes import ROLES, covers
+from tausestack.tenancy import credential_hash
+
+Role = Literal["admin", "developer", "agent", "viewer"]
+Plan = Literal["basic", "premium", "enterprise"]
+
+KEY_ID_LENGTH = 12
+SECRET_BYTES = 32
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made: the only moment at which its text exists here."""
+
+    id: str
+    text: str
+
+    @property
+    def hash(self) -> str:
+        """The form in which it is kept."""
+        return credential_hash(self.text)
+
+
+def new_key() -> NewKey:
+    """Return a key `tsk_<id>_<secret>` with a secret of 256 random bits."""
+    key_id = "".join(secrets.choice(_ALPHABET) for _ in range(KEY_ID_LENGTH))
+    return NewKey(key_id, f"tsk_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
+
+
+def role_scopes(role: str) -> list[str]:
+    """Return what a role may do; nothing, for one that is not known."""
+    return sorted(ROLES.get(role, frozenset()))
+
+
+def scopes_within(limits: Sequence[frozenset[str]]) -> list[str]:
+    """Return the scopes that every limit covers."""
+    every = frozenset[str]().union(*limits)
+    return sorted(scope for scope in every if all(covers(limit, scope) for limit in limits))
+
+
+def expiry(now: datetime, days: int | None) -> str | None:
+    """Return when a key made now expires (UTC, ISO 8601), or None for never."""
+    return None if days is None else (now + timedelta(days=days)).isoformat()
+
+
+def is_alive(now: datetime, revoked_at: str | None, expires_at: str | None) -> bool:
+    """Return whether a key is good now."""
+    return revoked_at is None and (expires_at is None or datetime.fromisoformat(expires_at) > now)

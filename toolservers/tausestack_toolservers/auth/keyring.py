@@ -1,0 +1,160 @@
+"""Making, revoking and knowing keys, across `_system` and a tenant's own database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from tausestack.changes import ChangeFeed
+from tausestack.database import Connection, Row, TenantDatabases
+from tausestack.errors import Conflict, NotFound
+from tausestack.names import SYSTEM_TENANT, check_tenant
+from tausestack_toolservers.auth import domain, store
+from tausestack_toolservers.auth.tables import api_keys, tenants
+
+
+class Keyring:
+    """Every tenant's keys; each change is committed and then published before it is answered.
+
+    Nothing here is kept under an idempotency key with its result, because the result holds a secret: a repeated request
+    is refused with the id of the key that it made.
+    """
+
+    def __init__(self, databases: TenantDatabases) -> None:
+        self._databases = databases
+        self.feed = ChangeFeed()
+
+    async def create_tenant(
+        self, tenant: str, *, name: str | None, plan: domain.Plan, by: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Make a tenant with an admin key and return both; `Conflict` where it is there already."""
+        check_tenant(tenant)
+        made = {"id": tenant, "name": name or tenant, "plan": plan, "status": "active", "created_at": _now()}
+        new, values = _new_key("admin", "first key", None, by, None)
+        async with self._databases.transaction(SYSTEM_TENANT) as system:
+            if await store.tenant(system, tenant) is not None:
+                raise Conflict(f"The tenant '{tenant}' is there already")
+            await store.add_tenant(system, made)
+            await store.add_lookup(system, new.hash, tenant, new.id)
+            # Committed before the tenant is: a crash in between leaves a key that nothing leads to.
+            async with self._databases.transaction(tenant) as db:
+                await store.drop_keys(db)
+                await store.add_key(db, values)
+        self.feed.touch(tenant)
+        return made, {**_public(values), "api_key": new.text}
+
+    async def tenants(self) -> list[dict[str, Any]]:
+        """Return every tenant by id."""
+        async with self._databases.reading(SYSTEM_TENANT) as system:
+            return [store.fields(tenants, row) for row in await store.all_tenants(system)]
+
+    async def tenant(self, tenant: str) -> dict[str, Any] | None:
+        """Return a tenant, or None."""
+        async with self._databases.reading(SYSTEM_TENANT) as system:
+            row = await store.tenant(system, tenant)
+        return None if row is None else store.fields(tenants, row)
+
+    async def known(self, tenant: str) -> str:
+        """Return the id of a tenant that is there, or raise `NotFound`."""
+        if await self.tenant(tenant) is None:
+            raise NotFound(f"There is no tenant '{tenant[:80]}'")
+        return tenant
+
+    async def create_key(
+        self, tenant: str, *, role: domain.Role, name: str | None, days: int | None, by: str, request: str | None
+    ) -> dict[str, Any]:
+        """Make a key of a tenant and return it with its text, which exists this once."""
+        new, values = _new_key(role, name or "", days, by, request)
+        async with self._databases.transaction(SYSTEM_TENANT) as system:
+            await store.add_lookup(system, new.hash, tenant, new.id)
+        async with self._databases.transaction(tenant) as db:
+            await _refuse_repeated(db, request)
+            await store.add_key(db, values)
+        self.feed.touch(tenant)
+        return {**_public(values), "api_key": new.text}
+
+    async def keys(self, tenant: str) -> list[dict[str, Any]]:
+        """Return a tenant's keys without their secrets, oldest first."""
+        async with self._databases.reading(tenant) as db:
+            return [_public(store.fields(api_keys, row)) for row in await store.keys(db)]
+
+    async def revoke(self, tenant: str, key_id: str) -> dict[str, Any]:
+        """Revoke a key and return it; `NotFound` where the tenant has no such key."""
+        async with self._databases.transaction(tenant) as db:
+            await store.revoke(db, key_id, _now())
+            row = await store.key(db, key_id)
+        if row is None:
+            raise NotFound(f"There is no key '{key_id[:40]}'")
+        self.feed.touch(tenant)
+        return _public(store.fields(api_keys, row))
+
+    async def authenticate(self, key_hash: str) -> dict[str, Any] | None:
+        """Return whose a key is and what it may do, or None for one that is unknown, revoked or expired."""
+        async with self._databases.reading(SYSTEM_TENANT) as system:
+            found = await store.lookup(system, key_hash)
+            owner = None if found is None else await store.tenant(system, found.owner)
+        if found is None or owner is None or owner.status != "active":
+            return None
+        async with self._databases.reading(found.owner) as db:
+            row = await store.key(db, found.key_id)
+        if row is None or not _alive(row):
+            return None
+        return {"tenant": found.owner, **_grant(row)}
+
+    async def snapshot(self, tenant: str) -> dict[str, Any] | None:
+        """Return a tenant with its keys that are good now, or None where there is none."""
+        found = await self.tenant(tenant)
+        if found is None:
+            return None
+        async with self._databases.reading(tenant) as db:
+            rows = await store.keys(db)
+        grants = [_grant(row) for row in rows if _alive(row)]
+        return {"tenant": tenant, "status": found["status"], "plan": found["plan"], "keys": grants}
+
+
+async def _refuse_repeated(db: Connection, request: str | None) -> None:
+    made = None if request is None else await store.key_of_request(db, request)
+    if made is not None:
+        raise Conflict(
+            f"This request made the key {made} before, and its secret was shown then: revoke it and make another",
+            key_id=made,
+        )
+
+
+def _new_key(
+    role: domain.Role, name: str, days: int | None, by: str, request: str | None
+) -> tuple[domain.NewKey, dict[str, Any]]:
+    new = domain.new_key()
+    values = {
+        "id": new.id,
+        "role": role,
+        "name": name,
+        "created_at": _now(),
+        "created_by": by,
+        "expires_at": domain.expiry(datetime.now(UTC), days),
+        "revoked_at": None,
+        "request": request,
+    }
+    return new, values
+
+
+def _public(key: dict[str, Any]) -> dict[str, Any]:
+    shown = ("id", "role", "name", "created_at", "created_by", "expires_at", "revoked_at")
+    return {field: key[field] for field in shown}
+
+
+def _grant(row: Row) -> dict[str, Any]:
+    return {
+        "key_id": row.id,
+        "role": row.role,
+        "scopes": domain.role_scopes(row.role),
+        "expires_at": row.expires_at,
+    }
+
+
+def _alive(row: Row) -> bool:
+    return domain.is_alive(datetime.now(UTC), row.revoked_at, row.expires_at)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,224 @@
+"""The auth service's tools: a tenant's for its keys, the operator's for tenants, the gateway's for who calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from tausestack.contract import VERSION
+from tausestack.errors import Forbidden
+from tausestack.mcp import Context, Server, Service
+from tausestack.names import SYSTEM_TENANT
+from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN
+from tausestack_toolservers.auth import domain
+from tausestack_toolservers.auth.keyring import Keyring
+from tausestack_toolservers.auth.tables import SCHEMA
+
+
+@asynccontextmanager
+async def _lifespan(service: Service) -> AsyncGenerator[Keyring]:
+    yield Keyring(service.databases)
+
+
+server = Server(
+    "auth",
+    version=VERSION,
+    title="Tenants and keys",
+    description="Who is calling, and the API keys of a tenant.",
+    schema=SCHEMA,
+    lifespan=_lifespan,
+)
+
+TenantId = Annotated[str, Field(description="Id of the tenant.", examples=["acme"])]
+KeyId = Annotated[str, Field(description="Id of the key: the middle part of tsk_<id>_….", examples=["k3v9x0a1b2c3"])]
+RoleName = Annotated[domain.Role, Field(description="What the key may do.")]
+KeyName = Annotated[str | None, Field(description="A name for people.", max_length=120, examples=["web shop"])]
+Days = Annotated[int | None, Field(description="Days until it expires; never if left out.", ge=1, le=3650)]
+
+
+class Identity(BaseModel):
+    """Who is calling."""
+
+    tenant: str
+    principal: str
+    role: str
+    scopes: list[str]
+    agent: str | None = None
+    run: str | None = None
+
+
+class ApiKey(BaseModel):
+    """An API key without its secret; times are UTC, ISO 8601."""
+
+    id: str
+    role: str
+    name: str
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+class NewApiKey(ApiKey):
+    """An API key that was just made."""
+
+    api_key: str = Field(description="The key itself, shown this once.")
+
+
+class ApiKeys(BaseModel):
+    """A tenant's keys, oldest first."""
+
+    keys: list[ApiKey]
+
+
+class Tenant(BaseModel):
+    """A tenant."""
+
+    id: str
+    name: str
+    plan: str
+    status: str
+    created_at: str
+
+
+class Tenants(BaseModel):
+    """Every tenant."""
+
+    tenants: list[Tenant]
+
+
+class NewTenant(BaseModel):
+    """A tenant that was just made."""
+
+    tenant: Tenant
+    api_key: str = Field(description="An admin key of the tenant, shown this once.")
+
+
+@server.tool("auth/whoami", title="Who am I", side_effect="read")
+async def whoami(ctx: Context) -> Identity:
+    """Tell who is calling: the tenant, the API key or person, its role and its scopes."""
+    who = ctx.principal
+    return Identity(
+        tenant=who.tenant,
+        principal=who.id,
+        role=who.role,
+        scopes=domain.scopes_within(who.limits),
+        agent=who.agent,
+        run=who.run,
+    )
+
+
+@server.tool("auth/create_api_key", title="Create an API key", side_effect="write", scopes=[TENANT_ADMIN])
+async def create_api_key(role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None) -> NewApiKey:
+    """Create an API key of this tenant with a role; the key is shown once and can't be read again."""
+    return NewApiKey.model_validate(await _create_key(ctx, ctx.tenant, role, name, expires_days))
+
+
+@server.tool("auth/list_api_keys", title="List API keys", side_effect="read", scopes=[TENANT_ADMIN])
+async def list_api_keys(ctx: Context) -> ApiKeys:
+    """List this tenant's API keys with their roles, never their secrets."""
+    return ApiKeys.model_validate({"keys": await _keyring(ctx).keys(ctx.tenant)})
+
+
+@server.tool(
+    "auth/revoke_api_key", title="Revoke an API key", side_effect="write", idempotent=True, scopes=[TENANT_ADMIN]
+)
+async def revoke_api_key(key_id: KeyId, ctx: Context) -> ApiKey:
+    """Revoke an API key of this tenant; it is refused everywhere within a second."""
+    return ApiKey.model_validate(await _keyring(ctx).revoke(ctx.tenant, key_id))
+
+
+@server.tool("auth/create_tenant", title="Create a tenant", side_effect="write", scopes=[OPERATOR])
+async def create_tenant(
+    id: Annotated[str, Field(description="Id of the new tenant: a-z, 0-9, '.', '_', '-'.", examples=["acme"])],
+    ctx: Context,
+    name: Annotated[str | None, Field(description="A name for people.", max_length=200)] = None,
+    plan: Annotated[domain.Plan, Field(description="Its billing plan.")] = "basic",
+) -> NewTenant:
+    """Create a tenant and its first admin key, which is shown once."""
+    made, key = await _operated(ctx).create_tenant(id, name=name, plan=plan, by=ctx.principal.id)
+    return NewTenant(tenant=Tenant.model_validate(made), api_key=key["api_key"])
+
+
+@server.tool("auth/list_tenants", title="List tenants", side_effect="read", scopes=[OPERATOR])
+async def list_tenants(ctx: Context) -> Tenants:
+    """List every tenant."""
+    return Tenants.model_validate({"tenants": await _operated(ctx).tenants()})
+
+
+@server.tool("auth/get_tenant", title="Show a tenant", side_effect="read", scopes=[OPERATOR])
+async def get_tenant(id: TenantId, ctx: Context) -> Tenant:
+    """Show one tenant."""
+    keyring = _operated(ctx)
+    return Tenant.model_validate(await keyring.tenant(await keyring.known(id)))
+
+
+@server.tool("auth/create_tenant_key", title="Create a tenant's API key", side_effect="write", scopes=[OPERATOR])
+async def create_tenant_key(
+    tenant: TenantId, role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None
+) -> NewApiKey:
+    """Create an API key of any tenant; the key is shown once."""
+    known = await _operated(ctx).known(tenant)
+    return NewApiKey.model_validate(await _create_key(ctx, known, role, name, expires_days))
+
+
+@server.tool("auth/list_tenant_keys", title="List a tenant's API keys", side_effect="read", scopes=[OPERATOR])
+async def list_tenant_keys(tenant: TenantId, ctx: Context) -> ApiKeys:
+    """List the API keys of any tenant, never their secrets."""
+    keyring = _operated(ctx)
+    return ApiKeys.model_validate({"keys": await keyring.keys(await keyring.known(tenant))})
+
+
+@server.tool(
+    "auth/revoke_tenant_key",
+    title="Revoke a tenant's API key",
+    side_effect="write",
+    idempotent=True,
+    scopes=[OPERATOR],
+)
+async def revoke_tenant_key(tenant: TenantId, key_id: KeyId, ctx: Context) -> ApiKey:
+    """Revoke an API key of any tenant."""
+    keyring = _operated(ctx)
+    return ApiKey.model_validate(await keyring.revoke(await keyring.known(tenant), key_id))
+
+
+@server.tool("auth/authenticate", side_effect="read", scopes=[SYSTEM])
+async def authenticate(
+    key_hash: Annotated[str, Field(description="SHA-256 of the whole key.", pattern="^[0-9a-f]{64}$")], ctx: Context
+) -> dict[str, Any]:
+    """Tell whose a key is and what it may do; `{"tenant": null}` for one that is not good."""
+    return await _operated(ctx).authenticate(key_hash) or {"tenant": None}
+
+
+@server.tool("auth/snapshot", side_effect="read", scopes=[SYSTEM])
+async def snapshot(tenant: TenantId, ctx: Context) -> dict[str, Any]:
+    """Return a tenant's status, billing plan and good keys; `{"tenant": null}` where there is none."""
+    return await _operated(ctx).snapshot(tenant) or {"tenant": None}
+
+
+@server.tool("auth/changes", side_effect="read", scopes=[SYSTEM])
+async def changes(boot: str, epoch: int, ctx: Context) -> dict[str, Any]:
+    """Tell which tenants changed since an epoch of this process."""
+    return dict(_operated(ctx).feed.since(boot, epoch))
+
+
+async def _create_key(
+    ctx: Context, tenant: str, role: domain.Role, name: str | None, days: int | None
+) -> dict[str, Any]:
+    return await _keyring(ctx).create_key(
+        tenant, role=role, name=name, days=days, by=ctx.principal.id, request=ctx.idempotency_key
+    )
+
+
+def _operated(ctx: Context) -> Keyring:
+    """Return the keyring for what reaches beyond one tenant: the gateway lets the operator and itself alone call it."""
+    if ctx.tenant != SYSTEM_TENANT:
+        raise Forbidden("This is for the operator alone", scope=OPERATOR)
+    return _keyring(ctx)
+
+
+def _keyring(ctx: Context) -> Keyring:
+    return ctx.state

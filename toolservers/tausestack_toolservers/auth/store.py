@@ -1,0 +1,72 @@
+"""Queries of the auth service. What is of `_system` and what is of a tenant never share a transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from tausestack.database import Connection, Row
+from tausestack_toolservers.auth.tables import api_keys, key_lookup, tenants
+
+
+def fields(table: sa.Table, row: Row) -> dict[str, Any]:
+    """Return a whole row of a table by the names of its columns."""
+    return dict(zip(table.c.keys(), row, strict=True))
+
+
+async def add_tenant(system: Connection, values: dict[str, Any]) -> None:
+    """Add a tenant to `_system`."""
+    await system.execute(sa.insert(tenants).values(**values))
+
+
+async def tenant(system: Connection, tenant_id: str) -> Row | None:
+    """Return a tenant, or None."""
+    return await system.one(sa.select(tenants).where(tenants.c.id == tenant_id))
+
+
+async def all_tenants(system: Connection) -> list[Row]:
+    """Return every tenant by id."""
+    return await system.execute(sa.select(tenants).order_by(tenants.c.id))
+
+
+async def add_lookup(system: Connection, key_hash: str, owner: str, key_id: str) -> None:
+    """Note in `_system` whose a key is."""
+    await system.execute(sa.insert(key_lookup).values(hash=key_hash, owner=owner, key_id=key_id))
+
+
+async def lookup(system: Connection, key_hash: str) -> Row | None:
+    """Return the owner and the id of a key by its hash, or None."""
+    return await system.one(sa.select(key_lookup.c.owner, key_lookup.c.key_id).where(key_lookup.c.hash == key_hash))
+
+
+async def add_key(db: Connection, values: dict[str, Any]) -> None:
+    """Add a key to its tenant."""
+    await db.execute(sa.insert(api_keys).values(**values))
+
+
+async def key(db: Connection, key_id: str) -> Row | None:
+    """Return a key of the tenant, or None."""
+    return await db.one(sa.select(api_keys).where(api_keys.c.id == key_id))
+
+
+async def key_of_request(db: Connection, request: str) -> str | None:
+    """Return the id of the key that a request made before, or None."""
+    return await db.scalar(sa.select(api_keys.c.id).where(api_keys.c.request == request))
+
+
+async def keys(db: Connection) -> list[Row]:
+    """Return the tenant's keys, oldest first."""
+    return await db.execute(sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id))
+
+
+async def revoke(db: Connection, key_id: str, at: str) -> None:
+    """Revoke a key; one that is revoked already stays as it is."""
+    await db.execute(
+        sa.update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)).values(revoked_at=at)
+    )
+
+
+async def drop_keys(db: Connection) -> None:
+    """Drop the keys that a tenant's unfinished making left behind."""
+    await db.execute(sa.delete(api_keys))
