@@ -88,6 +88,8 @@ class Child:
     async def stop(self) -> int:
         """End the process and everything that it started, and return its exit code."""
         self.stdin.close()
+        # Some versions of asyncio report the end only once the pipes are read to theirs.
+        emptying = asyncio.create_task(_empty(self.stdout))
         # The end of its input asks it to go; the group and the sandbox's own namespace take what does not.
         try:
             await asyncio.wait_for(self._process.wait(), 0.2)
@@ -99,7 +101,7 @@ class Child:
                 self._signal(signal.SIGKILL)
         code = await self._process.wait()
         self._signal(signal.SIGKILL)
-        await self._draining
+        await asyncio.gather(emptying, self._draining)
         self._prepared.close()
         return code
 
@@ -115,6 +117,11 @@ def _stored(store: Path, launch: Launch) -> Path:
     if not folder.is_relative_to(store.resolve()) or not (folder / "site").is_dir():
         raise Unavailable(f"{launch.identifier} {launch.version} is not in the store any more: install it again")
     return folder
+
+
+async def _empty(pipe: asyncio.StreamReader) -> None:
+    while await pipe.read(CHUNK_BYTES):
+        continue
 
 
 async def _drain(stderr: asyncio.StreamReader, log: Log) -> None:

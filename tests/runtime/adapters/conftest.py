@@ -1,0 +1,87 @@
+"""Third-party servers for the tests of the adapter host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tausestack.errors import Unavailable
+from tausestack_runtime.adapters import sandbox
+from tausestack_runtime.adapters.process import Launch
+from tausestack_runtime.adapters.session import Session
+
+FAKE = Path(__file__).parents[2] / "fakes" / "adapters" / "third_party.py"
+
+
+class Kept:
+    """A log that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, object]] = []
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self.events.append({"event": event, **fields})
+
+    def texts(self, event: str) -> list[str]:
+        return [str(one.get("text")) for one in self.events if one["event"] == event]
+
+
+@pytest.fixture
+def log() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store that holds the fake server."""
+    site = tmp_path / "store" / "fake" / "site"
+    site.mkdir(parents=True)
+    shutil.copy(FAKE, site)
+    return tmp_path / "store"
+
+
+@pytest.fixture(params=["bwrap", "landlock"])
+def tier(request: pytest.FixtureRequest) -> sandbox.Tier:
+    """Each sandbox that works here."""
+    wish: sandbox.Tier = request.param
+    try:
+        return sandbox.choose(wish)
+    except Unavailable as error:
+        pytest.skip(error.message)
+
+
+@pytest.fixture
+def best() -> sandbox.Tier:
+    """The sandbox that servers get here; without one the tests fail rather than skip."""
+    return sandbox.choose()
+
+
+@pytest.fixture
+def launch() -> Callable[..., Launch]:
+    """Makes launches of the fake server in one of its moods."""
+
+    def make(mode: str = "plain", env: dict[str, str] | None = None, pins: dict[str, str] | None = None) -> Launch:
+        return Launch("pypi", "fake", "1", ("third_party:main", mode), "fake", env or {}, pins)
+
+    return make
+
+
+@pytest.fixture
+def session(store: Path, launch: Callable[..., Launch], best: sandbox.Tier, log: Kept) -> Callable[..., object]:
+    """Opens a session with the fake server and ends it."""
+
+    @asynccontextmanager
+    async def opened(
+        mode: str = "plain", *, tier: sandbox.Tier | None = None, env: dict[str, str] | None = None, idle: float = 60.0
+    ) -> AsyncGenerator[Session]:
+        one = Session("fake", launch(mode, env), store=store, tier=tier or best, log=log, idle_seconds=idle)
+        try:
+            yield one
+        finally:
+            await one.stop()
+
+    return opened
