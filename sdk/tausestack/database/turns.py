@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 
@@ -12,7 +14,8 @@ class _Turn:
     # A semaphore, not a lock: a transaction may end in another task than it began in.
     free: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1, max_value=1))
     wanted: int = 0
-    holder: int | None = None
+    # The task itself: the id of one that is gone may come back as another's.
+    holder: asyncio.Task[Any] | None = None
 
 
 class Turns:
@@ -27,8 +30,8 @@ class Turns:
     async def take(self, tenant: str) -> None:
         """Wait for the tenant's turn; a task that holds it already gets an error instead of waiting for itself."""
         turn = self._turns.setdefault(tenant, _Turn())
-        task = anyio.get_current_task().id
-        if turn.holder == task:
+        task = asyncio.current_task()
+        if turn.holder is task and task is not None:
             raise RuntimeError(f"this task is already writing for the tenant '{tenant}': join that transaction")
         turn.wanted += 1
         try:
