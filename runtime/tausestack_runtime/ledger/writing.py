@@ -59,6 +59,7 @@ class Writer:
         self._connection.execute(f"PRAGMA synchronous = {synchronous}")
         self._connection.executescript(_SCHEMA)
         self._heads: dict[str, tuple[int, str]] = {}
+        self._version = 0
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write lines in one transaction: all of them are durable on return, or none when it raises.
@@ -69,6 +70,7 @@ class Writer:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
+            self._forget_if_others_wrote()
             for values, text in rows:
                 tenant = values[0]
                 seq, previous = heads.get(tenant) or self._head(tenant)
@@ -78,8 +80,6 @@ class Writer:
             self._connection.executemany(_HEAD, ((tenant, *head) for tenant, head in heads.items()))
             execute("COMMIT")
         except BaseException:
-            # What another process wrote meanwhile shows as a conflict: the next attempt reads the heads again.
-            self._heads.clear()
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
@@ -88,6 +88,13 @@ class Writer:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _forget_if_others_wrote(self) -> None:
+        """Read the heads again after another process's commit: two gateways overlap while one replaces the other."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._heads.clear()
+            self._version = version
 
     def _head(self, tenant: str) -> tuple[int, str]:
         head = self._heads.get(tenant)
