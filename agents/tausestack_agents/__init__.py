@@ -1,0 +1,1 @@
+"""The agents service: durable runs of agents whose steps are calls through the gateway."""

@@ -1,0 +1,245 @@
+"""The gateway as a run's client sees it: tools listed, searched and called under the run's delegation."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import httpx2
+
+from tausestack.contract import (
+    MCP_CAPABILITIES_META,
+    MCP_CLIENT_META,
+    MCP_VERSION_META,
+    META_APPROVAL,
+    META_KEY,
+    PROTOCOL_VERSION,
+    VERSION,
+    Principal,
+)
+from tausestack.errors import InDoubt, TauseError, Unavailable, UpstreamError, from_data
+from tausestack.names import SYSTEM_TENANT
+
+CALL_SECONDS = 130.0
+"""More than the gateway gives a call: it is the one to say that time is up."""
+RESTART_SECONDS = 10.0
+"""How long a gateway that refuses connections is waited for."""
+RENEW_SECONDS = 60.0
+"""A delegation with less left than this is minted anew before it is used."""
+
+
+class GatewayClient:
+    """Speaks MCP to the gateway's internal door, over its Unix socket."""
+
+    def __init__(self, socket: str, process_credential: str) -> None:
+        self._process_credential = process_credential
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(uds=socket, limits=httpx2.Limits(max_connections=32)),
+            base_url="http://gateway",
+            timeout=httpx2.Timeout(CALL_SECONDS, connect=5.0),
+        )
+        self._next_id = 0
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def delegate(self, principal: Principal, bounds: frozenset[str]) -> tuple[str, float]:
+        """Return a token for a run to act as whoever started it, and until when it is good (`time.monotonic`)."""
+        result = await self.call_tool(
+            SYSTEM_TENANT,
+            "platform",
+            "delegate",
+            {
+                "tenant": principal.tenant,
+                "principal": principal.id,
+                "scopes": sorted(principal.scopes),
+                "agent": principal.agent or "",
+                "bounds": sorted(bounds),
+                "run": principal.run or "",
+            },
+            credential=self._process_credential,
+        )
+        given = cast("dict[str, Any]", result.get("structuredContent") or {})
+        if result.get("isError") or not isinstance(given.get("token"), str):
+            raise _tool_error(result)
+        return given["token"], time.monotonic() + float(given.get("expires_in", 600))
+
+    async def list_tools(self, tenant: str, credential: str, *, most: int = 2000) -> list[dict[str, Any]]:
+        """Return the tenant's tools with their addresses, as `/api/v2` lists them."""
+        found: list[dict[str, Any]] = []
+        query: dict[str, str] = {}
+        while len(found) < most:
+            page = await self.get(f"/api/v2/tenants/{tenant}/tools", query, credential)
+            found += cast("list[dict[str, Any]]", page.get("tools", []))
+            if not page.get("next_cursor"):
+                break
+            query = {"cursor": str(page["next_cursor"])}
+        return found[:most]
+
+    async def call_tool(
+        self, tenant: str, server: str, tool: str, arguments: dict[str, Any], *, credential: str,
+        key: str | None = None, approval: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Call a tool and return its whole result, `isError` or not; a JSON-RPC error is raised.
+
+        Raises `Unavailable` where nothing was sent, `InDoubt` where the answer was cut off.
+        """
+        meta = {META_KEY: key, META_APPROVAL: approval}
+        path = f"/tenants/{tenant}/servers/{server}/mcp"
+        params = {"name": tool, "arguments": arguments}
+        return await self._request(path, "tools/call", params, meta, credential, name=tool)
+
+    async def _request(
+        self, path: str, method: str, params: dict[str, Any], meta: dict[str, str | None], credential: str,
+        name: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        self._next_id += 1
+        known = {key: value for key, value in meta.items() if value is not None}
+        body = {
+            "jsonrpc": "2.0",
+            "id": self._next_id,
+            "method": method,
+            "params": {
+                **params,
+                "_meta": {
+                    MCP_VERSION_META: PROTOCOL_VERSION,
+                    MCP_CAPABILITIES_META: {},
+                    MCP_CLIENT_META: {"name": "tausestack-agents", "version": VERSION},
+                    **known,
+                },
+            },
+        }
+        headers = {
+            "authorization": f"Bearer {credential}",
+            "accept": "application/json, text/event-stream",
+            "mcp-protocol-version": PROTOCOL_VERSION,
+            "mcp-method": method,
+        }
+        if name is not None:
+            headers["mcp-name"] = _header(name)
+        return _result(_message(await self._post(path, body, headers)))
+
+    async def get(self, path: str, query: dict[str, str], credential: str) -> dict[str, Any]:
+        """Return the JSON of a REST resource, or raise its problem."""
+        headers = {"authorization": f"Bearer {credential}"}
+        try:
+            response = await self._client.get(path, params=query, headers=headers)
+        except httpx2.TransportError as error:
+            raise Unavailable("The gateway is not there") from error
+        found = cast("dict[str, Any]", response.json())
+        if response.status_code != 200:
+            raise from_data(str(found.get("detail", "")), found)
+        return found
+
+    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> httpx2.Response:
+        """Send a request; a gateway that is being restarted is waited for a while."""
+        deadline = time.monotonic() + RESTART_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                return await self._client.post(path, json=body, headers=headers)
+            except httpx2.ConnectError as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable("The gateway is not there") from error
+            except httpx2.TransportError as error:
+                raise InDoubt("The gateway's answer was cut off") from error
+            await anyio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+
+class Delegation:
+    """A run's right to act, minted anew before it ends; it dies with whoever gave it."""
+
+    def __init__(self, gateway: GatewayClient, principal: Principal, bounds: frozenset[str]) -> None:
+        self._gateway = gateway
+        self.principal = principal
+        self._bounds = bounds
+        self._token = ""
+        self._until = 0.0
+
+    async def token(self) -> str:
+        """Return a token that is good for a while; raises `Unauthenticated` when the giver was revoked."""
+        if time.monotonic() > self._until - RENEW_SECONDS:
+            self._token, self._until = await self._gateway.delegate(self.principal, self._bounds)
+        return self._token
+
+    async def list_tools(self) -> list[dict[str, Any]]:
+        """Return the tools that the run may see."""
+        return await self._gateway.list_tools(self.principal.tenant, await self.token())
+
+    async def call(
+        self, server: str, tool: str, arguments: dict[str, Any], *, key: str | None = None, approval: str | None = None
+    ) -> dict[str, Any]:
+        """Call a tool as the run."""
+        token = await self.token()
+        return await self._gateway.call_tool(
+            self.principal.tenant, server, tool, arguments, credential=token, key=key, approval=approval
+        )
+
+
+@asynccontextmanager
+async def connected(socket: str, process_credential: str) -> AsyncGenerator[GatewayClient]:
+    """Give a client for as long as it is used."""
+    client = GatewayClient(socket, process_credential)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """Return the text of a tool's result."""
+    blocks = cast("list[dict[str, Any]]", result.get("content") or [])
+    return "\n".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+
+
+def _tool_error(result: dict[str, Any]) -> TauseError:
+    meta = cast("dict[str, Any]", result.get("_meta") or {})
+    known = meta.get("pro.tause/error")
+    text = text_of(result)
+    if not isinstance(known, dict):
+        return UpstreamError(text or "The gateway gave no answer")
+    found = cast("dict[str, Any]", known)
+    inner = found.get("data")
+    return from_data(text, cast("dict[str, Any]", inner) if isinstance(inner, dict) else found)
+
+
+def _header(name: str) -> str:
+    if name.isascii() and name.isprintable():
+        return name
+    return f"=?base64?{base64.b64encode(name.encode()).decode()}?="
+
+
+def _message(response: httpx2.Response) -> dict[str, Any]:
+    """Return the JSON-RPC response: the body, or the last message of an event stream."""
+    kind = response.headers.get("content-type", "")
+    payloads = [response.content]
+    if kind.startswith("text/event-stream"):
+        payloads = [line[5:].strip().encode() for line in response.text.splitlines() if line.startswith("data:")]
+    for payload in reversed(payloads):
+        try:
+            message: Any = json.loads(payload)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(message, dict) and ("result" in message or "error" in message):
+            return cast("dict[str, Any]", message)
+    raise InDoubt(f"The gateway answered {response.status_code} without a JSON-RPC message")
+
+
+def _result(message: dict[str, Any]) -> dict[str, Any]:
+    error = message.get("error")
+    if error is None:
+        return cast("dict[str, Any]", message["result"])
+    found = cast("dict[str, Any]", error)
+    inner: Any = found.get("data")
+    data = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+    text = str(found.get("message", ""))
+    if "code" not in data:
+        raise UpstreamError(text, upstream=found)
+    raise from_data(text, data)

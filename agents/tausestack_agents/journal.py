@@ -1,0 +1,107 @@
+"""The journal of a run: what each model and tool call was about to do, and what came of it.
+
+It is the authority on resume: a call with a result is replayed from here, never made again. A call without one is in
+doubt: it is made again where that can do no harm, and otherwise waits for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from tausestack.database import Row, TenantDatabases
+from tausestack_agents.store import add_event, check_fence, now
+from tausestack_agents.tables import journal
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool call of a run: where it stands in the run, and what it calls."""
+
+    task: str
+    call: str
+    server: str
+    tool: str
+    arguments: dict[str, Any]
+    key: str
+
+
+class Journal:
+    """The journal of one run under one claim; every write is refused once another worker has claimed the run."""
+
+    def __init__(
+        self, databases: TenantDatabases, tenant: str, run: str, fence: int, *, on_write: Callable[[], None]
+    ) -> None:
+        self._on_write = on_write
+        self._databases = databases
+        self._tenant = tenant
+        self.run = run
+        self._fence = fence
+
+    async def find(self, task: str, call: str) -> Row | None:
+        """Return a call's line, or None."""
+        query = sa.select(journal).where(journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
+        async with self._databases.reading(self._tenant) as db:
+            return await db.one(query)
+
+    async def intend(self, call: ToolCall) -> None:
+        """Write what a tool call is about to do, before it is sent."""
+        values: dict[str, Any] = {
+            "kind": "tool",
+            "server": call.server,
+            "tool": call.tool,
+            "arguments": call.arguments,
+            "key": call.key,
+            "status": "intent",
+        }
+        await self._write(call.task, call.call, values, "step")
+
+    async def keep_model(self, task: str, call: str, response: dict[str, Any]) -> None:
+        """Write a model's response."""
+        await self._write(task, call, {"kind": "model", "status": "done", "result": response}, None)
+
+    async def settle(
+        self, call: ToolCall, status: str, *, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None,
+        approval: str | None = None,
+    ) -> None:  # fmt: skip
+        """Write what came of a tool call: `done`, `failed`, `waiting` (with its approval), `rejected` or `in_doubt`."""
+        values: dict[str, Any] = {"status": status, "result": result, "error": error}
+        if approval is not None:
+            values["approval"] = approval
+        if status not in {"waiting", "in_doubt"}:
+            values["ended_at"] = now()
+        await self._write(call.task, call.call, values, "step")
+
+    async def edit(self, call: ToolCall) -> None:
+        """Write that a person changed the arguments of a call that was held."""
+        await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, "step")
+
+    async def _write(self, task: str, call: str, values: dict[str, Any], event: str | None) -> None:
+        here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
+        async with self._databases.transaction(self._tenant) as db:
+            await check_fence(db, self.run, self._fence)
+            if not await db.change(sa.update(journal).where(*here).values(**values)):
+                count = await db.scalar(
+                    sa.select(sa.func.count()).select_from(journal).where(journal.c.run == self.run)
+                )
+                await db.execute(
+                    sa.insert(journal).values(run=self.run, task=task, call=call, position=count, at=now(), **values)
+                )
+            line = await db.one(sa.select(journal).where(*here)) if event else None
+            if event and line is not None:
+                shown = {"server": line.server, "tool": line.tool, "arguments": line.arguments, "status": line.status}
+                await add_event(db, self.run, event, {**shown, "call": f"{task}/{call}"})
+        self._on_write()
+
+    async def tool_calls(self, task: str) -> list[Row]:
+        """Return the lines of a task's tool calls, in order."""
+        query = (
+            sa.select(journal)
+            .where(journal.c.run == self.run, journal.c.task == task, journal.c.kind == "tool")
+            .order_by(journal.c.position)
+        )
+        async with self._databases.reading(self._tenant) as db:
+            return await db.execute(query)

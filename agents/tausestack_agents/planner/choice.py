@@ -1,0 +1,183 @@
+"""Choosing the tool for a part of a request: its words against the tools' own, and whether its arguments are there."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jsonschema_rs
+
+from tausestack.contract import tool_policy
+from tausestack_agents.planner.arguments import Earlier, fill
+from tausestack_agents.planner.schema import Schema, as_schema
+from tausestack_agents.planner.text import concepts, concepts_of, glossary, stem, words
+from tausestack_agents.planner.values import Source
+
+NAME, PROPERTY, TEXT = 3.0, 1.2, 1.0
+"""What a match weighs in a tool's name, its properties' names and its description."""
+CLOSE = 0.55
+"""A tool whose arguments are all there is taken over a better match that lacks some, if its score is this near."""
+_VERB_REACH = 4
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tool that search found."""
+
+    name: str
+    address: str
+    raw: dict[str, Any]
+    rank: int = 0
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of its arguments."""
+        return as_schema(self.raw.get("inputSchema"))
+
+    @property
+    def reads(self) -> bool:
+        """Whether it says of itself that it changes nothing."""
+        return tool_policy(self.raw).side_effect == "read"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be called for a part, or why nothing is."""
+
+    outcome: Literal["calls", "no_tool", "missing"]
+    tool: Candidate | None = None
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Sequence[Earlier] = ()) -> Choice:
+    """Return the calls for a part of a request.
+
+    A part that asks for a change gets only a tool of that verb, and a part that doesn't gets only tools that read.
+    """
+    verbs, nouns = asked(part)
+    if source.of("time"):
+        nouns |= {"time"}
+    back = not nouns and bool(earlier or source.codes)
+    scored = [(score(verbs, nouns, tool, tools, back=back), tool) for tool in tools if _allowed(verbs, tool)]
+    ranked = sorted(
+        ((points, tool) for points, tool in scored if points > 0), key=lambda each: (-each[0], each[1].rank)
+    )
+    if not ranked:
+        return Choice("no_tool")
+    best_points, best = ranked[0]
+    lacking: list[str] | None = None
+    fitting: list[tuple[float, Candidate, list[dict[str, Any]]]] = []
+    for points, tool in ranked:
+        if points < best_points * CLOSE:
+            break
+        filled = fill(tool.schema, source, earlier)
+        wrong = filled.missing or _wrong(tool.schema, filled.calls)
+        if not wrong:
+            fitting.append((points + 0.15 * filled.strength - 0.8 * filled.loose, tool, filled.calls))
+        elif tool is best:
+            lacking = wrong
+    if not fitting:
+        return Choice("missing", best, missing=lacking or [])
+    _, tool, calls = max(fitting, key=lambda each: each[0])
+    return Choice("calls", tool, calls)
+
+
+def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what a part asks to do, and what it speaks of, as concepts."""
+    known = glossary()
+    verbs: frozenset[str] = frozenset()
+    rest: list[str] = []
+    plural = False
+    for position, word in enumerate(_spoken(part)):
+        plural = plural or (stem(word) != word and bool(concepts_of(word)))
+        found = known.concepts.get(word, frozenset()) & known.verbs
+        if found and not verbs and position < _VERB_REACH:
+            verbs = found
+            rest.append(word)
+        else:
+            rest.append(word)
+    if plural and "get" in verbs:
+        verbs = verbs | {"list"} - {"get"}
+    nouns = frozenset(concept for word in rest for concept in concepts_of(word) if concept not in known.verbs)
+    return verbs, nouns
+
+
+def _spoken(part: str) -> list[str]:
+    """The words of a part, without quoted text, literals and codes: those are values, not wishes."""
+    bare = re.sub(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|\{.*\}", " ", part)
+    bare = re.sub(r"\S+@\S+|https?://\S+", " email " if "@" in bare else " ", bare)
+    bare = re.sub(r"\S*[\d_/]\S*", " ", bare)
+    return words(re.sub(r"(?i)\bwho am i\b|\bqui[eé]n soy\b", "whoami", bare))
+
+
+def _tool_verbs(tool: Candidate) -> frozenset[str]:
+    known = glossary()
+    first = words(tool.raw.get("name", ""))[:1]
+    return frozenset(concept for word in first for concept in known.concepts.get(word, frozenset()) & known.verbs)
+
+
+def _allowed(verbs: frozenset[str], tool: Candidate) -> bool:
+    known = glossary()
+    wanted = verbs & known.writes
+    own = _tool_verbs(tool)
+    if wanted:
+        named = concepts([str(tool.raw.get("name", ""))])
+        return bool(verbs & (own | named)) or bool(verbs - known.writes and tool.reads)
+    return tool.reads or (bool(verbs & own) and not own & known.writes)
+
+
+def score(
+    verbs: frozenset[str], nouns: frozenset[str], tool: Candidate, tools: Sequence[Candidate], *, back: bool = False
+) -> float:
+    """Return how well a tool's words meet what is asked; 0 where too little does for it to be meant.
+
+    `back`: the part names nothing but a code, or what an earlier step gave ("and pay it").
+    """
+    known = glossary()
+    name = concepts([str(tool.raw.get("name", ""))])
+    text = concepts([str(tool.raw.get("description", "")), str(tool.raw.get("title", ""))])
+    names_of_properties = concepts(as_schema(tool.schema.get("properties")))
+    points = 0.0
+    matched: set[str] = set()
+    in_name = False
+    for concept in nouns:
+        weight = NAME * (concept in name) or PROPERTY * (concept in names_of_properties) or TEXT * (concept in text)
+        if weight:
+            points += weight * _rarity(concept, tools)
+            matched.add(concept)
+            in_name = in_name or concept in name
+    own = _tool_verbs(tool)
+    verb_met = bool(verbs & (own | name))
+    if verb_met:
+        points += 2.0
+    elif verbs & text:
+        points += 0.5
+    server = concepts([tool.address.split("/")[0]])
+    points += 0.5 * len(nouns & server)
+    # The nouns of a tool's name that nobody spoke of speak against it.
+    points -= 0.4 * len(name - known.verbs - nouns - server - {"current"})
+    enough = in_name or (verb_met and (matched or back)) or (verb_met and not name - known.verbs) or len(matched) >= 3
+    return max(points + 0.4 / (1 + tool.rank), 0.01) if enough else 0.0
+
+
+def _rarity(concept: str, tools: Sequence[Candidate]) -> float:
+    holding = sum(
+        concept in concepts([str(tool.raw.get("name", "")), str(tool.raw.get("description", ""))]) for tool in tools
+    )
+    return 0.5 + math.log((1 + len(tools)) / (1 + holding)) / 3
+
+
+def _wrong(schema: Schema, calls: Sequence[dict[str, Any]]) -> list[str]:
+    """What a schema finds wrong with any of the calls: the properties, or the call as a whole."""
+    validator = jsonschema_rs.validator_for(schema)
+    wrong: list[str] = []
+    for arguments in calls:
+        for error in validator.iter_errors(arguments):
+            where = "/".join(str(step) for step in error.instance_path) or error.message
+            if where not in wrong:
+                wrong.append(where)
+    return wrong

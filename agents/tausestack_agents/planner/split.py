@@ -1,0 +1,89 @@
+"""Cutting a request into its parts: one part, one thing that is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+
+from tausestack_agents.planner.text import bag, fold, glossary, words
+
+_PROTECTED = re.compile(
+    r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d",
+    re.DOTALL,
+)
+_SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|(?=¿)")
+_JOINT = re.compile(
+    r"\s*[,;]\s*(?:y|e|and|then|luego|despues|ademas|tambien|also|por ultimo|finalmente|finally)?\s+"
+    r"|\s+(?:y|e|and|then|luego|despues|ademas|tambien|also|as well as|asi como)\s+"
+)
+_LEAD = re.compile(
+    r"^(?:[\s,;.:]|y\b|e\b|and\b|then\b|luego\b|despues\b|ademas\b|tambien\b|also\b|por favor\b|please\b|por ultimo\b"
+    r"|finalmente\b|finally\b|primero\b|first\b|next\b|after that\b|hola\b|hello\b|hi\b)+"
+)
+_CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
+_QUESTIONS = bag(
+    "que cual cuales cuanto cuanta cuantos cuantas donde cuando quien como what which how where when who is are does",
+    "can es son hay",
+)
+_DETERMINERS = bag(
+    "el la los las un una unos unas mi mis su sus este esta estos estas ese esa todos todas the an my our this that",
+    "these all every each",
+)
+_POLITE = bag(
+    "then luego despues ademas tambien also finally finalmente please por favor me le nos te quiero quisiera necesito",
+    "can could you would i want need to",
+)
+_FOLLOWING = 4
+"""Words to look at after a joint."""
+
+
+def split(request: str) -> list[str]:
+    """Return the parts of a request, in order, each as it was written; at least one unless there is nothing."""
+    parts: list[str] = []
+    for sentence in _cut(request, _SENTENCE, lambda _: True):
+        for part in _cut(sentence, _JOINT, _starts):
+            if parts and _CONDITION.match(fold(parts[-1])):
+                parts[-1] += part
+            else:
+                parts.append(part)
+    trimmed = (_trim(part) for part in parts)
+    return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
+
+
+def _cut(text: str, joint: re.Pattern[str], starts: Callable[[str], bool]) -> list[str]:
+    """Cut where a joint stands outside of what is protected, and where what follows starts something new."""
+    folded = fold(text)
+    shielded = [match.span() for match in _PROTECTED.finditer(text)]
+    cuts = [0]
+    for match in joint.finditer(folded):
+        inside = any(start <= match.start() < end - (match.group() == "") for start, end in shielded)
+        if not inside and match.end() > cuts[-1] and starts(folded[match.end() :]):
+            cuts.append(match.end())
+    cuts.append(len(text))
+    return [text[start:end] for start, end in pairwise(cuts)]
+
+
+def _starts(rest: str) -> bool:
+    """Whether a folded text starts with what asks for something: a verb of the glossary, a question, an imperative."""
+    following = [word for word in words(rest)[: _FOLLOWING + 2] if word not in _POLITE][:_FOLLOWING]
+    if not following:
+        return False
+    first = following[0]
+    known = glossary()
+    if first in _QUESTIONS:
+        return len(following) > 1
+    verbs = known.concepts.get(first, frozenset()) & known.verbs
+    if verbs:
+        # "factura" after "y" is a verb only where something follows that can be its object.
+        return len(following) > 1 or first.endswith(("lo", "la", "los", "las", "it"))
+    if first in {"a", "de", "en", "con", "por", "para", "sin"} or first in _DETERMINERS or first in known.stop:
+        return False
+    imperative = re.fullmatch(r"[a-z]{3,}(?:a|e|ar|er|ir|ame|eme|alo|ala|elo|ela)", first) is not None
+    return imperative and len(following) > 1 and following[1] in _DETERMINERS
+
+
+def _trim(part: str) -> str:
+    lead = _LEAD.match(fold(part))
+    kept = part[lead.end() :] if lead else part
+    return re.sub(r"[\s,;.]+(?:y|e|and|then|luego)?[\s,;.]*$", "", kept) if not kept.endswith("...") else kept.strip()

@@ -1,0 +1,107 @@
+"""Words and what they mean: folding, language, and the concepts that Spanish and English words share."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+Language = Literal["es", "en"]
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def bag(*lines: str) -> frozenset[str]:
+    """Return the words of some lines."""
+    return frozenset(" ".join(lines).split())
+
+
+_SPANISH = bag(
+    "el la los las un una de del en es por para con que y al lo se su mi me dime cual cuanto como donde hora crea ",
+    "factura valida muestra muestrame lista busca guarda borra dame hay todos son pesos quiero cuales tengo esta",
+)
+_ENGLISH = bag(
+    "the a an of in is are for with that and to it my me what which how where time create invoice validate show list ",
+    "find save delete give there all please do does many tell get put check i have store look remove",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Glossary:
+    """Which words mean what."""
+
+    concepts: dict[str, frozenset[str]]
+    """A word's concepts."""
+    verbs: frozenset[str]
+    """Concepts that say what is asked for."""
+    writes: frozenset[str]
+    """Those verbs that change something."""
+    stop: frozenset[str]
+    """Words that mean nothing alone."""
+
+
+@cache
+def glossary() -> Glossary:
+    """Return the glossary of the package."""
+    raw: dict[str, Any] = tomllib.loads(files(__package__).joinpath("glossary.toml").read_text("utf-8"))
+    concepts: dict[str, set[str]] = {}
+    for section in ("verbs", "nouns"):
+        for concept, words_of in raw[section].items():
+            for word in words_of.split():
+                concepts.setdefault(word, set()).add(concept)
+    return Glossary(
+        concepts={word: frozenset(found) for word, found in concepts.items()},
+        verbs=frozenset(raw["verbs"]),
+        writes=frozenset(raw["writes"]),
+        stop=frozenset(raw["stop"]["words"].split()),
+    )
+
+
+@cache
+def fold(text: str) -> str:
+    """Return a text in lower case without accents, character for character where that can be."""
+    kept: list[str] = []
+    for char in text:
+        plain = "".join(part for part in unicodedata.normalize("NFD", char) if not unicodedata.combining(part))
+        kept.append(plain.lower() if len(plain) == 1 and len(plain.lower()) == 1 else char)
+    return "".join(kept)
+
+
+def words(text: str) -> list[str]:
+    """Return the folded words of a text or of an identifier (snake, kebab or camel case)."""
+    return [fold(word) for word in _WORD.findall(_CAMEL.sub(" ", text).replace("_", " "))]
+
+
+def stem(word: str) -> str:
+    """Return a word without its plural."""
+    if len(word) > 5 and word.endswith("es") and word[-3] in "rlndz":
+        return word[:-2]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def concepts_of(word: str) -> frozenset[str]:
+    """Return the concepts of a folded word: those of the glossary, else the word's own stem; none of a stop word."""
+    known = glossary()
+    found = known.concepts.get(word) or known.concepts.get(stem(word))
+    if found:
+        return found
+    return frozenset() if word in known.stop or len(word) < 2 else frozenset({stem(word)})
+
+
+def concepts(texts: Iterable[str]) -> frozenset[str]:
+    """Return the concepts of all words of some texts."""
+    return frozenset(concept for text in texts for word in words(text) for concept in concepts_of(word))
+
+
+def language(text: str) -> Language:
+    """Return the language of a request: Spanish or English, by its commonest words and letters."""
+    found = words(text)
+    spanish = sum(word in _SPANISH for word in found) + 2 * len(re.findall(r"[¿¡ñáéíóú]", text.lower()))
+    english = sum(word in _ENGLISH for word in found)
+    return "es" if spanish >= english and spanish > 0 else "en"

@@ -1,0 +1,257 @@
+"""What a part of a request holds: quoted strings, numbers, money, dates, names and the like, with where they stand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from typing import Any, Literal
+
+from tausestack_agents.planner.places import Place, places
+from tausestack_agents.planner.text import Language, fold, language
+
+Kind = Literal["json", "quoted", "email", "url", "uuid", "date", "time", "money", "percent", "number", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Something of a known kind at a place of a text; `value` is what it means."""
+
+    kind: Kind
+    value: Any
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in major units, and its ISO 4217 code where the text gives one."""
+
+    amount: Decimal
+    currency: str | None
+
+
+_QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|`([^`]+)`|(?<!\w)'([^']+)'(?!\w)")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_URL = re.compile(r"https?://[^\s,;]+[^\s,;.?!)]")
+_UUID = re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
+_ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
+_SLASH_DATE = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4})\b")
+_MONTHS = {
+    name: index + 1
+    for names in (
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+        "january february march april may june july august september october november december",
+    )
+    for index, name in enumerate(names.split())
+}
+_WRITTEN_DATE = re.compile(
+    rf"\b(\d{{1,2}})\s+(?:de\s+)?({'|'.join(_MONTHS)})(?:\s+(?:de\s+|del\s+)?(\d{{4}}))?\b"
+    rf"|\b({'|'.join(_MONTHS)})\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b"
+)
+_TIME = re.compile(
+    r"\b([01]?\d|2[0-3])[:.h]([0-5]\d)(?::[0-5]\d)?\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))?"
+    r"|\b(1[0-2]|[1-9])\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))"
+)
+_NUMBER = r"\d+(?:[.,]\d+)*"
+_SCALE = r"(?:\s*(?:millones|millon|million|mil|thousand|k)\b)?"
+_CURRENCIES = {
+    "cop": "COP", "pesos colombianos": "COP", "peso colombiano": "COP", "pesos": "COP", "peso": "COP",
+    "usd": "USD", "us$": "USD", "dolares": "USD", "dolar": "USD", "dollars": "USD", "dollar": "USD", "bucks": "USD",
+    "eur": "EUR", "euros": "EUR", "euro": "EUR", "€": "EUR", "gbp": "GBP", "£": "GBP", "libras": "GBP", "mxn": "MXN",
+    "brl": "BRL", "ars": "ARS", "clp": "CLP", "pen": "PEN", "jpy": "JPY", "yen": "JPY", "yenes": "JPY", "cad": "CAD",
+}  # fmt: skip
+_MARK = "|".join(re.escape(name) for name in sorted(_CURRENCIES, key=len, reverse=True))
+_MONEY = re.compile(
+    rf"(?P<before>us\$|\$|€|£|\b(?:cop|usd|eur|gbp|mxn|brl|ars|clp|pen|cad)\b)\s*\$?\s*(?P<a>{_NUMBER}{_SCALE})"
+    rf"(?:\s*(?:de\s+)?(?P<also>(?:{_MARK})(?!\w)))?"
+    rf"|(?P<b>{_NUMBER}{_SCALE})\s*(?:de\s+)?(?P<after>(?:{_MARK})(?!\w))"
+)
+_PERCENT = re.compile(rf"({_NUMBER})\s*(?:%|por ciento|percent\b)")
+_PLAIN = re.compile(rf"(?<![\w.,/-])-?{_NUMBER}{_SCALE}(?![\w/-]|[.,]\d)")
+_CODE = re.compile(
+    r"(?<![\w@/])(?=[\w.:/-]*\d)[A-Za-z0-9][\w.:/-]*[A-Za-z0-9]|\b[A-Za-z0-9]+(?:[_:/.-][A-Za-z0-9]+)+\b"
+)
+_CAPITALS = re.compile(
+    r"[A-ZÁÉÍÓÚÑ][\wáéíóúñ&.'-]*(?:\s+(?:(?:de|del|la|las|los|y|and|of|the|&)\s+)*[A-ZÁÉÍÓÚÑ&][\wáéíóúñ&.'-]*)*"
+)
+_WRITTEN_NUMBERS = {
+    "uno": 1, "una": 1, "dos": 2, "tres": 3, "cuatro": 4, "cinco": 5, "seis": 6, "siete": 7, "ocho": 8, "nueve": 9,
+    "diez": 10, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+}  # fmt: skip
+
+
+def number(text: str, *, spanish: bool) -> Decimal | None:
+    """Return the number in a text such as `1.234,56`, `250 mil` or `3k`; None where there is none.
+
+    A single separator before exactly three digits is one of thousands; otherwise the language decides.
+    """
+    folded = fold(text).strip()
+    scale = Decimal(1)
+    for names, factor in ((("millones", "millon", "million"), 1_000_000), (("mil", "thousand", "k"), 1000)):
+        for name in names:
+            if folded.endswith(name):
+                folded, scale = folded[: -len(name)].strip(), Decimal(factor)
+    if not re.fullmatch(rf"-?{_NUMBER}", folded):
+        return None
+    last = max(folded.rfind("."), folded.rfind(","))
+    if last >= 0:
+        mark, other = folded[last], "," if folded[last] == "." else "."
+        grouped = len(folded) - last == 4 and (scale == 1 or folded.count(mark) > 1)
+        decimal_mark = "," if spanish else "."
+        if grouped and other not in folded and not (folded.startswith("0") and mark == decimal_mark):
+            folded = folded.replace(mark, "")
+        elif other in folded or folded.count(mark) == 1:
+            folded = folded[:last].replace(".", "").replace(",", "") + "." + folded[last + 1 :]
+        else:
+            folded = folded.replace(mark, "")
+    try:
+        return Decimal(folded) * scale
+    except InvalidOperation:
+        return None
+
+
+class Source:
+    """A text and what it holds; places, dates and names are found when first asked for."""
+
+    def __init__(self, text: str, *, today: date, spoken: Language | None = None) -> None:
+        self.text = text
+        self.folded = fold(text)
+        self.today = today
+        self.language: Language = spoken or language(text)
+
+    def of(self, *kinds: Kind) -> list[Value]:
+        """Return the values of some kinds, in order."""
+        return [value for value in self.values if value.kind in kinds]
+
+    @cached_property
+    def values(self) -> list[Value]:
+        """All values, none overlapping another: the more telling kind wins."""
+        taken: list[Value] = []
+        for value in self._found():
+            if not any(value.start < other.end and other.start < value.end for other in taken):
+                taken.append(value)
+        return sorted(taken, key=lambda value: value.start)
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """The places that have a time zone."""
+        return places(self.text)
+
+    @cached_property
+    def codes(self) -> list[Value]:
+        """Tokens that look like an identifier, quoted ones and numbers among them."""
+        literals = self.of("json", "quoted")
+        found = [
+            Value("code", match.group(), match.group(), *match.span())
+            for match in _CODE.finditer(self.text)
+            if not any(each.start <= match.start() < each.end for each in literals)
+        ]
+        return found + self.of("quoted", "number", "email", "uuid")
+
+    @cached_property
+    def names(self) -> list[Value]:
+        """Runs of capitalised words."""
+        found: list[Value] = []
+        for match in _CAPITALS.finditer(self.text):
+            start, text = match.start(), match.group().rstrip(".'-")
+            if not re.search(r"\w", self.text[:start]):
+                # A sentence's first word has its capital from there; a name may still follow it.
+                _, _, text = text.partition(" ")
+                start = match.end() - len(match.group().partition(" ")[2])
+            quoted = any(each.kind == "quoted" and each.start <= start < each.end for each in self.values)
+            if text and not quoted:
+                found.append(Value("code", text, text, start, start + len(text)))
+        return found
+
+    def _found(self) -> Iterator[Value]:
+        yield from self._json()
+        for kind, pattern in (("quoted", _QUOTED), ("url", _URL), ("email", _EMAIL), ("uuid", _UUID)):
+            for match in pattern.finditer(self.text):
+                inner = next((group for group in match.groups() if group), match.group())
+                yield Value(kind, inner, match.group(), *match.span())  # pyright: ignore[reportArgumentType] one of Kind
+        yield from self._dates()
+        yield from self._times()
+        yield from self._numbers()
+
+    def _json(self) -> Iterator[Value]:
+        decoder = json.JSONDecoder()
+        position = 0
+        while (match := re.compile(r"[{\[]").search(self.text, position)) is not None:
+            try:
+                value, end = decoder.raw_decode(self.text, match.start())
+            except json.JSONDecodeError:
+                position = match.end()
+                continue
+            yield Value("json", value, self.text[match.start() : end], match.start(), end)
+            position = end
+
+    def _dates(self) -> Iterator[Value]:
+        for match in _ISO_DATE.finditer(self.folded):
+            yield from self._date(match, *match.groups())
+        for match in _SLASH_DATE.finditer(self.folded):
+            day, month, year = match.groups()
+            yield from self._date(match, year, month, day)
+        for match in _WRITTEN_DATE.finditer(self.folded):
+            day, month, year, month_en, day_en, year_en = match.groups()
+            named = _MONTHS[month or month_en]
+            yield from self._date(match, year or year_en or str(self.today.year), str(named), day or day_en)
+        for pattern, days in (
+            (r"\b(?:hoy|today)\b", 0),
+            (r"(?<!la )\b(?:manana|tomorrow)\b", 1),
+            (r"\b(?:ayer|yesterday)\b", -1),
+        ):
+            for match in re.finditer(pattern, self.folded):
+                meant = self.today + timedelta(days=days)
+                yield Value("date", meant.isoformat(), match.group(), *match.span())
+
+        for pattern, meant in (
+            (r"\b(?:este ano|this year)\b", self.today.replace(month=1, day=1)),
+            (r"\b(?:este mes|this month)\b", self.today.replace(day=1)),
+        ):
+            for match in re.finditer(pattern, self.folded):
+                yield Value("date", meant.isoformat(), match.group(), *match.span())
+
+    def _date(self, match: re.Match[str], year: str, month: str, day: str) -> Iterator[Value]:
+        try:
+            meant = date(int(year), int(month), int(day))
+        except ValueError:
+            return
+        yield Value("date", meant.isoformat(), match.group(), *match.span())
+
+    def _times(self) -> Iterator[Value]:
+        for match in _TIME.finditer(self.folded):
+            hour, minute, half, hour_alone, half_alone = match.groups()
+            mark = half or half_alone or ""
+            if hour is not None and ":" not in match.group() and "h" not in match.group() and not mark:
+                continue  # 3.50 is a number
+            hours = int(hour or hour_alone)
+            afternoon = mark.startswith("p") or mark.endswith(("tarde", "noche"))
+            morning = mark.startswith("a") or mark.endswith("manana")
+            hours = hours % 12 + 12 if afternoon and hours <= 12 else 0 if morning and hours == 12 else hours
+            yield Value("time", f"{hours:02d}:{minute or '00'}", match.group(), *match.span())
+
+    def _numbers(self) -> Iterator[Value]:
+        spanish = self.language == "es"
+        for match in _MONEY.finditer(self.folded):
+            amount = number(match["a"] or match["b"], spanish=spanish)
+            mark = match["also"] or match["after"] or match["before"]
+            currency = _CURRENCIES.get(mark, mark.upper() if mark and mark.isalpha() else None)
+            if amount is not None:
+                yield Value("money", Money(amount, currency), match.group(), *match.span())
+        for match in _PERCENT.finditer(self.folded):
+            share = number(match.group(1), spanish=spanish)
+            if share is not None:
+                yield Value("percent", share, match.group(), *match.span())
+        for match in _PLAIN.finditer(self.folded):
+            plain = number(match.group(), spanish=spanish)
+            if plain is not None:
+                yield Value("number", plain, match.group(), *match.span())
+        for match in re.finditer(rf"\b(?:{'|'.join(_WRITTEN_NUMBERS)})\b", self.folded):
+            if match.group() not in {"una", "uno"}:
+                yield Value("number", Decimal(_WRITTEN_NUMBERS[match.group()]), match.group(), *match.span())

@@ -1,0 +1,78 @@
+"""The tables of the agents service: runs, their journal and events, and the dispatch table of due work."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tausestack.database import Schema
+
+metadata = sa.MetaData()
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("thread", sa.Text, nullable=False),
+    sa.Column("input", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False, default=0),
+    sa.Column("output", sa.Text),
+    sa.Column("interrupt", sa.JSON(none_as_null=True)),
+    sa.Column("decision", sa.JSON(none_as_null=True)),
+    sa.Column("error", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text),
+    sa.Column("ended_at", sa.Text),
+)
+"""One row a run: the authority on whether it has ended. `fence` grows with each claim; a stale worker can't write."""
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, primary_key=True),
+    sa.Column("call", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False, default=""),
+    sa.Column("tool", sa.Text, nullable=False, default=""),
+    sa.Column("arguments", sa.JSON),
+    sa.Column("key", sa.Text, nullable=False, default=""),
+    sa.Column("approval", sa.Text),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("error", sa.JSON(none_as_null=True)),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("ended_at", sa.Text),
+)
+"""One row a model or tool call: intent, then result. Keyed by run, graph task and the call's id within it."""
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+)
+"""What happened in a run, for whoever follows it; numbered from 1 without gaps."""
+
+dispatch = sa.Table(
+    "dispatch",
+    metadata,
+    sa.Column("for_tenant", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0),
+    sa.Column("owner", sa.Text, nullable=False, default=""),
+    sa.Column("wakes", sa.Integer, nullable=False, default=1),
+    sa.Column("created", sa.Float, nullable=False),
+)
+"""Due work of all tenants; only the rows of tenant `_system` count. Times are seconds since the epoch."""
+
+SCHEMA = Schema("agents", metadata, "tausestack_agents.migrations")

@@ -1,0 +1,86 @@
+"""The tools of a run: what the tenant has that the agent may use, and what search finds for each part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from tausestack.contract import META_TOOL
+from tausestack.errors import TauseError, Unauthenticated
+from tausestack.names import wire_name
+from tausestack_agents.gateway import Delegation
+from tausestack_agents.planner.choice import Candidate, asked, score
+from tausestack_agents.specs import AgentSpec
+
+
+class ToolBox:
+    """The tools that an agent may use in a run, asked for once."""
+
+    def __init__(self, delegation: Delegation, spec: AgentSpec) -> None:
+        self._delegation = delegation
+        self._spec = spec
+        self._tools: dict[str, Candidate] | None = None
+
+    async def all(self) -> dict[str, Candidate]:
+        """Return every tool by address, in the order of addresses."""
+        if self._tools is None:
+            listed = await self._delegation.list_tools()
+            found = [_candidate(tool) for tool in listed]
+            self._tools = {tool.address: tool for tool in found if self._spec.takes(tool.address)}
+        return self._tools
+
+    async def search(self, part: str) -> list[str]:
+        """Return the addresses of the best tools for a part of a request: the index's, and those whose words match.
+
+        An agent whose person may not search the index goes by words alone.
+        """
+        known = await self.all()
+        hits = [address for address in await self._index(part) if address in known]
+        verbs, nouns = asked(part)
+        everything = list(known.values())
+        scored = sorted((-score(verbs, nouns, tool, everything), tool.address) for tool in everything)
+        by_words = [address for points, address in scored if points < 0]
+        merged = [address for pair in _interleaved(hits, by_words) for address in pair]
+        return list(dict.fromkeys(merged))[: self._spec.tools_per_step]
+
+    async def given(self, addresses: Sequence[str]) -> list[Candidate]:
+        """Return tools by address, ranked as given; those that are gone since are left out."""
+        known = await self.all()
+        return [
+            Candidate(known[address].name, address, known[address].raw, rank)
+            for rank, address in enumerate(addresses)
+            if address in known
+        ]
+
+    async def _index(self, part: str) -> list[str]:
+        query = {"query": part[:500], "limit": self._spec.tools_per_step}
+        try:
+            result = await self._delegation.call("registry", "find_tools", query)
+        except Unauthenticated:
+            raise
+        except TauseError:
+            return []
+        structured: Any = result.get("structuredContent") or {}
+        found = cast("list[dict[str, Any]]", structured.get("tools") or structured.get("result") or [])
+        return [str(hit["address"]) for hit in found]
+
+
+def _interleaved(one: Sequence[str], other: Sequence[str]) -> list[list[str]]:
+    return [list(one[index : index + 1]) + list(other[index : index + 1]) for index in range(max(len(one), len(other)))]
+
+
+def _candidate(tool: dict[str, Any]) -> Candidate:
+    """Return a tool as `/api/v2` lists it in the shape of its definition."""
+    raw: dict[str, Any] = {
+        "name": tool["name"],
+        "description": tool.get("description") or "",
+        "inputSchema": tool.get("input_schema") or {"type": "object"},
+        "_meta": {
+            META_TOOL: {name: tool[name] for name in ("side_effect", "idempotent", "keyed", "approval") if name in tool}
+        },
+    }
+    if tool.get("output_schema"):
+        raw["outputSchema"] = tool["output_schema"]
+    if tool.get("title"):
+        raw["title"] = tool["title"]
+    return Candidate(wire_name(tool["server"], tool["name"]), tool["address"], raw)

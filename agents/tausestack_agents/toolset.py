@@ -1,0 +1,196 @@
+"""The tools of one step: pydantic-ai's toolset over the gateway, each call journaled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_ai import RunContext
+from pydantic_ai.exceptions import ToolFailed
+from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
+from pydantic_core import SchemaValidator, core_schema
+
+from tausestack.contract import tool_policy
+from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated
+from tausestack_agents.domain import Decision, call_key
+from tausestack_agents.gateway import Delegation, text_of
+from tausestack_agents.journal import Journal, ToolCall
+from tausestack_agents.planner.choice import Candidate
+
+_ANY = SchemaValidator(schema=core_schema.any_schema())
+"""The gateway checks arguments against the tool's own schema, and says what is wrong."""
+
+
+RETRIES = 2
+"""How often a call that broke midway is sent again before it counts as in doubt."""
+
+
+class Held(Exception):
+    """A tool call waits for a person: the graph has to stop here and come back with a decision."""
+
+    def __init__(self, interrupt: dict[str, Any]) -> None:
+        super().__init__(interrupt["kind"])
+        self.interrupt = interrupt
+
+
+class GatewayToolset(AbstractToolset[None]):
+    """The tools that a step was given, called under the run's delegation.
+
+    A call with a journaled result is replayed. One that is held, or whose outcome nobody knows, raises `Held` until a
+    decision on it is given.
+    """
+
+    def __init__(
+        self, tools: Sequence[Candidate], *, task: str, journal: Journal, delegation: Delegation,
+        decisions: Mapping[str, Decision],
+    ) -> None:  # fmt: skip
+        self._tools = {tool.name: tool for tool in tools}
+        self._task = task
+        self._journal = journal
+        self._delegation = delegation
+        self._decisions = decisions
+
+    @property
+    def id(self) -> str:
+        """The toolset's name."""
+        return "gateway"
+
+    async def get_tools(self, ctx: RunContext[None]) -> dict[str, ToolsetTool[None]]:
+        """Return the tools, one after the other in use: a held call stops the step with no other under way."""
+        return {
+            name: ToolsetTool(
+                toolset=self,
+                tool_def=ToolDefinition(
+                    name=name,
+                    description=str(tool.raw.get("description") or tool.address),
+                    parameters_json_schema=tool.schema or {"type": "object", "properties": {}},
+                    sequential=True,
+                    metadata={"address": tool.address},
+                ),
+                max_retries=1,
+                args_validator=_ANY,
+            )
+            for name, tool in self._tools.items()
+        }
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
+    ) -> Any:
+        """Call a tool, or replay what the journal has; a failure is told to the model and to nobody else."""
+        chosen = self._tools[name]
+        server, _, own_name = chosen.address.partition("/")
+        identifier = ctx.tool_call_id or name
+        line = await self._journal.find(self._task, identifier)
+        arguments = tool_args if line is None else line.arguments
+        call = ToolCall(
+            self._task, identifier, server, own_name, arguments, call_key(self._journal.run, self._task, identifier)
+        )
+        policy = tool_policy(chosen.raw)
+        safe = policy.retriable or policy.keyed
+        if line is None:
+            await self._journal.intend(call)
+            return await self._send(call, None, safe=safe)
+        if line.status == "done":
+            return _content(line.result)
+        if line.status in {"failed", "rejected"}:
+            raise ToolFailed(str((line.error or {}).get("message", "")))
+        if line.status == "waiting":
+            return await self._decided(call, line.approval, safe=safe)
+        if line.status == "intent" and safe:
+            return await self._send(call, line.approval, safe=safe)
+        return await self._doubted(call, line.approval)
+
+    async def _send(self, call: ToolCall, approval: str | None, *, safe: bool) -> Any:
+        try:
+            result = await self._call(call, approval, safe=safe)
+        except ApprovalRequired as error:
+            await self._journal.settle(call, "waiting", approval=str(error.data.get("approval", "")))
+            raise Held(_interrupt("approval", call, str(error.data.get("approval", "")))) from error
+        except Forbidden as error:
+            status = "rejected" if error.data.get("decision") == "reject" else "failed"
+            await self._journal.settle(call, status, error={"code": error.code, "message": error.message})
+            raise ToolFailed(error.message) from error
+        except InDoubt as error:
+            await self._journal.settle(call, "in_doubt", error={"code": error.code, "message": error.message})
+            raise Held(_interrupt("decision", call, None)) from error
+        except Unauthenticated:
+            raise
+        except TauseError as error:
+            await self._journal.settle(call, "failed", error={"code": error.code, "message": error.message})
+            raise ToolFailed(error.message) from error
+        if result.get("isError"):
+            text = text_of(result) or "The tool reported a failure without saying why"
+            await self._journal.settle(
+                call, "failed", result=_kept(result), error={"code": "tool_error", "message": text}
+            )
+            raise ToolFailed(text)
+        await self._journal.settle(call, "done", result=_kept(result))
+        return _content(result)
+
+    async def _call(self, call: ToolCall, approval: str | None, *, safe: bool) -> dict[str, Any]:
+        """Send a call; one that broke midway is sent again, under the same key, where that can do no harm."""
+        for _ in range(RETRIES if safe else 0):
+            try:
+                return await self._delegation.call(
+                    call.server, call.tool, call.arguments, key=call.key, approval=approval
+                )
+            except InDoubt:
+                continue
+        return await self._delegation.call(call.server, call.tool, call.arguments, key=call.key, approval=approval)
+
+    async def _decided(self, call: ToolCall, approval: str | None, *, safe: bool) -> Any:
+        decision = self._decisions.get(f"{self._task}/{call.call}")
+        if decision is None:
+            raise Held(_interrupt("approval", call, approval))
+        if not decision.approve:
+            text = (
+                f"A person rejected this call: {decision.reason}" if decision.reason else "A person rejected this call"
+            )
+            await self._journal.settle(call, "rejected", error={"code": "rejected", "message": text})
+            raise ToolFailed(text)
+        if decision.arguments is not None:
+            call = ToolCall(call.task, call.call, call.server, call.tool, decision.arguments, call.key)
+        await self._journal.edit(call)
+        return await self._send(call, approval, safe=safe)
+
+    async def _doubted(self, call: ToolCall, approval: str | None) -> Any:
+        decision = self._decisions.get(f"{self._task}/{call.call}")
+        if decision is None:
+            await self._journal.settle(
+                call, "in_doubt", error={"code": InDoubt.code, "message": "It may or may not have taken effect"}
+            )
+            raise Held(_interrupt("decision", call, None))
+        if decision.approve:
+            if decision.arguments is not None:
+                call = ToolCall(call.task, call.call, call.server, call.tool, decision.arguments, call.key)
+            await self._journal.edit(call)
+            return await self._send(call, approval, safe=False)
+        text = "Nobody knows whether this call took effect; a person decided not to repeat it"
+        await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": text})
+        raise ToolFailed(text)
+
+
+def _interrupt(kind: str, call: ToolCall, approval: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "kind": kind,
+        "call": f"{call.task}/{call.call}",
+        "server": call.server,
+        "tool": call.tool,
+        "arguments": call.arguments,
+    }
+    if approval is not None:
+        found["approval"] = approval
+    else:
+        found["message"] = "This call broke midway: approve to send it again, reject to leave it"
+    return found
+
+
+def _kept(result: dict[str, Any]) -> dict[str, Any]:
+    """What of a result is journaled."""
+    return {name: result[name] for name in ("content", "structuredContent", "isError") if name in result}
+
+
+def _content(result: dict[str, Any]) -> Any:
+    structured = result.get("structuredContent")
+    return structured if structured is not None else text_of(result)
