@@ -1,29 +1,32 @@
-"""TauseStack: write MCP servers, call them, run agents; each call for one tenant.
+"""TauseStack: multi-tenant agents and services whose every capability is an MCP tool.
 
-Names are imported when they are first used, so that a client loads no server and a server no client.
+What stands here is loaded when it is first used: importing the package costs nothing.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tausestack import colombia, errors, mcp, names, testing
-    from tausestack.client import Client, SyncClient, connect, connect_sync
+    from tausestack.client import connect, connect_sync
 
-__all__ = ["Client", "SyncClient", "colombia", "connect", "connect_sync", "errors", "mcp", "names", "testing"]
+__all__ = ["colombia", "connect", "connect_sync", "errors", "mcp", "names", "testing"]
 
-_CLIENT = {"Client", "SyncClient", "connect", "connect_sync"}
+_FUNCTIONS = {"connect": "tausestack.client", "connect_sync": "tausestack.client"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'tausestack' has no attribute {name!r}")
-    if name in _CLIENT:
-        return getattr(import_module("tausestack.client"), name)
-    return import_module(f"tausestack.{name}")
+    if name in _FUNCTIONS:
+        found = getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    elif name in __all__:
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

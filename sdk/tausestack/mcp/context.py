@@ -1,147 +1,138 @@
-"""What a tool may reach in the course of one call: everything of its tenant, and nothing of any other."""
+"""What a tool is given beside its arguments: the tenant it serves, and the ways out that are open to it."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from tausestack.contract import Principal
-from tausestack.errors import KeyReused
-from tausestack.mcp.service import Service
+from tausestack.mcp.writing import Writing, arguments_digest
 
 if TYPE_CHECKING:
     from tausestack.database import Connection
+    from tausestack.mcp.service import Service
 
-Progress = Callable[[float, float | None, str | None], Awaitable[None]]
-
-
-class AlreadyDone(BaseException):
-    """The call's idempotency key has a result already; a `BaseException`, so that no tool takes it for a failure."""
-
-    def __init__(self, result: dict[str, Any]) -> None:
-        super().__init__()
-        self.result = result
+Report = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Sends a call's progress, a total and a message to its caller."""
 
 
 class Secrets:
-    """The secrets that the tenant gave this server when installing it."""
+    """The tenant's secrets for this server, kept by the registry."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def get(self, name: str) -> str | None:
-        """Return a secret's value, or None where the tenant gave none."""
-        asked = {"server": self._context.service.name, "names": [name]}
-        found = await self._context.call("registry/reveal", asked)
+        """Return a secret's value, or None where the tenant has set none."""
+        found = await self._context.call(
+            "registry/reveal", {"server": self._context.service.name, "names": [name]}, keyed=False
+        )
         return found["secrets"].get(name)
 
 
 class Context:
-    """One call as its tool sees it.
-
-    `tenant` and `principal` come from the gateway's assertion; `call_id` is the gateway's; `idempotency_key` is the
-    caller's, if it sent one; `state` is what the server's lifespan yielded.
-    """
+    """One call of one tenant."""
 
     def __init__(
-        self,
-        service: Service,
-        principal: Principal,
-        *,
-        tool: str,
-        assertion: str,
-        call_id: str,
-        idempotency_key: str | None = None,
-        approval: str | None = None,
-        digest: str = "",
-        progress: Progress | None = None,
-    ) -> None:
+        self, *, service: Service, principal: Principal, assertion: str, call_id: str, tool: str, reads: bool,
+        idempotency_key: str | None = None, approval: str | None = None, writing: Writing | None = None,
+        report: Report | None = None,
+    ) -> None:  # fmt: skip
         self.service = service
         self.principal = principal
-        self.tenant = principal.tenant
-        self.tool = tool
         self.call_id = call_id
+        self.tool = tool
         self.idempotency_key = idempotency_key
         self.approval = approval
-        self.logger = structlog.get_logger(service.name).bind(tenant=self.tenant, call=call_id, tool=tool)
         self.secrets = Secrets(self)
+        self.logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service.name).bind(
+            tenant=principal.tenant, call=call_id, server=service.name, tool=tool
+        )
         self._assertion = assertion
-        self._digest = digest
-        self._progress = progress
-        self._writing: Connection | None = None
+        self._reads = reads
+        self.writing = writing
+        """The call's write; None where it can't write."""
+        self._report = report
+        self._open = 0
+        self._nested: Counter[str] = Counter()
+
+    @property
+    def tenant(self) -> str:
+        """The tenant, from the credential and from nothing else."""
+        return self.principal.tenant
 
     @property
     def state(self) -> Any:
         """What the server's lifespan yielded."""
         return self.service.state
 
-    def database(self) -> AbstractAsyncContextManager[Connection]:
-        """Return this tenant's database as one transaction, committed on leaving and undone by an exception."""
-        return self.service.databases.transaction(self.tenant)
+    @asynccontextmanager
+    async def database(self) -> AsyncGenerator[Connection]:
+        """Open a transaction on this tenant's database, committed on leaving.
 
-    def reading(self) -> AbstractAsyncContextManager[Connection]:
-        """Return this tenant's database for reading: it waits for no writer."""
-        return self.service.databases.reading(self.tenant)
+        A tool that only reads gets one that can't write. Inside `write` it is the call's own transaction.
+        """
+        databases = self.service.tenant_databases()
+        if self.writing is not None and self.writing.is_open:
+            async with self.writing.transaction() as connection:
+                yield connection
+            return
+        opening = databases.reading if self._reads else databases.transaction
+        async with opening(self.tenant) as connection:
+            self._open += not self._reads
+            try:
+                yield connection
+            finally:
+                self._open -= not self._reads
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[Connection]:
-        """Give this tenant's database for the call's effect, which commits when the tool has returned.
+        """Open the call's one writing transaction, or join it.
 
-        The idempotency key and the result are kept in the same transaction. Where the key has a result already, the
-        tool goes no further and that result is the call's; with other arguments `KeyReused` is raised. Entering again
-        in the same call joins the same transaction.
+        It commits when the tool returns, together with the call's idempotency key and result, and is undone when the
+        tool raises. A call that was done before ends here with its first result. Raises `KeyReused` where the key
+        came with other arguments. Until the tool returns, no other write of the tenant's goes on in this server.
         """
-        if self._writing is None:
-            self._writing = await self.service.databases.begin(self.tenant)
-            await self._known(self._writing)
-        yield self._writing
+        self.service.tenant_databases()
+        if self.writing is None or self._reads:
+            raise RuntimeError(f"{self.tool} is declared to read: it can't write")
+        if self._open:
+            raise RuntimeError("ctx.write() inside ctx.database() would wait for itself: leave ctx.database() first")
+        async with self.writing.transaction() as connection:
+            yield connection
 
-    async def call(self, address: str, arguments: dict[str, Any], *, idempotency_key: str | None = None) -> Any:
-        """Call a tool of another server through the gateway, under the same tenant and for the same principal.
+    async def call(
+        self, address: str, arguments: dict[str, Any] | None = None, *, idempotency_key: str | None = None,
+        keyed: bool = True,
+    ) -> Any:  # fmt: skip
+        """Call another server's tool (`server/tool`) for this tenant, through the gateway; return its result.
 
-        Returns its structured result; raises the error that it gave.
+        Where this call bears an idempotency key, the nested one gets its own, derived from it, unless `keyed` is
+        false. Raises what the tool raised there, `ToolFailed` where it only said that it failed.
         """
+        given = arguments or {}
+        if idempotency_key is None and keyed and self.idempotency_key is not None:
+            idempotency_key = self._derived_key(address, given)
         return await self.service.call_gateway(
             self.tenant,
             address,
-            arguments,
-            credential=self._assertion,
+            given,
+            bearer=self._assertion,
             parent=self.call_id,
             idempotency_key=idempotency_key,
         )
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell the caller how far the tool has come, if it asked to be told."""
-        if self._progress is not None:
-            await self._progress(progress, total, message)
+        """Tell the caller how far the call is; nothing happens where it did not ask."""
+        if self._report is not None:
+            await self._report(progress, total, message)
 
-    async def settle(self, result: dict[str, Any]) -> None:
-        """Commit the call's effect with its key and result; the kit calls this when the tool has returned."""
-        if self._writing is None:
-            return
-        if self.idempotency_key is not None:
-            from tausestack.database import idempotency
-
-            await idempotency.remember(self._writing, self.tool, self.idempotency_key, self._digest, result)
-        await self._writing.commit()
-
-    async def aclose(self) -> None:
-        """Undo what was not committed; the kit calls this at the call's end."""
-        if self._writing is not None:
-            await self._writing.aclose()
-
-    async def _known(self, db: Connection) -> None:
-        if self.idempotency_key is None:
-            return
-        from tausestack.database import idempotency
-
-        found = await idempotency.find(db, self.tool, self.idempotency_key)
-        if found is None:
-            return
-        digest, result = found
-        if digest != self._digest:
-            raise KeyReused("This idempotency key was used with other arguments", key=self.idempotency_key)
-        raise AlreadyDone(result)
+    def _derived_key(self, address: str, arguments: dict[str, Any]) -> str:
+        call = f"{address}\n{arguments_digest(self.principal.id, arguments)}"
+        self._nested[call] += 1
+        return hashlib.sha256(f"{self.idempotency_key}\n{call}\n{self._nested[call]}".encode()).hexdigest()

@@ -1,0 +1,161 @@
+"""A tool call, from the protocol's request to its result."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import anyio
+import structlog
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.types import CallToolRequestParams
+from starlette.requests import Request
+
+from tausestack.contract import META_APPROVAL, META_ASSERTION, META_CALL, META_KEY, Principal
+from tausestack.errors import (
+    Forbidden,
+    InternalError,
+    InvalidArguments,
+    KeyReused,
+    TauseError,
+    Unauthenticated,
+    to_jsonrpc,
+)
+from tausestack.mcp.assertions import bearer
+from tausestack.mcp.context import Context
+from tausestack.mcp.gateway import META_ERROR
+from tausestack.mcp.schemas import text_of
+from tausestack.mcp.service import Service
+from tausestack.mcp.tools import Tool, find_tool
+from tausestack.mcp.writing import Writing, arguments_digest
+from tausestack.raw import as_object
+from tausestack.scopes import OPERATOR, SYSTEM, missing
+
+EXCHANGE = "tausestack.exchange"
+"""In an ASGI scope: what a call tells the door that it came by; `status` is the reply's, where it is not the usual."""
+
+_REFUSALS = (Unauthenticated, InvalidArguments, KeyReused)
+"""What is wrong with the call itself: an error of the protocol, not a tool's failure."""
+
+
+def require_own(principal: Principal, scopes: list[str]) -> None:
+    """Raise `Forbidden` where a scope of the stack's own is declared and not held; the gateway sees to the others."""
+    lacking = missing(principal.limits, [scope for scope in scopes if scope in {SYSTEM, OPERATOR}])
+    if lacking is not None:
+        raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
+
+
+class Calls:
+    """Runs the tools of a service."""
+
+    def __init__(self, service: Service, tools: Mapping[str, Tool]) -> None:
+        self._service = service
+        self._tools = tools
+
+    async def handle(self, request: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> dict[str, Any]:
+        """Answer a `tools/call` request."""
+        meta = as_object((request.params or {}).get("_meta")) or {}
+        try:
+            assertion = _assertion(request.request, meta)
+            principal = self._service.principal(assertion)
+            tool = find_tool(self._tools, params.name)
+            require_own(principal, tool.policy.scopes)
+        except TauseError as error:
+            _refuse(error, request.request)
+        call_id = str(meta.get(META_CALL) or secrets.token_hex(8))
+        arguments = params.arguments or {}
+        context = Context(
+            service=self._service,
+            principal=principal,
+            assertion=assertion or "",
+            call_id=call_id,
+            tool=tool.name,
+            reads=tool.policy.side_effect == "read",
+            idempotency_key=_text(meta.get(META_KEY)),
+            approval=_text(meta.get(META_APPROVAL)),
+            writing=self._writing(tool, principal, _text(meta.get(META_KEY)), arguments),
+            report=request.session.report_progress,
+        )
+        bound = {"tenant": context.tenant, "call": call_id, "server": self._service.name, "tool": tool.name}
+        with structlog.contextvars.bound_contextvars(**bound):
+            return await self._result(tool, arguments, context)
+
+    async def _result(self, tool: Tool, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+        try:
+            structured = await run(tool, arguments, context)
+        except _REFUSALS as error:
+            _refuse(error, None)
+        except TauseError as error:
+            return _failure(error.message, {META_ERROR: to_jsonrpc(error)["data"]})
+        except Exception:
+            context.logger.exception("tool raised")
+            internal = InternalError(f"internal error, call {context.call_id}", call=context.call_id)
+            return _failure(internal.message, {META_ERROR: to_jsonrpc(internal)["data"]})
+        text = text_of(structured, wrapped=tool.result.wrapped)
+        return {
+            "resultType": "complete",
+            "content": [{"type": "text", "text": text}],
+            "structuredContent": structured,
+        }
+
+    def _writing(self, tool: Tool, principal: Principal, key: str | None, arguments: dict[str, Any]) -> Writing | None:
+        if self._service.databases is None or tool.policy.side_effect == "read":
+            return None
+        kept = key if tool.remembers else None
+        digest = arguments_digest(principal.id, arguments)
+        return Writing(self._service.databases, principal.tenant, tool.name, kept, digest)
+
+
+async def run(tool: Tool, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Run a tool and return its structured result, that of the first call where this one was done before."""
+    call = tool.bind(arguments, context)
+    writing = context.writing
+    if writing is None:
+        return tool.result.structured(await tool.run(call))
+    try:
+        if await writing.done_before():
+            return replayed(writing)
+        structured = tool.result.structured(await tool.run(call))
+        await writing.commit(structured)
+    except BaseException as error:
+        # It may come wrapped in the group of a tool's own tasks.
+        if writing.replay is not None and not isinstance(error, KeyboardInterrupt) and not _is_cancellation(error):
+            return replayed(writing)
+        raise
+    else:
+        return structured
+    finally:
+        await writing.aclose()
+
+
+def replayed(writing: Writing) -> dict[str, Any]:
+    """Return the result of the earlier call."""
+    assert writing.replay is not None
+    return writing.replay
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def _assertion(request: Request | None, meta: dict[str, Any]) -> str | None:
+    return bearer(request.headers) if request is not None else _text(meta.get(META_ASSERTION))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _failure(text: str, meta: dict[str, Any]) -> dict[str, Any]:
+    return {"resultType": "complete", "content": [{"type": "text", "text": text}], "isError": True, "_meta": meta}
+
+
+def _refuse(error: TauseError, request: Request | None) -> NoReturn:
+    if request is not None and isinstance(error, Unauthenticated):
+        exchange = request.scope.get(EXCHANGE)
+        if exchange is not None:
+            exchange["status"] = error.status
+    said = to_jsonrpc(error)
+    raise MCPError(said["code"], said["message"], said["data"]) from error

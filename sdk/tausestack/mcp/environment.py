@@ -1,0 +1,49 @@
+"""What a server's process is given: its folders, keys and doors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DEFAULT_DATA = ".tausestack"
+
+
+@dataclass(frozen=True)
+class ServiceEnv:
+    """The surroundings of one server process; nothing of them is read before it starts."""
+
+    data: Path
+    """The data folder; a tenant's files lie in `tenants/{tenant}`."""
+    database_url: str | None = None
+    """A PostgreSQL URL; None: SQLite files."""
+    jwks: dict[str, Any] = field(default_factory=lambda: {"keys": []})
+    """The gateway's public keys: what assertions are verified against."""
+    gateway: str | None = None
+    """Path of the gateway's internal Unix socket; None: this server can call no other."""
+    process_credential: str | None = field(default=None, repr=False)
+    """What proves to the gateway that this is a process of the stack's own."""
+    tenant: str | None = None
+    """The only tenant that is served here; None: any."""
+    keys: dict[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    """Subkeys of the stack's secret key, by name."""
+    log_level: str = "info"
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> ServiceEnv:
+        """Read `TAUSESTACK_*`: what a server that is started alone goes by.
+
+        Without a key set no assertion is good: such a server lists its tools and refuses to run them.
+        """
+        data = Path(variables.get("TAUSESTACK_DATA") or DEFAULT_DATA)
+        jwks = Path(variables.get("TAUSESTACK_JWKS") or data / "jwks.json")
+        return cls(
+            data=data,
+            database_url=variables.get("TAUSESTACK_DATABASE_URL") or None,
+            jwks=json.loads(jwks.read_text(encoding="utf-8")) if jwks.exists() else {"keys": []},
+            gateway=variables.get("TAUSESTACK_GATEWAY_SOCKET") or None,
+            log_level=variables.get("TAUSESTACK_LOG_LEVEL") or "info",
+        )
