@@ -101,14 +101,14 @@ class Agents:
         *,
         thread: str | None = None,
     ) -> AsyncGenerator[Event]:
-        """Start a run and yield its events until it settles; a broken stream goes on where it broke."""
+        """Start a run and yield its events until it ended; a broken stream goes on where it broke."""
         run = await self.run(agent, input, thread=thread)
         async with aclosing(self.events(run.id)) as events:
             async for event in events:
                 yield event
 
     async def events(self, run: str, *, after: str | None = None) -> AsyncGenerator[Event]:
-        """Yield a run's events after one of them, or from the first, until the run settles."""
+        """Yield a run's events after one of them, or from the first, until it ended; an interrupted run has not."""
         last, breaks = after, 0
         while True:
             try:
@@ -120,7 +120,7 @@ class Agents:
                 breaks += 1
                 if breaks > BROKEN_STREAMS:
                     raise Unavailable(f"The events of the run {run} break off") from error
-            if (await self.get(run)).settled and not breaks:
+            if (await self.get(run)).ended and not breaks:
                 return
             await anyio.sleep(FIRST_POLL_SECONDS * (breaks + 1))
 

@@ -67,11 +67,11 @@ class SyncAgents:
         return self._thread.run(self._agents.wait, run, timeout=timeout)
 
     def stream(self, agent: str, input: str, *, thread: str | None = None) -> Iterator[Event]:
-        """Start a run and yield its events until it settles."""
+        """Start a run and yield its events until it ended."""
         yield from self.events(self.run(agent, input, thread=thread).id)
 
     def events(self, run: str, *, after: str | None = None) -> Iterator[Event]:
-        """Yield a run's events after one of them, or from the first, until the run settles."""
+        """Yield a run's events after one of them, or from the first, until it ended."""
         source = self._agents.events(run, after=after)
 
         async def following() -> Event | None:
