@@ -19,6 +19,8 @@ REQUEST = (
     "por 250.000 COP de asesoría"
 )
 VALIDATE, CLOCK, INVOICE = "colombia/validate_nit", f"{EXTERNAL}/get_current_time", "billing/create_invoice"
+CUSTOMER, PRICE = "Café Andino", (25_000_000, "COP")
+"""What the invoice has to say; the price in minor units."""
 SETTLE_SECONDS = 120.0
 INSTALL_SECONDS = 300.0
 KEY_DAYS = 30
@@ -118,6 +120,11 @@ class Demo:
             _check(any(step.address == address for step in done.steps), f"the run did not call {address}")
         made = [invoice for invoice in await _invoices(cafe) if invoice not in before]
         _check(len(made) == 1, f"one invoice should have been made, and {len(made)} were")
+        amount, customer = made[0]["subtotal_minor"], made[0]["customer_id"]
+        _check(
+            (amount, made[0]["currency"], customer) == (*PRICE, CUSTOMER),
+            f"the invoice should be of {PRICE[0]} {PRICE[1]} (minor units) for {CUSTOMER}: {_json(made[0])}",
+        )
         self._say("   the answer:")
         for line in str(done.output).splitlines():
             self._say(f"   | {line}")
