@@ -42,7 +42,7 @@ def resolve(catalogue: Catalogue, ref: str, name: str | None) -> Reference:
     if packaged is not None:
         identifier = re.sub(r"[-_.]+", "-", packaged[1]).lower()
         return Reference(ref, _named(name or identifier), identifier, None, "pypi", identifier, packaged[2])
-    if not re.fullmatch(r"[A-Za-z0-9.-]+(?:/[A-Za-z0-9._-]+)?", ref) or ref.endswith((".json", ".mcpb")):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*(?:/[A-Za-z0-9._-]+)?", ref) or ref.endswith((".json", ".mcpb")):
         raise InvalidArguments(f"'{ref[:80]}' can't be installed: a reference is {FORMS}")
     entry = catalogue.get(ref)
     if entry is None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 import tausestack as ts
-from tausestack.changes import ChangeFeed, Changes
+from tausestack.changes import ChangeFeed
 from tausestack.contract import VERSION
 from tausestack.database import Schema
 from tausestack.errors import Conflict, InvalidArguments, NotFound, TauseError
@@ -26,6 +26,7 @@ from tausestack_registry.sealing import Sealer
 from tausestack_registry.shapes import (
     CatalogueServer,
     CatalogueServers,
+    ChangesSince,
     Found,
     FoundTools,
     InstallationPlan,
@@ -244,21 +245,21 @@ async def find_tools(
 
 
 @server.tool("registry/changes", side_effect="read", scopes=[SYSTEM])
-async def changes(ctx: ts.mcp.Context, boot: str, epoch: int) -> Changes:
+async def changes(ctx: ts.mcp.Context, boot: str, epoch: int) -> ChangesSince:
     """Say which tenants' installations changed since a follower last asked."""
-    return _state(ctx).feed.since(boot, epoch)
+    return ChangesSince(**_state(ctx).feed.since(boot, epoch))
 
 
 @server.tool("registry/snapshot", side_effect="read", scopes=[SYSTEM])
 async def snapshot(ctx: ts.mcp.Context, plan: str | None = None) -> Snapshot:
     """Return what the tenant has installed under a billing plan, with the raw tools."""
     state = _state(ctx)
-    async with ctx.reading() as db:
+    async with ctx.database() as db:
         known = await store.fact(db, store.PLAN)
         found = await listing.installations(db, state.catalogue, plan)
     if plan is not None and known != plan:
-        # Kept, because whoever lists or searches later does not know the plan.
-        async with ctx.database() as db:
+        # Kept, because whoever lists or searches later does not know the plan; nothing that a caller sees is changed.
+        async with ctx.service.tenant_databases().transaction(ctx.tenant) as db:
             await store.keep_fact(db, store.PLAN, plan)
         state.indexes.pop(ctx.tenant, None)
     return Snapshot(installations=found)
@@ -268,7 +269,7 @@ async def snapshot(ctx: ts.mcp.Context, plan: str | None = None) -> Snapshot:
 async def launch(ctx: ts.mcp.Context, server: str) -> LaunchSpec:
     """Return how one of the tenant's third-party servers is started, its secrets among it."""
     state = _state(ctx)
-    async with ctx.reading() as db:
+    async with ctx.database() as db:
         one = await store.find_installed(db, server)
         if one is None:
             raise NotFound(f"'{server[:80]}' is not installed")
@@ -283,7 +284,7 @@ async def launch(ctx: ts.mcp.Context, server: str) -> LaunchSpec:
 @server.tool("registry/reveal", side_effect="read", scopes=[SYSTEM])
 async def reveal(ctx: ts.mcp.Context, server: str, names: list[str]) -> Revealed:
     """Return a server's secrets by name; those that are not there are left out."""
-    async with ctx.reading() as db:
+    async with ctx.database() as db:
         kept = await store.secrets_of(db, server)
     wanted = {name: kept[name] for name in names if name in kept}
     return Revealed(secrets=_open(_state(ctx), ctx.tenant, server, wanted))
@@ -323,7 +324,7 @@ def _state(ctx: ts.mcp.Context) -> State:
 
 
 async def _installations(ctx: ts.mcp.Context) -> list[Installation]:
-    async with ctx.reading() as db:
+    async with ctx.database() as db:
         plan = await store.fact(db, store.PLAN)
         return await listing.installations(db, _state(ctx).catalogue, plan)
 

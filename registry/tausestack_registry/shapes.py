@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from tausestack_registry.listing import Installation
 
@@ -109,3 +111,12 @@ class Revealed(TypedDict):
     """The secrets that were asked for and are there."""
 
     secrets: dict[str, str]
+
+
+class ChangesSince(TypedDict):
+    """Which tenants' installations changed; `reset` means: drop everything that you hold."""
+
+    boot: str
+    epoch: int
+    reset: bool
+    tenants: list[str]

@@ -15,17 +15,23 @@ _ENDING = re.compile(
     r"(?:amientos?|imientos?|aciones|acion|iciones|icion|ciones|cion|mente|ando|iendo|adores|ador|adas?|ados?|idas?|idos?"
     r"|ar|er|ir|as|es|os|an|en|a|e|o|s)$"
 )
+_ENGLISH_ENDINGS = (
+    ("ies", "y"), ("sses", "ss"), ("ations", ""), ("ation", ""), ("ating", ""), ("ated", ""), ("ates", ""), ("ate", ""),
+    ("ing", ""), ("ers", "er"), ("ed", ""), ("es", ""), ("s", ""),
+)  # fmt: skip
 _CLAUSE = re.compile(
-    r"[.;:!?\n]+|,\s+|\s+(?:y|e|and|then|luego|despues|después|also|tambien|también|ademas|además)\s+", re.IGNORECASE
+    r"[.;:!?]+(?=\s|$)|\n+|,\s+"
+    r"|\s+(?:y|e|and|then|luego|despues|después|also|tambien|también|ademas|además)\s+",
+    re.IGNORECASE,
 )
 
 _STOP_WORDS = """
     a about after all also an and any are as at be been before but by can could do does for from had has have how i if
     in into is it its just let like me my need no not of on one or our out please so some than that the their them then
-    there these they this to up us want was we were what when where which while who will with would you your
+    there these they this to up us want was we were what when where which while will with would you your
     al algo algun alguna como con cual cuando de del desde donde dos el ella ellos en entre era es esa ese eso esta este
     esto estas estos fue ha hay hasta la las le les lo los mas me mi mis muy necesito nos o para pero por porque puede
-    puedes que quiero quien se ser si sin sobre solo son soy su sus te tengo tu tus u un una unas unos y ya favor e
+    puedes que quiero se ser si sin sobre solo son su sus te tengo tu tus u un una unas unos y ya favor e
 """
 STOP = frozenset(_STOP_WORDS.split())
 
@@ -57,6 +63,20 @@ def spanish_stem(word: str) -> str:
             break
         word = shorter
     return word
+
+
+@lru_cache(maxsize=16384)
+def english_stem(word: str) -> str:
+    """Return a folded English word without its commonest endings."""
+    if len(word) == 4 and word.endswith("s") and not word.endswith("ss"):
+        return word[:-1]
+    if len(word) <= 4:
+        return word
+    for ending, instead in _ENGLISH_ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: len(word) - len(ending)] + instead
+            break
+    return word[:-1] if len(word) > 4 and word.endswith("e") else word
 
 
 def terms(text: str) -> list[list[str]]:

@@ -65,7 +65,7 @@ class Door:
 
         async def launch() -> Launch:
             spec = await self._service.call_gateway(
-                tenant, "registry/launch", {"server": name}, credential=assertion, parent=call_id(params)
+                tenant, "registry/launch", {"server": name}, bearer=assertion, parent=call_id(params)
             )
             return parse_launch(spec)
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import structlog
+from typing_extensions import TypedDict
 
 import tausestack as ts
 from tausestack.contract import VERSION

@@ -1,0 +1,215 @@
+"""Installing, approving, uninstalling: one tenant at a time, at once or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tausestack.errors import Conflict, InvalidArguments, NotFound, Unavailable, UpstreamError
+
+pytestmark = pytest.mark.anyio
+
+
+def named(servers: dict[str, Any]) -> dict[str, Any]:
+    return {server["name"]: server for server in servers["servers"]}
+
+
+async def snapshot(stack: Any, tenant: str, plan: str | None = None) -> dict[str, Any]:
+    found = await stack.tenant(tenant, system=True).call("snapshot", {"plan": plan})
+    return {one["name"]: one for one in found["installations"]}
+
+
+async def revealed(stack: Any, tenant: str) -> dict[str, str]:
+    asked = {"server": "other", "names": ["TOKEN"]}
+    return (await stack.tenant(tenant, system=True).call("reveal", asked))["secrets"]
+
+
+@pytest.mark.covers("registry:by-plan")
+async def test_a_plan_brings_its_services_and_the_registry_remembers_it(stack: Any) -> None:
+    assert {"auth", "agents", "platform", "registry", "billing", "storage"} == set(
+        await snapshot(stack, "acme", "basic")
+    )
+    assert "colombia" in await snapshot(stack, "globex", "premium")
+    assert "colombia" not in named(await stack.acme.call("list_installed"))
+    assert "colombia" in named(await stack.globex.call("list_installed"))
+
+
+@pytest.mark.covers("registry:own-service")
+async def test_one_of_our_services_is_installed_and_uninstalled_for_one_tenant_alone(stack: Any) -> None:
+    installed = await stack.acme.call("install", {"ref": "colombia"})
+    assert installed["status"] == "active"
+    assert "validate_nit" in {tool["name"] for tool in installed["tools"]}
+    assert "colombia" not in await snapshot(stack, "globex", "basic")
+    assert await stack.acme.call("install", {"ref": "colombia"}) == installed
+    await stack.acme.call("uninstall", {"name": "colombia"})
+    assert "colombia" not in await snapshot(stack, "acme", "premium")
+    with pytest.raises(Conflict, match="stays"):
+        await stack.acme.call("uninstall", {"name": "auth"})
+    with pytest.raises(NotFound):
+        await stack.acme.call("uninstall", {"name": "colombia"})
+
+
+@pytest.mark.covers("registry:install-external")
+async def test_a_third_partys_tools_are_kept_raw_and_speak_not_in_our_name(stack: Any) -> None:
+    installed = await stack.acme.call("install", {"ref": "mcp-server-time", "approve": True})
+    assert installed["status"] == "active"
+    one = (await snapshot(stack, "acme"))["mcp-server-time"]
+    assert (one["kind"], one["service"]) == ("adapter", "adapter")
+    tool = next(tool for tool in one["tools"] if tool["name"] == "get_current_time")
+    assert tool["x-unknown"] == {"kept": True}
+    assert tool["_meta"] == {"theirs": 1}
+    assert "mcp-server-time" not in await snapshot(stack, "globex")
+    assert "mcp-server-time" not in named(await stack.globex.call("list_installed"))
+
+
+@pytest.mark.covers("registry:install-twice")
+async def test_installing_what_is_installed_returns_it_unchanged(stack: Any, adapter: Any) -> None:
+    first = await stack.acme.call("install", {"ref": "pypi:mcp-server-time==2.0", "approve": True})
+    again = await stack.acme.call("install", {"ref": "pypi:mcp-server-time==9.9", "approve": True})
+    assert again == first
+    assert first["version"] == "2.0"
+    assert len(adapter.probed) == 1
+
+
+@pytest.mark.covers("registry:quarantine")
+async def test_without_an_approval_the_tools_wait_in_quarantine(stack: Any, adapter: Any) -> None:
+    installed = await stack.acme.call("install", {"ref": "pypi:other"})
+    assert installed["status"] == "quarantined"
+    assert {tool["status"] for tool in installed["tools"]} == {"quarantined"}
+    assert (await stack.tenant("acme", system=True).call("launch", {"server": "other"}))["pins"] == {}
+    found = await stack.acme.call("find_tools", {"query": "current time timezone"})
+    assert not any(hit["address"].startswith("other/") for hit in found["tools"])
+    approved = await stack.acme.call("install", {"ref": "pypi:other", "approve": True})
+    assert approved["status"] == "active"
+    assert adapter.stopped == ["other"]
+    assert len((await stack.tenant("acme", system=True).call("launch", {"server": "other"}))["pins"]) == 2
+
+
+@pytest.mark.covers("registry:plan")
+async def test_a_plan_shows_all_and_changes_nothing_and_its_hash_can_be_approved(stack: Any, adapter: Any) -> None:
+    plan = await stack.acme.call("plan", {"ref": "pypi:other"})
+    assert [tool["name"] for tool in plan["tools"]] == ["get_current_time", "convert_time"]
+    assert (plan["sandbox"], plan["version"], plan["installed"]) == ("bwrap", "3.0", False)
+    assert "other" not in named(await stack.acme.call("list_installed"))
+    adapter.tools[1]["description"] = "changed since"
+    with pytest.raises(Conflict, match="not what was approved"):
+        await stack.acme.call("install", {"ref": "pypi:other", "approve": plan["hash"]})
+    assert "other" not in named(await stack.acme.call("list_installed"))
+    again = await stack.acme.call("plan", {"ref": "pypi:other"})
+    assert again["hash"] != plan["hash"]
+    assert (await stack.acme.call("install", {"ref": "pypi:other", "approve": again["hash"]}))["status"] == "active"
+
+
+@pytest.mark.covers("registry:install-fails-whole")
+async def test_what_fails_leaves_nothing_behind(stack: Any, adapter: Any) -> None:
+    adapter.failure = Unavailable("it does not start")
+    with pytest.raises(Unavailable, match="does not start"):
+        await stack.acme.call("install", {"ref": "pypi:other", "secrets": {"TOKEN": "x"}, "approve": True})
+    with pytest.raises(NotFound):
+        await stack.acme.call("install", {"ref": "pypi:missing", "approve": True})
+    assert "other" not in named(await stack.acme.call("list_installed"))
+    assert await stack.tenant("acme", system=True).call("reveal", {"server": "other", "names": ["TOKEN"]}) == {
+        "secrets": {}
+    }
+
+
+@pytest.mark.covers("registry:definitions-bounded")
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [{"name": "no schema"}],
+        [{"name": "twice", "inputSchema": {}}, {"name": "twice", "inputSchema": {}}],
+        [{"name": "bad name!", "inputSchema": {}}],
+        [{"name": "away", "inputSchema": {"$ref": "http://192.0.2.1/schema.json"}}],
+        [{"name": "huge", "inputSchema": {}, "description": "x" * 300_000}],
+        [{"name": f"tool{n}", "inputSchema": {}} for n in range(1001)],
+    ],
+)
+async def test_a_server_with_definitions_out_of_bounds_is_not_installed(
+    stack: Any, adapter: Any, tools: list[dict[str, Any]]
+) -> None:
+    adapter.tools = tools
+    with pytest.raises(UpstreamError):
+        await stack.acme.call("install", {"ref": "pypi:other", "approve": True})
+    assert "other" not in named(await stack.acme.call("list_installed"))
+
+
+@pytest.mark.covers("registry:secrets-sealed")
+async def test_secrets_are_sealed_and_given_to_the_server_alone(stack: Any, adapter: Any) -> None:
+    canary = "canary-5b1f"
+    settings = {"config": {"REGION": "co", "LIMIT": 5}, "secrets": {"TOKEN": canary}, "approve": True}
+    installed = await stack.acme.call("install", {"ref": "pypi:other", **settings})
+    assert canary not in str(installed) + str(await stack.acme.call("list_installed"))
+    assert adapter.probed[0]["launch"]["secrets"] == {"TOKEN": canary}
+    launch = await stack.tenant("acme", system=True).call("launch", {"server": "other"})
+    assert launch["env"] == {"REGION": "co", "LIMIT": "5"}
+    assert launch["secrets"] == {"TOKEN": canary}
+    for file in stack.service.env.data.rglob("*"):
+        assert not file.is_file() or canary.encode() not in file.read_bytes()
+    with pytest.raises(NotFound):
+        await stack.tenant("globex", system=True).call("launch", {"server": "other"})
+    assert await stack.tenant("globex", system=True).call("reveal", {"server": "other", "names": ["TOKEN"]}) == {
+        "secrets": {}
+    }
+    await stack.acme.call("uninstall", {"name": "other"})
+    assert await stack.tenant("acme", system=True).call("reveal", {"server": "other", "names": ["TOKEN"]}) == {
+        "secrets": {}
+    }
+
+
+@pytest.mark.covers("registry:refs")
+@pytest.mark.parametrize(
+    "ref",
+    ["https://example.com/mcp", "npm:thing", "server.json", "pypi:a b", "pypi:x==1; rm", "../x", "git+ssh://x", ""],
+)
+async def test_other_references_are_refused_saying_which_are_taken(stack: Any, ref: str) -> None:
+    with pytest.raises(InvalidArguments, match="catalogue name"):
+        await stack.acme.call("install", {"ref": ref})
+
+
+async def test_an_unknown_name_is_not_found(stack: Any) -> None:
+    with pytest.raises(NotFound, match="catalogue has no"):
+        await stack.acme.call("install", {"ref": "nothing-such"})
+
+
+@pytest.mark.covers("registry:variables")
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONSTARTUP", "PATH", "home", "a b", "X=Y", ""])
+async def test_a_variable_that_would_take_over_the_process_is_refused(stack: Any, name: str) -> None:
+    for kind in ("config", "secrets"):
+        with pytest.raises(InvalidArguments):
+            await stack.acme.call("install", {"ref": "pypi:other", kind: {name: "x"}})
+
+
+@pytest.mark.covers("registry:default")
+async def test_one_server_at_most_is_the_default(stack: Any) -> None:
+    await stack.acme.call("install", {"ref": "colombia", "default": True})
+    await stack.acme.call("install", {"ref": "pypi:other", "approve": True, "default": True})
+    assert [name for name, one in (await snapshot(stack, "acme")).items() if one["default"]] == ["other"]
+    await stack.acme.call("install", {"ref": "storage", "default": True})
+    assert [name for name, one in (await snapshot(stack, "acme")).items() if one["default"]] == ["storage"]
+
+
+@pytest.mark.covers("registry:changes")
+async def test_each_change_is_published_after_it_is_kept(stack: Any) -> None:
+    async def since(boot: str, epoch: int) -> dict[str, Any]:
+        return await stack.system.call("changes", {"boot": boot, "epoch": epoch})
+
+    start = await since("", 0)
+    assert start["reset"] is True
+    await stack.globex.call("install", {"ref": "colombia"})
+    seen = await since(start["boot"], start["epoch"])
+    assert (seen["reset"], seen["tenants"]) == (False, ["globex"])
+    await stack.globex.call("uninstall", {"name": "colombia"})
+    assert (await since(start["boot"], seen["epoch"]))["tenants"] == ["globex"]
+
+
+async def test_a_name_of_ones_own_choice(stack: Any) -> None:
+    installed = await stack.acme.call("install", {"ref": "pypi:other", "name": "clock", "approve": True})
+    assert installed["name"] == "clock"
+    with pytest.raises(InvalidArguments, match="keeps its name"):
+        await stack.acme.call("install", {"ref": "colombia", "name": "kolumbien"})
+    with pytest.raises(Conflict, match="choose another name"):
+        await stack.acme.call("install", {"ref": "pypi:other", "name": "billing"})
+    with pytest.raises(InvalidArguments, match="choose one"):
+        await stack.acme.call("install", {"ref": "pypi:other", "name": "Not A Name"})
