@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,12 @@ from tausestack_toolservers.auth.server import server
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stack(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[testing.Stack]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with testing.stack(server, data=tmp_path, database_url=url) as stack:
-        yield stack
+SYSTEM_TOOLS = {"authenticate", "snapshot", "changes"}
 
 
 async def system(stack: testing.Stack, tool: str, **arguments: Any) -> Any:
-    return await stack.tenant("_system").call(tool, arguments)
+    caller = stack.system if tool in SYSTEM_TOOLS else stack.operator
+    return await caller.call(tool, arguments)
 
 
 def everything_kept(data: Path) -> str:
@@ -149,6 +145,10 @@ async def test_no_tenant_reaches_beyond_itself(tmp_path: Path, tool: str, argume
     async with testing.stack(server, data=tmp_path) as stack:
         with pytest.raises(Forbidden):
             await stack.globex.call(tool, arguments)
+        for scope in ("operator", "system"):
+            powerful = stack.caller(Principal("globex", "key:k", frozenset({scope})))
+            with pytest.raises(Forbidden):
+                await powerful.call(tool, arguments)
 
 
 @pytest.mark.covers("auth:shown-once")
@@ -176,7 +176,7 @@ async def test_a_repeated_request_makes_no_second_key(stack: testing.Stack) -> N
 async def test_whoami_tells_what_the_caller_may_do_now(tmp_path: Path) -> None:
     async with testing.stack(server, data=tmp_path) as stack:
         person = Principal("acme", "key:k1", ROLES["viewer"], "viewer")
-        found = await stack.acme.call("whoami", principal=person)
+        found = await stack.caller(person).call("whoami")
         assert (found["tenant"], found["principal"], found["role"]) == ("acme", "key:k1", "viewer")
         assert found["scopes"] == ["tools:read"]
         agent = Principal(
@@ -188,7 +188,7 @@ async def test_whoami_tells_what_the_caller_may_do_now(tmp_path: Path) -> None:
             run="r1",
             bounds=frozenset({"tools:call:billing/*"}),
         )
-        found = await stack.acme.call("whoami", principal=agent)
+        found = await stack.caller(agent).call("whoami")
         assert (found["scopes"], found["agent"], found["run"]) == (["tools:call:billing/*"], "concierge", "r1")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tausestack.changes import ChangeFeed
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import Conflict, NotFound
-from tausestack.names import SYSTEM_TENANT, check_tenant
+from tausestack.names import SYSTEM_TENANT, check_tenant, is_tenant
 from tausestack_toolservers.auth import domain, store
 from tausestack_toolservers.auth.tables import api_keys, tenants
 
@@ -50,6 +50,8 @@ class Keyring:
 
     async def tenant(self, tenant: str) -> dict[str, Any] | None:
         """Return a tenant, or None."""
+        if not is_tenant(tenant):
+            return None
         async with self._databases.reading(SYSTEM_TENANT) as system:
             row = await store.tenant(system, tenant)
         return None if row is None else store.fields(tenants, row)

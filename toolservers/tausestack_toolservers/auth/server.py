@@ -20,7 +20,7 @@ from tausestack_toolservers.auth.tables import SCHEMA
 
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[Keyring]:
-    yield Keyring(service.databases)
+    yield Keyring(service.tenant_databases())
 
 
 server = Server(
@@ -32,10 +32,22 @@ server = Server(
     lifespan=_lifespan,
 )
 
+PRINTABLE = r"^[^\x00-\x1f]*$"
+
+# Tools that make a key are not keyed: with the result, the kit would keep the key itself.
 TenantId = Annotated[str, Field(description="Id of the tenant.", examples=["acme"])]
-KeyId = Annotated[str, Field(description="Id of the key: the middle part of tsk_<id>_….", examples=["k3v9x0a1b2c3"])]
+KeyId = Annotated[
+    str,
+    Field(
+        description="Id of the key: the middle part of tsk_<id>_….",
+        examples=["k3v9x0a1b2c3"],
+        pattern="^[a-z0-9]{1,40}$",
+    ),
+]
 RoleName = Annotated[domain.Role, Field(description="What the key may do.")]
-KeyName = Annotated[str | None, Field(description="A name for people.", max_length=120, examples=["web shop"])]
+KeyName = Annotated[
+    str | None, Field(description="A name for people.", max_length=120, pattern=PRINTABLE, examples=["web shop"])
+]
 Days = Annotated[int | None, Field(description="Days until it expires; never if left out.", ge=1, le=3650)]
 
 
@@ -111,7 +123,7 @@ async def whoami(ctx: Context) -> Identity:
     )
 
 
-@server.tool("auth/create_api_key", title="Create an API key", side_effect="write", scopes=[TENANT_ADMIN])
+@server.tool("auth/create_api_key", title="Create an API key", side_effect="write", keyed=False, scopes=[TENANT_ADMIN])
 async def create_api_key(role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None) -> NewApiKey:
     """Create an API key of this tenant with a role; the key is shown once and can't be read again."""
     return NewApiKey.model_validate(await _create_key(ctx, ctx.tenant, role, name, expires_days))
@@ -131,11 +143,11 @@ async def revoke_api_key(key_id: KeyId, ctx: Context) -> ApiKey:
     return ApiKey.model_validate(await _keyring(ctx).revoke(ctx.tenant, key_id))
 
 
-@server.tool("auth/create_tenant", title="Create a tenant", side_effect="write", scopes=[OPERATOR])
+@server.tool("auth/create_tenant", title="Create a tenant", side_effect="write", keyed=False, scopes=[OPERATOR])
 async def create_tenant(
     id: Annotated[str, Field(description="Id of the new tenant: a-z, 0-9, '.', '_', '-'.", examples=["acme"])],
     ctx: Context,
-    name: Annotated[str | None, Field(description="A name for people.", max_length=200)] = None,
+    name: Annotated[str | None, Field(description="A name for people.", max_length=200, pattern=PRINTABLE)] = None,
     plan: Annotated[domain.Plan, Field(description="Its billing plan.")] = "basic",
 ) -> NewTenant:
     """Create a tenant and its first admin key, which is shown once."""
@@ -156,7 +168,9 @@ async def get_tenant(id: TenantId, ctx: Context) -> Tenant:
     return Tenant.model_validate(await keyring.tenant(await keyring.known(id)))
 
 
-@server.tool("auth/create_tenant_key", title="Create a tenant's API key", side_effect="write", scopes=[OPERATOR])
+@server.tool(
+    "auth/create_tenant_key", title="Create a tenant's API key", side_effect="write", keyed=False, scopes=[OPERATOR]
+)
 async def create_tenant_key(
     tenant: TenantId, role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None
 ) -> NewApiKey:
