@@ -1,0 +1,1 @@
+"""What is particular to Colombia, as tools: tax ids, identity cards, departments and municipalities."""
