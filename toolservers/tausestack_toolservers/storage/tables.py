@@ -1,0 +1,21 @@
+"""The table of the storage service."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tausestack.database import Schema
+
+metadata = sa.MetaData()
+
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+"""Documents as JSON text: a database's own JSON type would not give back what was put."""
+
+SCHEMA = Schema("storage", metadata, "tausestack_toolservers.storage.migrations")
