@@ -1,0 +1,1 @@
+"""Billing plans, usage, invoices and their payment."""
