@@ -83,10 +83,10 @@ def initial(run: str, request: str) -> State:
     return State(run=run, input=request, parts=[], results=[], held=None, decisions={}, answer="")
 
 
-def build(thinker: Thinker, tools: ToolBox) -> StateGraph[State]:
-    """Return the graph of one run; compile it with the tenant's saver."""
+def build(thinker: Thinker, tools: ToolBox) -> Any:
+    """Return the `StateGraph` of one run; compile it with the tenant's saver."""
     nodes = _Nodes(thinker, tools)
-    graph: StateGraph[State] = StateGraph(State)
+    graph: Any = StateGraph(State)  # its methods' types are partly unknown to a strict checker
     graph.add_node("route", nodes.route)
     graph.add_node("plan", nodes.plan)
     graph.add_node("steps", nodes.steps)

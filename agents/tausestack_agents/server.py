@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tausestack.contract import VERSION
+from tausestack.database import TenantDatabases
 from tausestack.errors import Conflict, InvalidArguments, KeyReused, NotFound, Unavailable
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import RUNS_WRITE, SYSTEM, TOOLS_READ
@@ -38,6 +39,7 @@ RunId = Annotated[str, Field(description="The run's id.", examples=["run_0a1b2c3
 class State:
     """What the service's calls share; without a gateway it has no worker, and starts no runs."""
 
+    databases: TenantDatabases
     bell: Bell
     dispatch: Dispatch
     worker: Worker | None
@@ -45,16 +47,16 @@ class State:
 
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[State]:
-    bell, dispatch = Bell(), Dispatch(service.databases)
-    env = service.env
+    databases, env = service.tenant_databases(), service.env
+    bell, dispatch = Bell(), Dispatch(databases)
     if env.gateway is None or env.process_credential is None:
-        yield State(bell, dispatch, None)
+        yield State(databases, bell, dispatch, None)
         return
     async with connected(env.gateway, env.process_credential) as gateway:
-        executor = Executor(service.databases, gateway, Checkpoints(env.data), bell)
+        executor = Executor(databases, gateway, Checkpoints(env.data), bell)
         worker = Worker(dispatch, executor)
         async with working(worker):
-            yield State(bell, dispatch, worker)
+            yield State(databases, bell, dispatch, worker)
 
 
 server = Server(
@@ -87,7 +89,7 @@ async def run(
     if not input.strip():
         raise InvalidArguments("The input is empty")
     identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
-    values = {
+    values: dict[str, Any] = {
         "id": identifier,
         "agent": spec.name,
         "thread": thread or f"thread_{identifier.removeprefix('run_')}",
@@ -97,7 +99,7 @@ async def run(
     }
     # First the work, then the run: work without a run is dropped, but a run without work would never start.
     await state.dispatch.add(ctx.tenant, identifier)
-    async with ctx.service.databases.transaction(ctx.tenant) as db:
+    async with state.databases.transaction(ctx.tenant) as db:
         known = await store.find_run(db, identifier)
         if known is None:
             active = await store.active_run(db, values["thread"])
@@ -126,7 +128,7 @@ async def resume(
     """Decide on the call that a run waits for: approve it, reject it, or approve it with other arguments."""
     state = _state(ctx)
     decided = parse_decision(decision)
-    async with ctx.reading() as db:
+    async with state.databases.reading(ctx.tenant) as db:
         found = await store.get_run(db, run)
     if found.status != "interrupted" or found.interrupt is None:
         raise Conflict(f"The run waits for nothing: it is {found.status}", status=found.status)
@@ -172,7 +174,7 @@ async def cancel(
 ) -> Run:
     """Stop a run; what it has done already stays done."""
     state = _state(ctx)
-    async with ctx.service.databases.transaction(ctx.tenant) as db:
+    async with state.databases.transaction(ctx.tenant) as db:
         await store.get_run(db, run)
         await store.cancel_run(db, run)
     if state.worker is not None:
@@ -197,7 +199,7 @@ async def list_runs(
     status: Annotated[RunStatus | None, Field(description="Only runs of this status.")] = None,
 ) -> dict[str, list[Run]]:
     """List the tenant's runs, newest first."""
-    async with ctx.reading() as db:
+    async with _state(ctx).databases.reading(ctx.tenant) as db:
         rows = await store.list_runs(db, limit=limit, status=status)
         return {"runs": [store.shape(row, await store.journal_of(db, row.id)) for row in rows]}
 
@@ -212,12 +214,12 @@ async def list_agents(ctx: Context) -> dict[str, list[dict[str, Any]]]:
 async def run_events(request: Request, ctx: Context) -> Response:
     """Follow a run's events; `Last-Event-ID` says which came last."""
     identifier = str(request.path_params["run"])
-    async with ctx.reading() as db:
+    async with _state(ctx).databases.reading(ctx.tenant) as db:
         if await store.find_run(db, identifier) is None:
             raise NotFound("There is no such run, or it is not yours")
     last = request.headers.get("last-event-id", "")
     after = int(last) if last.isdigit() and len(last) < 12 else 0
-    stream = follow(ctx.service.databases, _state(ctx).bell, ctx.tenant, identifier, after)
+    stream = follow(_state(ctx).databases, _state(ctx).bell, ctx.tenant, identifier, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
@@ -228,7 +230,7 @@ def _state(ctx: Context) -> State:
 
 async def _decide(ctx: Context, state: State, identifier: str, decision: Decision) -> bool:
     """Keep a decision, and have the run looked at."""
-    async with ctx.service.databases.transaction(ctx.tenant) as db:
+    async with state.databases.transaction(ctx.tenant) as db:
         kept = await store.decide(db, identifier, decision.as_json())
     if not kept:
         return False
@@ -251,7 +253,7 @@ async def _settled(ctx: Context, identifier: str, wait: float) -> Run:
 
 
 async def _shown(ctx: Context, identifier: str) -> Run:
-    async with ctx.reading() as db:
+    async with _state(ctx).databases.reading(ctx.tenant) as db:
         row = await store.get_run(db, identifier)
         shown = store.shape(row, await store.journal_of(db, identifier))
     if row.status == "interrupted" and store.decided(row):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tausestack.database import Connection, Row
 from tausestack.errors import NotFound
+from tausestack.raw import as_object
 from tausestack_agents.domain import ENDED, STEP_STATUSES
 from tausestack_agents.tables import events, journal, runs
 
@@ -158,9 +159,9 @@ def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
 def cost(lines: list[Row]) -> dict[str, Any]:
     """Return what a run's calls cost: how many, tokens of models, and their price in US dollars where it is known."""
     models = [line for line in lines if line.kind == "model" and line.result is not None]
-    usage = [line.result.get("usage") or {} for line in models]
+    usage = [as_object(line.result.get("usage")) or {} for line in models]
     names = sorted({str(line.result.get("model_name") or "") for line in models} - {""})
-    prices = [line.result.get("provider_details") or {} for line in models]
+    prices = [as_object(line.result.get("provider_details")) or {} for line in models]
     return {
         "tool_calls": sum(line.kind == "tool" and line.status in {"done", "failed"} for line in lines),
         "model_calls": len(models),

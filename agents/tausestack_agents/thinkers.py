@@ -12,6 +12,7 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Text
 from pydantic_ai.models import Model
 from pydantic_ai.usage import UsageLimits
 
+from tausestack.raw import as_object
 from tausestack_agents.gateway import Delegation
 from tausestack_agents.graph import StepInput, Turn
 from tausestack_agents.journal import Journal
@@ -56,6 +57,7 @@ class _Steps:
         agent = Agent(
             JournaledModel(model, journal=self._journal, task=step.task),
             output_type=str,
+            deps_type=type(None),
             instructions=self._spec.instructions,
             toolsets=[toolset],
         )
@@ -70,7 +72,7 @@ class _Steps:
                 "address": f"{line.server}/{line.tool}",
                 "arguments": line.arguments,
                 "status": line.status,
-                "result": (line.result or {}).get("structuredContent"),
+                "result": (as_object(line.result) or {}).get("structuredContent"),
             }
             for line in await self._journal.tool_calls(task)
         ]

@@ -13,6 +13,7 @@ from pydantic_core import SchemaValidator, core_schema
 
 from tausestack.contract import tool_policy
 from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated
+from tausestack.raw import as_object
 from tausestack_agents.domain import Decision, call_key
 from tausestack_agents.gateway import Delegation, text_of
 from tausestack_agents.journal import Journal, ToolCall
@@ -94,7 +95,7 @@ class GatewayToolset(AbstractToolset[None]):
         if line.status == "done":
             return _content(line.result)
         if line.status in {"failed", "rejected"}:
-            raise ToolFailed(str((line.error or {}).get("message", "")))
+            raise ToolFailed(str((as_object(line.error) or {}).get("message", "")))
         if line.status == "waiting":
             return await self._decided(call, line.approval, safe=safe)
         if line.status == "intent" and safe:

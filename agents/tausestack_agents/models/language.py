@@ -13,7 +13,7 @@ from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
     ModelResponse,
-    RetryPromptPart,
+    RetryFeedbackPart,
     SystemPromptPart,
     TextPart,
     ToolCallPart,
@@ -138,10 +138,11 @@ def _request_part(part: Any) -> dict[str, Any] | None:
         return {"role": "user", "content": content}
     if isinstance(part, ToolReturnPart):
         return {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.model_response_str()}
-    if isinstance(part, RetryPromptPart):
-        if part.tool_name is None:
-            return {"role": "user", "content": part.model_response()}
-        return {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.model_response()}
+    if isinstance(part, RetryFeedbackPart):
+        return {"role": "user", "content": str(part.content)}
+    if getattr(part, "part_kind", "") == "retry-prompt":  # the form that retries had before 2.68, in old histories
+        role = {"role": "user"} if part.tool_name is None else {"role": "tool", "tool_call_id": part.tool_call_id}
+        return {**role, "content": part.model_response()}
     return None
 
 

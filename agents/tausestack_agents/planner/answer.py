@@ -141,7 +141,7 @@ def _money(amount: int, currency: Any, spoken: Language) -> str:
 
 @cache
 def _labels() -> dict[str, str]:
-    raw = tomllib.loads(files(__package__).joinpath("labels.toml").read_text("utf-8"))
+    raw = tomllib.loads(files("tausestack_agents.planner").joinpath("labels.toml").read_text("utf-8"))
     return {str(name): str(label) for name, label in raw.items()}
 
 

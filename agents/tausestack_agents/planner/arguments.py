@@ -31,7 +31,7 @@ class Filled:
     """What was found: a list of arguments, one for each call, and what is missing from them."""
 
     calls: list[dict[str, Any]]
-    missing: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list[str])
     strength: int = 0
     """How sure the findings are, summed: the measure between tools that both fit."""
     loose: int = 0

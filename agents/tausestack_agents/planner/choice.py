@@ -49,8 +49,8 @@ class Choice:
 
     outcome: Literal["calls", "no_tool", "missing"]
     tool: Candidate | None = None
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    missing: list[str] = field(default_factory=list[str])
 
 
 def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Sequence[Earlier] = ()) -> Choice:

@@ -32,7 +32,7 @@ def _names() -> dict[str, str]:
     for zone in sorted(zones):
         if "/" in zone and not zone.startswith(_LEGACY):
             found.setdefault(fold(zone.rsplit("/", 1)[1].replace("_", " ")), zone)
-    raw = tomllib.loads(files(__package__).joinpath("places.toml").read_text("utf-8"))
+    raw = tomllib.loads(files("tausestack_agents.planner").joinpath("places.toml").read_text("utf-8"))
     for zone, names in raw.items():
         if zone in zones:
             for name in names:

@@ -30,7 +30,8 @@ _PARTY = bag(
 )
 _PARTY_TEXT = re.compile(
     r"\b(?:para|a nombre de|al cliente|del cliente|cliente|for|to|customer|client|bill|invoice|charge"
-    r"|facturale|cobrale|pay|(?:factura|cobra|paga|facturar)(?:le)? a)\s+(?:el cliente\s+|la empresa\s+|the customer\s+)?$"
+    r"|facturale|cobrale|pay|(?:factura|cobra|paga|facturar)(?:le)? a)\s+"
+    r"(?:el cliente\s+|la empresa\s+|the customer\s+)?$"
 )
 _PLACE_WORDS = bag("city municipality municipio department departamento place location ciudad town region state")
 _TEXT_WORDS = bag("query text search q term terms message body content prompt input question note texto")

@@ -49,7 +49,7 @@ class Glossary:
 @cache
 def glossary() -> Glossary:
     """Return the glossary of the package."""
-    raw: dict[str, Any] = tomllib.loads(files(__package__).joinpath("glossary.toml").read_text("utf-8"))
+    raw: dict[str, Any] = tomllib.loads(files("tausestack_agents.planner").joinpath("glossary.toml").read_text("utf-8"))
     concepts: dict[str, set[str]] = {}
     for section in ("verbs", "nouns"):
         for concept, words_of in raw[section].items():

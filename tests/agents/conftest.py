@@ -1,0 +1,391 @@
+"""A loopback gateway for the agents service, and the service itself: in this process, or as one that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tausestack.contract import META_CALL, Principal
+from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated, from_data, to_jsonrpc
+from tausestack.scopes import ROLES, SYSTEM
+from tausestack.tokens import Signer, server_audience
+
+TOOLS = json.loads((Path(__file__).parent / "tools.json").read_text())
+PROCESS = "process-credential"
+SCRIPT = Path(__file__).parent.parent / "fakes" / "agents_service.py"
+
+Answer = Callable[[dict[str, Any]], Any]
+
+
+@dataclass
+class Sent:
+    """A tool call as the gateway saw it."""
+
+    tenant: str
+    address: str
+    arguments: dict[str, Any]
+    key: str | None
+    approval: str | None
+    credential: str
+
+
+@dataclass
+class FakeGateway:
+    """Speaks what the agents service needs of the gateway's internal door; effects are kept by idempotency key."""
+
+    path: str
+    answers: dict[str, Answer] = field(default_factory=dict)
+    searched: list[str] = field(default_factory=list)
+    calls: list[Sent] = field(default_factory=list)
+    effects: Counter[str] = field(default_factory=Counter)
+    tools: list[dict[str, Any]] = field(default_factory=lambda: copy.deepcopy(TOOLS))
+    approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    revoked: bool = False
+    may_search: bool = True
+    delegations: list[dict[str, Any]] = field(default_factory=list)
+    done: dict[str, Any] = field(default_factory=dict)
+    gates: dict[str, threading.Event] = field(default_factory=dict)
+    arrived: dict[str, threading.Event] = field(default_factory=dict)
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        return Starlette(
+            routes=[
+                Route("/tenants/{tenant}/servers/{server}/mcp", self._mcp, methods=["POST"]),
+                Route("/api/v2/tenants/{tenant}/tools", self._list),
+            ]
+        )
+
+    def hold(self, address: str) -> threading.Event:
+        """Let calls of a tool wait, before they have an effect, until the event that is returned is set."""
+        self.gates[address] = threading.Event()
+        self.arrived[address] = threading.Event()
+        return self.gates[address]
+
+    async def reached(self, address: str) -> None:
+        """Wait until a call of a held tool has come in."""
+        assert await asyncio.to_thread(self.arrived[address].wait, 20)
+
+    def sent(self, address: str) -> list[Sent]:
+        """Return the calls of one tool."""
+        return [call for call in self.calls if call.address == address]
+
+    async def _list(self, request: Request) -> Response:
+        shown = [
+            {
+                "address": tool["address"],
+                "server": tool["address"].split("/")[0],
+                "name": tool["name"],
+                "description": tool["description"],
+                "input_schema": tool["inputSchema"],
+                "output_schema": tool.get("outputSchema"),
+                **_policy(tool),
+            }
+            for tool in self.tools
+        ]
+        return JSONResponse({"tools": shown, "next_cursor": None})
+
+    async def _mcp(self, request: Request) -> Response:
+        body = await request.json()
+        params, meta = body["params"], body["params"]["_meta"]
+        credential = request.headers["authorization"].removeprefix("Bearer ")
+        sent = Sent(
+            request.path_params["tenant"],
+            f"{request.path_params['server']}/{params['name']}",
+            params["arguments"],
+            meta.get("pro.tause/idempotency-key"),
+            meta.get("pro.tause/approval"),
+            credential,
+        )
+        try:
+            found = await self._answer(sent)
+        except TauseError as error:
+            return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "error": to_jsonrpc(error)}, error.status)
+        text = {"type": "text", "text": json.dumps(found)}
+        result = {"content": [text], "structuredContent": found, "isError": False}
+        return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "result": result})
+
+    async def _answer(self, sent: Sent) -> Any:
+        if sent.address == "platform/delegate":
+            assert sent.credential == PROCESS
+            assert sent.tenant == "_system"
+            if self.revoked:
+                raise Unauthenticated("Whoever this run acts for was revoked")
+            self.delegations.append(sent.arguments)
+            return {"token": f"delegation:{sent.arguments['tenant']}:{sent.arguments['run']}", "expires_in": 600}
+        if sent.address == "platform/decide_approval":
+            held = self.approvals[sent.arguments["id"]]
+            held["status"] = "approved" if sent.arguments["decision"] == "approve" else "rejected"
+            held["arguments"] = sent.arguments.get("arguments") or held["arguments"]
+            return {"id": sent.arguments["id"], "status": held["status"]}
+        assert sent.credential.startswith(f"delegation:{sent.tenant}:")
+        if sent.address == "registry/find_tools":
+            if not self.may_search:
+                raise Forbidden("This credential lacks the scope tools:read", scope="tools:read")
+            self.searched.append(sent.arguments["query"])
+            return {"tools": []}
+        return await self._tool(sent)
+
+    async def _tool(self, sent: Sent) -> Any:
+        self.calls.append(sent)
+        self._approve(sent)
+        if sent.address in self.gates:
+            self.arrived[sent.address].set()
+            await asyncio.to_thread(self.gates[sent.address].wait, 30)
+        if sent.key in self.done:
+            return self.done[sent.key]
+        answer = self.answers.get(sent.address, _echo)
+        found = answer(sent.arguments)
+        if isinstance(found, TauseError):
+            raise found
+        self.effects[sent.address] += 1
+        if sent.key:
+            self.done[sent.key] = found
+        return found
+
+    def _approve(self, sent: Sent) -> None:
+        tool = next(tool for tool in self.tools if tool["address"] == sent.address)
+        if _policy(tool).get("approval") != "agents":
+            return
+        if sent.approval is None:
+            known = next((one for one, held in self.approvals.items() if held["key"] == sent.key), None)
+            identifier = known or f"apr_{len(self.approvals)}"
+            self.approvals.setdefault(
+                identifier, {"status": "pending", "arguments": sent.arguments, "key": sent.key, "address": sent.address}
+            )
+            raise ApprovalRequired("waits for a person's approval", approval=identifier)
+        held = self.approvals[sent.approval]
+        if held["status"] == "rejected":
+            raise Forbidden("A person rejected this call", approval=sent.approval, decision="reject")
+        if held["status"] != "approved" or held["arguments"] != sent.arguments:
+            raise Forbidden("The approval is for another call, or not decided", approval=sent.approval)
+
+
+def _policy(tool: dict[str, Any]) -> dict[str, Any]:
+    own = tool.get("_meta", {}).get("pro.tause/tool")
+    return own or {"side_effect": "read" if tool.get("annotations", {}).get("readOnlyHint") else "external"}
+
+
+def _echo(arguments: dict[str, Any]) -> Any:
+    return {"echo": arguments}
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    """A gateway on a Unix socket, in a thread of its own."""
+    with tempfile.TemporaryDirectory(prefix="ts-") as folder:
+        fake = FakeGateway(f"{folder}/gateway.sock")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(fake.path)
+        listener.listen(128)
+        config = uvicorn.Config(fake.app(), log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield fake
+        for gate in fake.gates.values():
+            gate.set()
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+class Caller:
+    """Calls the agents service as the gateway does, for one principal."""
+
+    def __init__(self, http: httpx2.AsyncClient, signer: Signer, principal: Principal) -> None:
+        self.http = http
+        self.principal = principal
+        self.assertion = signer.sign(principal, server_audience("agents"), 3600)
+
+    async def call(self, tool: str, arguments: dict[str, Any] | None = None, *, key: str | None = None) -> Any:
+        """Call a tool and return its structured result, or raise what it failed with."""
+        meta: dict[str, Any] = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            META_CALL: secrets.token_hex(8),
+        }
+        if key is not None:
+            meta["pro.tause/idempotency-key"] = key
+        headers = {
+            "authorization": f"Bearer {self.assertion}",
+            "accept": "application/json, text/event-stream",
+            "mcp-protocol-version": "2026-07-28",
+            "mcp-method": "tools/call",
+            "mcp-name": tool,
+        }
+        params = {"name": tool, "arguments": arguments or {}, "_meta": meta}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        reply = await self.http.post("/mcp", json=body, headers=headers, timeout=60)
+        text = reply.text
+        if reply.headers["content-type"].startswith("text/event-stream"):
+            text = [line[5:] for line in text.splitlines() if line.startswith("data:")][-1]
+        message = json.loads(text)
+        if "error" in message:
+            raise from_data(message["error"]["message"], message["error"].get("data") or {})
+        result = message["result"]
+        if result.get("isError"):
+            known = result.get("_meta", {}).get("pro.tause/error", {})
+            raise from_data(result["content"][0]["text"], known.get("data", known))
+        return result["structuredContent"]
+
+    async def run(self, request: str, **more: Any) -> dict[str, Any]:
+        """Run the concierge and return the run once it has ended or waits."""
+        return await self.call("run", {"agent": "concierge", "input": request, "wait": 25, **more})
+
+
+@dataclass
+class Agents:
+    """The agents service and its callers."""
+
+    http: httpx2.AsyncClient
+    signer: Signer
+    gateway: FakeGateway
+    data: Path
+
+    def caller(self, tenant: str, role: str = "admin") -> Caller:
+        """Return a caller with a role of a tenant."""
+        return Caller(self.http, self.signer, Principal(tenant, f"key:{tenant}", ROLES[role], role=role))
+
+    @property
+    def acme(self) -> Caller:
+        """An admin of one tenant."""
+        return self.caller("acme")
+
+    @property
+    def globex(self) -> Caller:
+        """An admin of another."""
+        return self.caller("globex")
+
+    def system(self, tenant: str) -> Caller:
+        """The gateway itself, for a tenant."""
+        return Caller(self.http, self.signer, Principal(tenant, "gateway", frozenset({SYSTEM})))
+
+
+@pytest.fixture
+async def agents(gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Agents]:
+    """The service in this process, its worker at work, with the offline planner."""
+    from tausestack.mcp import ServiceEnv
+    from tausestack_agents.server import server
+
+    for name in ("TAUSESTACK_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    signer = Signer(secrets.token_bytes(32))
+    env = ServiceEnv(data=tmp_path, jwks=signer.jwks(), gateway=gateway.path, process_credential=PROCESS)
+    app = server.asgi(env, allowed_hosts=None)
+    async with _lifespan(app), httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://agents") as http:
+        yield Agents(http, signer, gateway, tmp_path)
+
+
+@asynccontextmanager
+async def _lifespan(app: Any) -> AsyncGenerator[None]:
+    """Run an ASGI application's lifespan."""
+    inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    task = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put))
+    await inbox.put({"type": "lifespan.startup"})
+    started = await outbox.get()
+    assert started["type"] == "lifespan.startup.complete", started
+    yield
+    await inbox.put({"type": "lifespan.shutdown"})
+    await outbox.get()
+    await task
+
+
+class Process:
+    """The agents service as a process of its own, to be killed and started anew over the same data."""
+
+    def __init__(self, gateway: FakeGateway, data: Path) -> None:
+        self.signer = Signer(secrets.token_bytes(32))
+        self.gateway = gateway
+        self.data = data
+        self.socket = f"{Path(gateway.path).parent}/agents.sock"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> Agents:
+        """Start it and wait until it answers."""
+        Path(self.socket).unlink(missing_ok=True)
+        given = {"data": str(self.data), "jwks": self.signer.jwks(), "gateway": self.gateway.path, "process": PROCESS}
+        known = {"PATH": os.environ["PATH"], "HOME": str(self.data)}
+        self._child = subprocess.Popen([sys.executable, str(SCRIPT), self.socket, json.dumps(given)], env=known)
+        transport = httpx2.AsyncHTTPTransport(uds=self.socket)
+        http = httpx2.AsyncClient(transport=transport, base_url="http://agents")
+        with anyio.fail_after(30):
+            while True:
+                try:
+                    assert (await http.get("/health")).status_code == 200
+                except httpx2.TransportError:
+                    assert self._child.poll() is None
+                    await anyio.sleep(0.02)  # the poll of a condition with a deadline
+                else:
+                    return Agents(http, self.signer, self.gateway, self.data)
+
+    def kill(self) -> None:
+        """Kill it, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask it to stop, and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        if self._child is None:
+            return 0
+        child, self._child = self._child, None
+        child.send_signal(number)
+        return child.wait(timeout=30)
+
+
+@pytest.fixture
+def process(gateway: FakeGateway, tmp_path: Path) -> Iterator[Process]:
+    """The service as a process, killed at the test's end where it still runs."""
+    found = Process(gateway, tmp_path)
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait for a condition, with a deadline."""
+
+    async def wait(condition: Callable[[], Any], seconds: float = 20) -> Any:
+        deadline = time.monotonic() + seconds
+        while True:
+            found = await condition()
+            if found:
+                return found
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            await anyio.sleep(0.02)  # the poll of a condition with a deadline
+
+    return wait
+
+
+@pytest.fixture
+def in_doubt() -> Callable[[], InDoubt]:
+    """What the gateway says of a call that broke midway."""
+    return lambda: InDoubt("It broke midway")
