@@ -24,6 +24,7 @@ CUSTOMER, PRICE = "Café Andino", (25_000_000, "COP")
 SETTLE_SECONDS = 120.0
 INSTALL_SECONDS = 300.0
 KEY_DAYS = 30
+LONGEST_RESULT = 300
 
 
 class DemoFailed(Exception):
@@ -191,6 +192,8 @@ class Demo:
     def _show_steps(self, run: Run) -> None:
         for step in run.steps:
             self._say(f"   {step.address} {_json(step.arguments)}: {step.status}")
+            if step.result is not None:
+                self._say(f"      {_short(step.result)}")
 
 
 def _check(good: bool, otherwise: str) -> None:
@@ -220,6 +223,11 @@ def _usage_lines(usage: dict[str, Any]) -> list[str]:
     """Return a line for each tool that was called."""
     rows: list[dict[str, Any]] = usage.get("tools", [])
     return [f"{row['server']}/{row['tool']}: {row['calls']} calls" for row in rows]
+
+
+def _short(value: Any) -> str:
+    text = _json(value)
+    return text if len(text) <= LONGEST_RESULT else text[: LONGEST_RESULT - 1] + "…"
 
 
 def _json(value: Any) -> str:

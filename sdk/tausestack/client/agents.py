@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import anyio
 import httpx2
+
 from tausestack.client.runs import Run
 from tausestack.client.wire import Repeatable, Wire
 from tausestack.errors import DeadlineExceeded, Unavailable

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 import httpx2
+
 from tausestack.client.agents import Agents
 from tausestack.client.approvals import Approvals
 from tausestack.client.wire import PATIENCE_SECONDS, Repeatable, Wire, path_of, raise_problem

@@ -29,12 +29,13 @@ class Interrupt(_Told):
 
 
 class Step(_Told):
-    """One tool call of a run."""
+    """One tool call of a run; `result` is the tool's own, once it is there."""
 
     server: str
     tool: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     status: str
+    result: Any = None
 
     @property
     def address(self) -> str:

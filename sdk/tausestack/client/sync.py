@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+
 from tausestack.client.agents import Agents, Event
 from tausestack.client.approvals import Approvals
 from tausestack.client.client import DEFAULT_URL, Client, Progress

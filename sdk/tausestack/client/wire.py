@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import anyio
 import httpx2
+
 from tausestack.contract import VERSION
 from tausestack.errors import (
     DeadlineExceeded,
