@@ -108,6 +108,7 @@ async def test_usage_is_summed_by_metric_and_period(stack: testing.Stack) -> Non
     ]
     yesterday, tomorrow = str(today - timedelta(days=1)), str(today + timedelta(days=1))
     assert (await stack.acme.call("get_usage", {"since": yesterday, "until": tomorrow}))["usage"] == every
+    assert (await stack.acme.call("get_usage", {"since": "0001-01-01", "until": "9999-12-31"}))["usage"] == every
     assert (await stack.acme.call("get_usage", {"metric": "storage_gb"}))["usage"] == every[1:]
     assert (await stack.acme.call("get_usage", {"until": yesterday}))["usage"] == []
     assert (await stack.acme.call("get_usage", {"since": str(today + timedelta(days=2))}))["usage"] == []
@@ -159,6 +160,7 @@ async def test_a_tenant_subscribes_to_a_plan(stack: testing.Stack) -> None:
         {"tax_percent": 19.999},
         {"due_date": "2020-01-01"},
         {"due_date": "soon"},
+        {"notes": "a\x00"},
     ],
 )
 async def test_bad_input_is_refused_and_issues_nothing(wrong: dict[str, Any]) -> None:

@@ -82,7 +82,9 @@ async def create_invoice(
         float, Field(description="Tax rate (impuesto, IVA) in percent on top, such as 19.", ge=0, le=100, examples=[19])
     ] = 0,
     due_date: Annotated[date | None, Field(description="When it is due.", examples=["2026-12-31"])] = None,
-    notes: Annotated[str | None, Field(description="A note on the invoice.", max_length=2000)] = None,
+    notes: Annotated[
+        str | None, Field(description="A note on the invoice.", max_length=2000, pattern=r"^[^\x00]*$")
+    ] = None,
 ) -> shapes.Invoice:
     """Create and issue an invoice (crear factura) for a customer, with lines and tax; it is final."""
     lines = [domain.Line(item.description, item.quantity, item.unit_price_minor) for item in items]
@@ -216,7 +218,7 @@ async def _invoice(db: Connection, invoice_id: str) -> shapes.Invoice:
 
 def _period(since: date | None, until: date | None) -> tuple[str | None, str | None]:
     """Return the first moment of a period and the one after it, as times are kept."""
-    end = None if until is None else (until + timedelta(days=1)).isoformat()
+    end = None if until is None or until == date.max else (until + timedelta(days=1)).isoformat()
     return None if since is None else since.isoformat(), end
 
 
