@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class Tenant:
         self.client = httpx2.Client(
             base_url=f"{self.url}/api/v2/tenants/{self.name}", headers=self.headers, timeout=60, trust_env=False
         )
+        weakref.finalize(self, self.client.close)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -58,6 +58,8 @@ class Call:
     id: str = field(default_factory=lambda: "call_" + secrets.token_hex(12))
     state: CallState = CallState.ADMITTED
     started: float = field(default_factory=time.perf_counter)
+    price: str = ""
+    """The tool's price class, once the tool is found."""
     service: str = "unknown"
     """The process of ours that serves it, once that is known: what metrics may name."""
     assertion: str = ""

@@ -128,7 +128,7 @@ class Pipeline:
         if call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
         tool, installation, epoch = await self.find(call)
-        call.service = installation.service
+        call.service, call.price = installation.service, tool.policy.price
         self.authorise(call, tool)
         _check_arguments(call, tool)
         with self._place(call):
@@ -224,7 +224,7 @@ class Pipeline:
             bytes_in=call.bytes_in,
             bytes_out=len(raw),
             duration_us=call.elapsed_us(),
-            price="standard",
+            price=call.price,
             trace=call.trace,
         )
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 import structlog
+
 from tausestack.contract import Principal
 from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
 from tausestack.scopes import SYSTEM
-
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.identity import Identity

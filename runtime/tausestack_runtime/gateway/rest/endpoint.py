@@ -39,6 +39,8 @@ CALL_SECONDS = 120.0
 STREAM_SECONDS = 3600.0
 MAX_KEY = 255
 PAGE_SIZE = 500
+FOUND = 100
+"""How many tools a search ranks."""
 
 
 class RestEndpoint:
@@ -163,9 +165,9 @@ class RestEndpoint:
         try:
             outcome = await exchange.while_connected(self._pipeline.run(call))
             if outcome.failed:
-                meta: Any = outcome.result.get("_meta") or {}
-                cause: Any = (meta.get("pro.tause/error") or {}).get("code")
-                raise ToolFailed(outcome.text, call=call.id, **({"cause": cause} if cause else {}))
+                cause = _cause(outcome).code
+                more = {} if cause == ToolFailed.code else {"cause": cause}
+                raise ToolFailed(outcome.text, call=call.id, **more)
         except Cancelled:
             raise
         except TauseError as error:
@@ -186,7 +188,7 @@ class RestEndpoint:
         shown = {str(address): tool for address, tool in _addressed(await self._shown(principal))}
         if query.get("search"):
             call = self._call(
-                exchange, principal, "registry", "find_tools", {"query": query["search"], "limit": PAGE_SIZE}, 0
+                exchange, principal, "registry", "find_tools", {"query": query["search"], "limit": FOUND}, 0
             )
             outcome = await exchange.while_connected(self._pipeline.run(call))
             if outcome.failed:

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Pool, Reply, TimedOut, TooLarge
 
 from tausestack.contract import (
     MCP_CAPABILITIES_META,
@@ -31,6 +30,7 @@ from tausestack.tokens import ASSERTION_SECONDS, Signer, server_audience
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.snapshots import Installation
 from tausestack_runtime.gateway.upstreams.events import event_payloads
+from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Pool, Reply, TimedOut, TooLarge
 from tausestack_runtime.supervisor.control import ControlClient
 
 ADAPTER = "adapter"
@@ -38,6 +38,10 @@ ADAPTER = "adapter"
 
 SYSTEM_SECONDS = 10.0
 """How long the gateway waits for auth and registry."""
+
+MAX_CONNECTIONS = 64
+MAX_STREAMS = 512
+"""How many calls, and how many event streams, one service serves at once; more wait their turn."""
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 ASSERTION_MARGIN_SECONDS = 15
@@ -53,7 +57,7 @@ class Upstreams:
         self._sockets = sockets
         self._control = control
         self._signer = signer
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[tuple[str, bool], Pool] = {}
         self._assertions: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def aclose(self) -> None:
@@ -117,7 +121,7 @@ class Upstreams:
     ) -> AsyncGenerator[Reply]:
         """Open an `http` binding of a service for a call; the reply is streamed and closed on leaving."""
         call.assertion = self._assertion(call.principal, service, call.tenant, epoch)
-        pool = await self._pool(service, call.tenant)
+        pool = await self._pool(service, call.tenant, streams=True)
         own = [*headers, (b"authorization", b"Bearer " + call.assertion.encode()), (b"host", b"localhost")]
         try:
             reply = await pool.request("GET", f"/http{target}", own, b"", deadline=call.deadline)
@@ -148,15 +152,17 @@ class Upstreams:
         finally:
             await reply.aclose()
 
-    async def _pool(self, service: str, tenant: str) -> Pool:
+    async def _pool(self, service: str, tenant: str, *, streams: bool = False) -> Pool:
+        """Streams have connections of their own, so that however many are open they keep no call waiting."""
         path = self._sockets.get(service)
         if path is None and service == ADAPTER:
             path = await self._control.ensure(ADAPTER, tenant)
         if path is None:
             raise Unavailable(f"{service} does not run here")
-        pool = self._pools.get(path)
+        pool = self._pools.get((path, streams))
         if pool is None:
-            pool = self._pools[path] = Pool(path)
+            pool = Pool(path, max_connections=MAX_STREAMS if streams else MAX_CONNECTIONS)
+            self._pools[path, streams] = pool
         return pool
 
     def _assertion(self, principal: Principal, service: str, tenant: str, epoch: str) -> str:
