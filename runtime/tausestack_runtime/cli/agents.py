@@ -80,8 +80,7 @@ def resume(
 
     async def work() -> Run:
         async with tenant_client(tenant) as client:
-            resumed = await client.agents.resume(run_id, decided)
-            return resumed if resumed.settled or not wait else await client.agents.wait(run_id, timeout=wait)
+            return await client.agents.resume(run_id, decided, wait=wait)
 
     _finish(run(work()), tenant, as_json)
 

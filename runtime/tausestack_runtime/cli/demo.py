@@ -87,7 +87,7 @@ class Demo:
         for ref in ("colombia", EXTERNAL):
             began = time.monotonic()
             plan = await cafe.plan(ref)
-            made = await cafe.install(ref, approve=True, timeout=INSTALL_SECONDS)
+            made = await cafe.install(ref, approve=plan["hash"], timeout=INSTALL_SECONDS)
             tools = ", ".join(tool["name"] for tool in made["tools"])
             tier = plan.get("sandbox")
             where = f", in the sandbox ({tier})" if tier else ""
@@ -113,8 +113,7 @@ class Demo:
     async def _approve(self, cafe: Client, run: Run) -> Run:
         self._step("A person approves, and the run goes on")
         before = await _invoices(cafe)
-        await cafe.agents.resume(run.id, {"approve": True})
-        done = await cafe.agents.wait(run.id, timeout=SETTLE_SECONDS)
+        done = await cafe.agents.resume(run.id, {"approve": True}, wait=SETTLE_SECONDS)
         _check(done.status == "success", f"the run should end well, and is {done.status}: {done.error or done.output}")
         self._show_steps(done)
         for address in (VALIDATE, CLOCK, INVOICE):

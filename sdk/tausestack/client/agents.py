@@ -73,20 +73,7 @@ class Agents:
         body: dict[str, Any] = {"agent": agent, "input": input}
         if thread is not None:
             body["thread"] = thread
-        if wait is not None:
-            body["wait"] = min(wait, LONGEST_WAIT_SECONDS)
-        began = time.monotonic()
-        found = await self._tenant.wire.request(
-            "POST",
-            self._tenant.path("runs"),
-            body=body,
-            headers=self._tenant.key(idempotency_key),
-            repeatable=self._tenant.may_repeat("agents/run"),
-        )
-        run = Run.model_validate(found)
-        if wait is None or run.settled:
-            return run
-        return await self._follow(run, began + wait)
+        return await self._start(("runs",), "agents/run", body, wait, idempotency_key)
 
     async def wait(self, run: str, *, timeout: float = 300.0) -> Run:
         """Return a run once it settled, or raise `DeadlineExceeded` after `timeout` seconds."""
@@ -125,19 +112,20 @@ class Agents:
                 return
             await anyio.sleep(FIRST_POLL_SECONDS * (breaks + 1))
 
-    async def resume(self, run: str, decision: Mapping[str, Any], *, idempotency_key: str | None = None) -> Run:
-        """Let an interrupted run go on.
+    async def resume(
+        self,
+        run: str,
+        decision: Mapping[str, Any],
+        *,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Let an interrupted run go on, and return it as `run` does.
 
         A decision is `{"approve": true}`, `{"approve": false, "reason": …}` or `{"arguments": …}`.
         """
-        found = await self._tenant.wire.request(
-            "POST",
-            self._tenant.path("runs", run, "resume"),
-            body={"decision": dict(decision)},
-            headers=self._tenant.key(idempotency_key),
-            repeatable=self._tenant.may_repeat("agents/resume"),
-        )
-        return Run.model_validate(found)
+        body: dict[str, Any] = {"decision": dict(decision)}
+        return await self._start(("runs", run, "resume"), "agents/resume", body, wait, idempotency_key)
 
     async def cancel(self, run: str) -> Run:
         """Stop a run; what it has done already stays done."""
@@ -160,6 +148,23 @@ class Agents:
             "GET", self._tenant.path("runs"), query={"limit": limit, "status": status}
         )
         return [Run.model_validate(run) for run in found["runs"]]
+
+    async def _start(
+        self, path: tuple[str, ...], address: str, body: dict[str, Any], wait: float | None, key: str | None
+    ) -> Run:
+        """Set a run going, and return it once it settled or `wait` seconds are over."""
+        began = time.monotonic()
+        if wait is not None:
+            body["wait"] = min(wait, LONGEST_WAIT_SECONDS)
+        found = await self._tenant.wire.request(
+            "POST",
+            self._tenant.path(*path),
+            body=body,
+            headers=self._tenant.key(key),
+            repeatable=self._tenant.may_repeat(address),
+        )
+        run = Run.model_validate(found)
+        return run if wait is None else await self._follow(run, began + wait)
 
     async def _events(self, run: str, last: str | None) -> AsyncGenerator[Event]:
         headers = {} if last is None else {"last-event-id": last}

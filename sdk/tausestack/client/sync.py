@@ -84,9 +84,16 @@ class SyncAgents:
         finally:
             self._thread.run(source.aclose)
 
-    def resume(self, run: str, decision: Mapping[str, Any], *, idempotency_key: str | None = None) -> Run:
-        """Let an interrupted run go on with a decision."""
-        return self._thread.run(self._agents.resume, run, decision, idempotency_key=idempotency_key)
+    def resume(
+        self,
+        run: str,
+        decision: Mapping[str, Any],
+        *,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Let an interrupted run go on with a decision, and return it as `run` does."""
+        return self._thread.run(self._agents.resume, run, decision, wait=wait, idempotency_key=idempotency_key)
 
     def cancel(self, run: str) -> Run:
         """Stop a run; what it has done already stays done."""
