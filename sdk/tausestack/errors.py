@@ -198,6 +198,6 @@ def to_problem(error: TauseError) -> dict[str, Any]:
 
 def from_data(message: str, data: Mapping[str, Any]) -> TauseError:
     """Return the error that a peer of ours sent: the inverse of both mappers, by the stable `code`."""
-    known = {kind.code: kind for kind in tree()}
+    known = {kind.code: kind for kind in tree() if kind.__module__ == __name__}
     rest = {key: value for key, value in data.items() if key not in {"type", "title", "status", "code", "detail"}}
     return known.get(str(data.get("code")), TauseError)(message, **rest)

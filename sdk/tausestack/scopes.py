@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 TOOLS_READ = "tools:read"
@@ -12,6 +12,8 @@ RUNS_WRITE = "runs:write"
 TENANT_ADMIN = "tenant:admin"
 OPERATOR = "operator"
 """Held by the operator alone: makes tenants and their keys, and nothing inside them."""
+ANY = "any"
+"""Declared by a tool that every credential of the tenant may call, whatever its role."""
 SYSTEM = "system"
 """Held by our own processes alone; a tool that needs it is shown to nobody else."""
 
@@ -31,11 +33,13 @@ def call_scope(server: str, tool: str) -> str:
     return f"{TOOLS_CALL}:{server}/{tool}"
 
 
-def needed(server: str, tool: str, declared: Iterable[str]) -> tuple[str, ...]:
+def needed(server: str, tool: str, declared: Collection[str]) -> tuple[str, ...]:
     """Return the scopes a call needs: those the tool declares, else its own call scope.
 
-    A declared `tools:call…` pattern stands for the tool's own call scope.
+    A declared `tools:call…` pattern stands for the tool's own call scope; `any` needs nothing.
     """
+    if ANY in declared:
+        return ()
     own = call_scope(server, tool)
     found = {own if scope.startswith(TOOLS_CALL) else scope for scope in declared}
     return tuple(sorted(found)) or (own,)

@@ -139,8 +139,8 @@ def test_the_same_key_is_one_write_and_other_arguments_are_refused(tenant: Tenan
     assert first.status_code == again.status_code == 200, first.text
     assert first.json() == again.json()
     other = tenant.call("billing/create_invoice", _invoice("dos"), key="order-77")
-    assert other.status_code == 422
-    assert other.json()["cause"] == "idempotency_key_reused"
+    assert other.status_code == 409
+    assert other.json()["code"] == "idempotency_key_reused"
     assert len(tenant.must("billing/list_invoices", {})["invoices"]) == 1
 
 
