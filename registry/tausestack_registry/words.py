@@ -83,7 +83,8 @@ def terms(text: str) -> list[list[str]]:
     """Return what to look for: for each telling word of a request, itself and its likes in the other language."""
     found: dict[str, list[str]] = {}
     for word in words(text):
-        if word not in STOP and (len(word) > 1 or word.isdigit()):
+        # Numbers are a request's arguments; that a tool's example has the same ones says nothing.
+        if word not in STOP and len(word) > 1 and not word.isdigit():
             found.setdefault(word, [word, *(other for other in _glossary(word) if other != word)])
     return list(found.values())
 

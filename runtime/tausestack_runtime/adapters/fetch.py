@@ -67,16 +67,17 @@ async def fetch_python(store: Path, identifier: str, version: str | None) -> Pac
 
 async def _fetch(store: Path, work: Path, name: str, version: str | None) -> Package:
     wheels, ready = work / "wheels", work / "ready"
-    wanted = name if version is None else f"{name}=={version}"
-    await _pip("download", "--only-binary", ":all:", "--dest", str(wheels), "--", wanted)
+    if version is None:
+        # The newest's own wheel alone says whether the rest has to be fetched.
+        await _pip("download", "--only-binary", ":all:", "--no-deps", "--dest", str(work / "newest"), "--", name)
+        version = _version_of(work / "newest", name)
+        known = await asyncio.to_thread(_read, store / _folder(name, version))
+        if known is not None:
+            return known
+    await _pip("download", "--only-binary", ":all:", "--dest", str(wheels), "--", f"{name}=={version}")
+    # As the wheel spells it: 1.0 and 1.0.0 are one.
+    version = _version_of(wheels, name)
     files = sorted(wheels.glob("*.whl"))
-    found = next((file for file in files if normalised(file.name.split("-")[0]) == name), None)
-    if found is None:
-        raise NotFound(f"the package index has no wheel of {wanted}")
-    version = found.name.split("-")[1]
-    known = await asyncio.to_thread(_read, store / _folder(name, version))
-    if known is not None:
-        return known
     site = ready / "site"
     # Not compiled by pip: it would compile for its own folder's path.
     await _pip(
@@ -107,6 +108,13 @@ def _keep(store: Path, ready: Path, name: str, version: str, files: list[Path]) 
             raise
         return known
     return package
+
+
+def _version_of(wheels: Path, name: str) -> str:
+    found = next((file for file in wheels.glob("*.whl") if normalised(file.name.split("-")[0]) == name), None)
+    if found is None:
+        raise NotFound(f"the package index has no wheel of {name}")
+    return found.name.split("-")[1]
 
 
 def _folder(name: str, version: str) -> str:

@@ -1,0 +1,94 @@
+"""A package that this project did not write, from the package index, in each sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tausestack as ts
+from tausestack.errors import InvalidArguments, NotFound
+from tausestack_runtime.adapters import sandbox
+from tausestack_runtime.adapters.fetch import Package, fetch_python
+from tausestack_runtime.adapters.host import server
+from tausestack_runtime.adapters.process import Launch
+from tausestack_runtime.adapters.session import Session
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+NAME = "mcp-server-time"
+
+
+@pytest.fixture(scope="module")
+async def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
+    """The package and the store into which it was fetched, once for all."""
+    store = tmp_path_factory.mktemp("fetched") / "store"
+    return store, await fetch_python(store, NAME, None)
+
+
+@pytest.fixture
+def index_store(package: tuple[Path, Package]) -> Path:
+    return package[0]
+
+
+@pytest.fixture
+async def stack(index_store: Path) -> AsyncGenerator[Any]:
+    async with ts.testing.stack(server, data=index_store.parent, tenant="acme") as made:
+        yield made
+
+
+@pytest.mark.covers("adapters:fetch")
+async def test_a_package_is_fetched_once_hashed_and_compiled(package: tuple[Path, Package]) -> None:
+    index_store, first = package
+    assert first == await fetch_python(index_store, "MCP_server.time", None)
+    assert first == await fetch_python(index_store, NAME, first.version)
+    assert first.entry == "mcp_server_time:main"
+    assert all(len(sha256) == 64 for sha256 in first.wheels.values())
+    assert any(name.startswith("mcp_server_time-") for name in first.wheels)
+    site = index_store / first.store / "site"
+    assert list(site.glob("mcp_server_time/__pycache__/*.pyc"))
+    assert os.listdir(index_store) == ["pypi"]  # noqa: PTH208 nothing half-made
+
+
+@pytest.mark.covers("adapters:fetch-refused")
+async def test_what_is_no_server_or_not_there_is_refused(index_store: Path) -> None:
+    with pytest.raises(NotFound):
+        await fetch_python(index_store, NAME, "0.0.0.1")
+    for name, version in (("../x", None), ("--index-url=http://x", None), (NAME, "1; rm"), (NAME, "--pre")):
+        with pytest.raises(InvalidArguments):
+            await fetch_python(index_store, name, version)
+    assert os.listdir(index_store) == ["pypi"]  # noqa: PTH208
+
+
+@pytest.mark.covers("adapters:real-server")
+async def test_the_time_server_answers_in_each_sandbox(
+    package: tuple[Path, Package], tier: sandbox.Tier, log: Any
+) -> None:
+    index_store, fetched = package
+    launch = Launch("pypi", NAME, fetched.version, (fetched.entry,), fetched.store, {})
+    session = Session("time", launch, store=index_store, tier=tier, log=log)
+    try:
+        asked = {"name": "get_current_time", "arguments": {"timezone": "America/Bogota"}}
+        result = await session.request("tools/call", asked)
+    finally:
+        await session.stop()
+    assert json.loads(result["content"][0]["text"])["datetime"].endswith("-05:00")
+
+
+@pytest.mark.covers("adapters:fetch-and-probe")
+async def test_the_host_fetches_and_tries_a_package(stack: Any, package: tuple[Path, Package]) -> None:
+    wanted = {"registry_type": "pypi", "identifier": NAME, "version": package[1].version}
+    fetched = await stack.tenant("acme", system=True).call("fetch", wanted)
+    launch = {
+        "registryType": "pypi", "identifier": NAME, "version": fetched["version"], "argv": fetched["argv"],
+        "env": {}, "secrets": {}, "store": fetched["store"],
+    }  # fmt: skip
+    probed = await stack.tenant("acme", system=True).call("probe", {"name": NAME, "launch": launch})
+    assert {tool["name"] for tool in probed["tools"]} == {"get_current_time", "convert_time"}
+    assert os.environ.get("HOSTNAME", "\0") not in json.dumps(probed["tools"])
+    with pytest.raises(InvalidArguments, match="pypi"):
+        await stack.tenant("acme", system=True).call("fetch", {"registry_type": "npm", "identifier": "x"})
