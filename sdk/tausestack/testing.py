@@ -140,8 +140,8 @@ class Stack:
 
     def tenant(self, name: str, *, role: str = "admin", system: bool = False) -> Caller:
         """Return a caller with a role of a tenant; `system` adds the scope of the stack's own processes."""
-        scopes = ROLES[role] | ({SYSTEM} if system else set())
-        return self.caller(Principal(name, f"key:{name}-{role}", frozenset(scopes), role=role))
+        scopes = ROLES[role] | {SYSTEM} if system else ROLES[role]
+        return self.caller(Principal(name, f"key:{name}-{role}", scopes, role=role))
 
     def caller(self, principal: Principal) -> Caller:
         """Return a caller for any principal."""

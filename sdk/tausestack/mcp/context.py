@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -89,6 +89,10 @@ class Context:
                 yield connection
             finally:
                 self._open -= not self._reads
+
+    def reading(self) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction on this tenant's database that can't write and waits for no writer."""
+        return self.service.tenant_databases().reading(self.tenant)
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[Connection]:

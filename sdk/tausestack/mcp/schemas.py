@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,29 +116,23 @@ def _readable(annotation: Any) -> Any:
     """Return an annotation that pydantic can read: before Python 3.12 it knows only typing_extensions' TypedDict."""
     if isinstance(annotation, type) and type(annotation).__module__ == "typing" and typing.is_typeddict(annotation):
         return _typed_dict(annotation)
+    origin: Any = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
-    origin = typing.get_origin(annotation)
-    if not arguments or origin is typing.Literal:
-        return annotation
     read = tuple(_readable(each) for each in arguments)
-    if read == arguments:
+    if read == arguments or origin is typing.Literal:
         return annotation
-    if origin is Annotated:
-        return Annotated[(read[0], *read[1:])]
-    if hasattr(annotation, "copy_with"):
-        return annotation.copy_with(read)
-    return typing.Union[read] if origin is not list and origin is not dict else origin[read]  # noqa: UP007
+    generic: Any = typing.Union if origin is types.UnionType else origin
+    return generic[read]
 
 
 def _typed_dict(annotation: Any) -> Any:
-    fields = {name: _readable(hint) for name, hint in typing.get_type_hints(annotation, include_extras=True).items()}
-    qualified = {
-        name: hint if name in annotation.__required_keys__ else typing_extensions.NotRequired[hint]
-        for name, hint in fields.items()
+    fields: dict[str, Any] = {
+        name: _readable(hint) for name, hint in typing.get_type_hints(annotation, include_extras=True).items()
     }
-    found = typing_extensions.TypedDict(annotation.__name__, qualified)
-    found.__doc__ = annotation.__doc__
-    return found
+    for name in fields.keys() & annotation.__optional_keys__:
+        fields[name] = typing_extensions.NotRequired[fields[name]]
+    make: Any = typing_extensions.TypedDict
+    return make(annotation.__name__, fields)
 
 
 def _invalid(tool: str, error: ValidationError) -> InvalidArguments:

@@ -105,7 +105,8 @@ class Server:
 
     def protocol(self, service: Service) -> ProtocolServer[Any]:
         """Return the protocol's server that answers for a running service."""
-        calls = Calls(service, self._tools)
+        # Raw results: the models drop what they don't know.
+        answer_call: Any = Calls(service, self._tools).handle
         definitions = self.definitions()
         hint = CacheHint(ttl_ms=_DEFINITIONS_MS, scope="public")
 
@@ -125,7 +126,7 @@ class Server:
             cache_hints={"tools/list": hint, "server/discover": hint},
             get_tool_input_schema=input_schema,
             on_list_tools=list_tools,
-            on_call_tool=calls.handle,  # pyright: ignore[reportArgumentType] raw results: the models drop what they don't know
+            on_call_tool=answer_call,
         )
 
     def asgi(

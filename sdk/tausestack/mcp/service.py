@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,9 @@ class Service:
             raise RuntimeError(f"{self.name} has no database: give its Server a schema")
         return self.databases
 
-    def authenticate(self, headers: Mapping[str, str] | Iterable[tuple[bytes, bytes]]) -> Principal:
+    def authenticate(self, headers: Mapping[str, str] | list[tuple[bytes, bytes]]) -> Principal:
         """Return who makes an HTTP request, by its headers or their ASGI list, or raise `Unauthenticated`."""
-        read = Headers(headers) if isinstance(headers, Mapping) else Headers(raw=list(headers))
+        read = Headers(raw=headers) if isinstance(headers, list) else Headers(headers)
         return self._assertions.principal(bearer(read))
 
     def principal(self, assertion: str | None) -> Principal:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def serve_socket(server: Server, sock: socket.socket, env: ServiceEnv) -> None:
 def main(server: Server, argv: Sequence[str] | None) -> None:
     """Serve a server as its command line says."""
     parser = argparse.ArgumentParser(prog=server.name, description=server.description or server.title or server.name)
-    parser.add_argument("--port", type=int, help="serve HTTP on this port")
+    parser.add_argument("--port", type=int, help="serve HTTP on this port; 0: a free one")
     parser.add_argument("--host", default="127.0.0.1", help="the address to serve HTTP on (127.0.0.1)")
     parser.add_argument("--socket", type=Path, help="serve HTTP on this Unix socket")
     asked = parser.parse_args(argv)
@@ -55,6 +56,8 @@ def main(server: Server, argv: Sequence[str] | None) -> None:
     elif asked.port is not None:
         with _tcp_socket(asked.host, asked.port) as sock:
             hosts = [*LOOPBACK, asked.host, f"{asked.host}:*"]
+            shown = f"[{asked.host}]" if ":" in asked.host else asked.host
+            print(f"{server.name}: http://{shown}:{sock.getsockname()[1]}/mcp", file=sys.stderr, flush=True)
             _serve(server.asgi(env, allowed_hosts=hosts), sock)
     else:
         asyncio.run(_serve_stdio(server, env))

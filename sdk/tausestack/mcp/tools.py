@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, TypeVar
 
 import anyio.to_thread
 from typing_extensions import Unpack
@@ -178,7 +178,7 @@ def find_tool(tools: Mapping[str, Tool], name: str) -> Tool:
 
 def _name(server: str, address: str | None, function: Callable[..., Any]) -> str:
     if address is None:
-        name = cast("str", function.__name__)
+        name = function.__name__
     elif "/" not in address:
         name = address
     else:
