@@ -1,0 +1,1 @@
+"""The notes' schema over time."""

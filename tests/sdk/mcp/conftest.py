@@ -1,0 +1,196 @@
+"""The sample server `kit_notes`, in memory and as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tausestack as ts
+from tausestack.contract import Principal
+from tausestack.scopes import ROLES
+from tausestack.tokens import Signer, server_audience
+
+FAKES = Path(__file__).parents[2] / "fakes"
+DEADLINE_SECONDS = 20.0
+
+
+@pytest.fixture(scope="session")
+def notes() -> ts.mcp.Server:
+    """The sample server."""
+    sys.path.insert(0, str(FAKES))
+    try:
+        return importlib.import_module("kit_notes.server").server
+    finally:
+        sys.path.remove(str(FAKES))
+
+
+@pytest.fixture
+async def stack(notes: ts.mcp.Server) -> AsyncGenerator[ts.testing.Stack]:
+    """The sample server in memory."""
+    async with ts.testing.stack(notes) as running:
+        yield running
+
+
+class Refused(Exception):
+    """A call was answered with an error of the protocol."""
+
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(f"{status}: {error}")
+        self.status, self.error = status, error
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=DEADLINE_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(DEADLINE_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+@dataclass
+class Processes:
+    """Starts the sample server as processes over one data folder, and ends them."""
+
+    data: Path
+    signer: Signer
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    python = sys.executable
+
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a connection to the Unix socket, not yet opened."""
+        return _UnixConnection(self.socket)
+
+    @property
+    def socket(self) -> Path:
+        """Where a server started by `over_socket` listens."""
+        return self.data / "notes.sock"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the environment of a server that is started alone."""
+        (self.data / "jwks.json").write_text(json.dumps(self.signer.jwks()), encoding="utf-8")
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(FAKES), "TAUSESTACK_DATA": str(self.data)}
+        return {**own, **more}
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        """Start `python -m kit_notes`."""
+        command = [sys.executable, "-m", "kit_notes", *arguments]
+        process = subprocess.Popen(command, env=self.environment(**more), stderr=subprocess.PIPE)
+        self.started.append(process)
+        return process
+
+    def over_socket(self, **more: str) -> subprocess.Popen[bytes]:
+        """Start the server on the Unix socket and wait for its health."""
+        self.socket.unlink(missing_ok=True)
+        process = self.start("--socket", str(self.socket), **more)
+        self.wait_for(lambda: self.healthy(_UnixConnection(self.socket)), process)
+        return process
+
+    def over_port(self) -> str:
+        """Start the server on a free port, wait for its health and return its endpoint."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        process = self.start("--port", str(port))
+        self.wait_for(lambda: self.healthy(http.client.HTTPConnection("127.0.0.1", port)), process)
+        return f"http://127.0.0.1:{port}/mcp"
+
+    def healthy(self, connection: http.client.HTTPConnection) -> bool:
+        """Return whether a server answers."""
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        return False
+
+    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+        """Return once a condition holds; fail at the deadline, or when the process ends before."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            if process is not None and process.poll() is not None:
+                assert process.stderr is not None
+                raise AssertionError(f"the server ended with {process.returncode}:\n{process.stderr.read().decode()}")
+            assert time.monotonic() < deadline, "the condition did not come true"
+            time.sleep(0.01)  # the poll of a condition with a deadline
+
+    def assertion(self, tenant: str = "acme", *, audience: str = "notes", seconds: int = 60, **more: Any) -> str:
+        """Return an assertion of a tenant's admin."""
+        principal = Principal(tenant, f"key:{tenant}", ROLES["admin"], **more)
+        return self.signer.sign(principal, server_audience(audience), seconds)
+
+    def request(
+        self, tool: str, arguments: dict[str, Any], *, assertion: str | None, **meta: Any
+    ) -> http.client.HTTPConnection:
+        """Send a call over the Unix socket and return the connection, its reply not yet read."""
+        params = {
+            "name": tool,
+            "arguments": arguments,
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+                **meta,
+            },
+        }
+        headers = {
+            "Host": "localhost",
+            "Accept": "application/json, text/event-stream",
+            "Content-Type": "application/json",
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tools/call",
+            "Mcp-Name": tool,
+            **({} if assertion is None else {"Authorization": f"Bearer {assertion}"}),
+        }
+        connection = _UnixConnection(self.socket)
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        connection.request("POST", "/mcp", body, headers)
+        return connection
+
+    def call(self, tool: str, arguments: dict[str, Any], *, assertion: str | None = None, **meta: Any) -> Any:
+        """Call a tool over the Unix socket; return its structured result or raise `Refused`."""
+        with contextlib.closing(
+            self.request(tool, arguments, assertion=assertion or self.assertion(), **meta)
+        ) as connection:
+            return self.reply(connection)["structuredContent"]
+
+    def reply(self, connection: http.client.HTTPConnection) -> dict[str, Any]:
+        """Read a reply's result, or raise `Refused`."""
+        reply = connection.getresponse()
+        message = json.loads(reply.read())
+        if "error" in message:
+            raise Refused(reply.status, message["error"])
+        return message["result"]
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Processes of the sample server, ended with the test."""
+    data = tmp_path / "d"
+    data.mkdir()
+    running = Processes(data, Signer(secrets.token_bytes(32)))
+    yield running
+    for process in running.started:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def refused() -> type[Refused]:
+    """What `Processes.call` raises."""
+    return Refused
