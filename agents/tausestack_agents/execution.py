@@ -48,21 +48,23 @@ class Executor:
 
     async def execute(self, tenant: str, run: str) -> None:
         """Claim a run and take it as far as it goes. Raises `Absent` where there is no such run (yet)."""
+        try:
+            # More than once where the decision was there before the run came to wait for it.
+            while (claimed := await self._claim(tenant, run)) is not None:
+                self._bell.ring(tenant, run)
+                await self._taken(tenant, claimed)
+        except Fenced:
+            logger.info("run was taken over or cancelled", tenant=tenant, run=run)
+        finally:
+            self._bell.ring(tenant, run)
+
+    async def _claim(self, tenant: str, run: str) -> Row | None:
         async with self._databases.transaction(tenant) as db:
             row = await store.find_run(db, run)
             if row is None:
                 raise Absent(run)
             waits = row.status == "interrupted" and not store.decided(row)
-            claimed = None if row.status in ENDED or waits else await store.claim_run(db, run)
-        if claimed is None:
-            return
-        self._bell.ring(tenant, run)
-        try:
-            await self._taken(tenant, claimed)
-        except Fenced:
-            logger.info("run was taken over or cancelled", tenant=tenant, run=run)
-        finally:
-            self._bell.ring(tenant, run)
+            return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
     async def _taken(self, tenant: str, row: Row) -> None:
         log = logger.bind(tenant=tenant, run=row.id, agent=row.agent)
@@ -103,21 +105,32 @@ class Executor:
             state = await compiled.aget_state(place)
             given: Any = initial(row.id, row.input)
             if state.values.get("run") == row.id:
-                given = Command(resume=row.decision) if state.interrupts and store.decided(row) else None
-            if given is not None or state.next:
+                given = None
+                held = state.interrupts[0].value if state.interrupts else None
+                if held is not None and (held != row.interrupt or not store.decided(row)):
+                    await self._interrupted(tenant, row, held, used=None)
+                    return
+                if held is not None:
+                    given = Command(resume=row.decision)
+            # `state.next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
+            if given is not None or not state.values.get("answered"):
                 await compiled.ainvoke(given, place, durability="sync")
                 state = await compiled.aget_state(place)
-        if state.interrupts:
-            await self._interrupted(tenant, row, state.interrupts[0].value)
+        if state.values.get("answered"):
+            await self._end(tenant, row, "success", output=state.values["answer"], interrupt=None)
         else:
-            await self._end(tenant, row, "success", output=state.values.get("answer", ""), interrupt=None)
+            used = row.decision if isinstance(given, Command) else None
+            await self._interrupted(tenant, row, state.interrupts[0].value, used=used)
 
-    async def _interrupted(self, tenant: str, row: Row, interrupt: dict[str, Any]) -> None:
-        """Let the run wait, unless the decision has come while it was on its way here."""
+    async def _interrupted(
+        self, tenant: str, row: Row, interrupt: dict[str, Any], *, used: dict[str, Any] | None
+    ) -> None:
+        """Let the run wait; a decision on that very approval which came earlier, and was not used yet, is kept."""
         async with self._databases.transaction(tenant) as db:
-            held = await store.get_run(db, row.id)
-            early = held.decision is not None and held.decision.get("approval") == interrupt.get("approval")
-            kept = held.decision if early and held.decision != row.decision else None
+            decision = (await store.get_run(db, row.id)).decision
+            approval = interrupt.get("approval")
+            early = decision is not None and approval is not None and decision.get("approval") == approval
+            kept = decision if early and decision != used else None
             await store.end_run(db, row.id, row.fence, "interrupted", interrupt=interrupt, decision=kept)
 
 

@@ -42,6 +42,7 @@ class State(TypedDict, total=False):
     held: dict[str, Any] | None
     decisions: dict[str, dict[str, Any]]
     answer: str
+    answered: bool
     turns: Annotated[list[Turn], operator.add]
 
 
@@ -80,7 +81,7 @@ Node = Callable[[State], Awaitable[dict[str, Any]]]
 
 def initial(run: str, request: str) -> State:
     """Return the state that a run starts with."""
-    return State(run=run, input=request, parts=[], results=[], held=None, decisions={}, answer="")
+    return State(run=run, input=request, parts=[], results=[], held=None, decisions={}, answer="", answered=False)
 
 
 def build(thinker: Thinker, tools: ToolBox) -> Any:
@@ -152,4 +153,4 @@ class _Nodes:
     async def answer(self, state: State) -> dict[str, Any]:
         """Word the answer, and note the turn in the thread."""
         text = await self._thinker.word(state.get("input", ""), state.get("results", []), state.get("language", "en"))
-        return {"answer": text, "turns": [Turn(input=state.get("input", ""), output=text)]}
+        return {"answer": text, "answered": True, "turns": [Turn(input=state.get("input", ""), output=text)]}

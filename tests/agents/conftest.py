@@ -67,6 +67,7 @@ class FakeGateway:
     approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
     revoked: bool = False
     may_search: bool = True
+    decided_early: bool = False
     delegations: list[dict[str, Any]] = field(default_factory=list)
     done: dict[str, Any] = field(default_factory=dict)
     gates: dict[str, threading.Event] = field(default_factory=dict)
@@ -175,8 +176,9 @@ class FakeGateway:
         if sent.approval is None:
             known = next((one for one, held in self.approvals.items() if held["key"] == sent.key), None)
             identifier = known or f"apr_{len(self.approvals)}"
+            status = "approved" if self.decided_early else "pending"
             self.approvals.setdefault(
-                identifier, {"status": "pending", "arguments": sent.arguments, "key": sent.key, "address": sent.address}
+                identifier, {"status": status, "arguments": sent.arguments, "key": sent.key, "address": sent.address}
             )
             raise ApprovalRequired("waits for a person's approval", approval=identifier)
         held = self.approvals[sent.approval]
@@ -298,7 +300,10 @@ async def agents(gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.Monke
     signer = Signer(secrets.token_bytes(32))
     env = ServiceEnv(data=tmp_path, jwks=signer.jwks(), gateway=gateway.path, process_credential=PROCESS)
     app = server.asgi(env, allowed_hosts=None)
-    async with _lifespan(app), httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://agents") as http:
+    async with (
+        _lifespan(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://agents") as http,
+    ):
         yield Agents(http, signer, gateway, tmp_path)
 
 
@@ -307,7 +312,9 @@ async def _lifespan(app: Any) -> AsyncGenerator[None]:
     """Run an ASGI application's lifespan."""
     inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    task = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put))
+    task = asyncio.create_task(
+        app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put)
+    )
     await inbox.put({"type": "lifespan.startup"})
     started = await outbox.get()
     assert started["type"] == "lifespan.startup.complete", started
@@ -317,56 +324,92 @@ async def _lifespan(app: Any) -> AsyncGenerator[None]:
     await task
 
 
+class Nursery:
+    """A process that has imported the service, and forks it."""
+
+    def __init__(self) -> None:
+        known = {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir()}
+        self._parent = subprocess.Popen(
+            [sys.executable, str(SCRIPT)], env=known, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def order(self, order: dict[str, Any]) -> str:
+        """Send an order and return the answer."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps(order) + "\n")
+        self._parent.stdin.flush()
+        return self._parent.stdout.readline()
+
+    def close(self) -> None:
+        """End the process."""
+        self._parent.communicate(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """One fork server for all tests."""
+    found = Nursery()
+    yield found
+    found.close()
+
+
 class Process:
     """The agents service as a process of its own, to be killed and started anew over the same data."""
 
-    def __init__(self, gateway: FakeGateway, data: Path) -> None:
+    def __init__(self, nursery: Nursery, gateway: FakeGateway, data: Path) -> None:
         self.signer = Signer(secrets.token_bytes(32))
         self.gateway = gateway
         self.data = data
         self.socket = f"{Path(gateway.path).parent}/agents.sock"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._nursery = nursery
+        self._pid: int | None = None
+        self._clients: list[httpx2.AsyncClient] = []
 
     async def start(self) -> Agents:
         """Start it and wait until it answers."""
         Path(self.socket).unlink(missing_ok=True)
-        given = {"data": str(self.data), "jwks": self.signer.jwks(), "gateway": self.gateway.path, "process": PROCESS}
-        known = {"PATH": os.environ["PATH"], "HOME": str(self.data)}
-        self._child = subprocess.Popen([sys.executable, str(SCRIPT), self.socket, json.dumps(given)], env=known)
-        transport = httpx2.AsyncHTTPTransport(uds=self.socket)
-        http = httpx2.AsyncClient(transport=transport, base_url="http://agents")
+        order = {"path": self.socket, "data": str(self.data), "jwks": self.signer.jwks()}
+        self._pid = int(self._nursery.order({**order, "gateway": self.gateway.path, "process": PROCESS}))
+        http = httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=self.socket), base_url="http://agents")
+        self._clients.append(http)
         with anyio.fail_after(30):
             while True:
                 try:
                     assert (await http.get("/health")).status_code == 200
                 except httpx2.TransportError:
-                    assert self._child.poll() is None
                     await anyio.sleep(0.02)  # the poll of a condition with a deadline
                 else:
                     return Agents(http, self.signer, self.gateway, self.data)
 
-    def kill(self) -> None:
+    async def aclose(self) -> None:
+        """Close the connections to it."""
+        for client in self._clients:
+            await client.aclose()
+
+    def kill(self) -> int:
         """Kill it, as a crash would."""
-        self._end(signal.SIGKILL)
+        return self._end(signal.SIGKILL)
 
     def stop(self) -> int:
         """Ask it to stop, and return its exit code."""
         return self._end(signal.SIGTERM)
 
     def _end(self, number: int) -> int:
-        if self._child is None:
+        if self._pid is None:
             return 0
-        child, self._child = self._child, None
-        child.send_signal(number)
-        return child.wait(timeout=30)
+        pid, self._pid = self._pid, None
+        os.kill(pid, number)
+        return int(self._nursery.order({"wait": pid}).removeprefix("- "))
 
 
 @pytest.fixture
-def process(gateway: FakeGateway, tmp_path: Path) -> Iterator[Process]:
+async def process(nursery: Nursery, gateway: FakeGateway, tmp_path: Path) -> AsyncGenerator[Process]:
     """The service as a process, killed at the test's end where it still runs."""
-    found = Process(gateway, tmp_path)
+    found = Process(nursery, gateway, tmp_path)
     yield found
     found.kill()
+    await found.aclose()
 
 
 @pytest.fixture

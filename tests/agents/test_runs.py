@@ -154,7 +154,9 @@ async def test_a_run_whose_starter_was_revoked_ends_with_that_error(agents: Any)
 
 @pytest.mark.covers("agents:failed-tool-is-told")
 async def test_a_failed_tool_does_not_keep_the_other_parts_from_being_done(agents: Any) -> None:
-    agents.gateway.answers["colombia/validate_nit"] = lambda _: Forbidden("This credential lacks the scope x", scope="x")
+    agents.gateway.answers["colombia/validate_nit"] = lambda _: Forbidden(
+        "This credential lacks the scope x", scope="x"
+    )
     run = await agents.acme.run("Valida el NIT 900.123.456-8 y dime qué hora es en Bogotá")
     assert run["status"] == "success"
     assert [step["status"] for step in run["steps"]] == ["failed", "done"]
@@ -265,3 +267,19 @@ async def test_alone_it_lists_its_agents_and_starts_no_run() -> None:
         assert (await stack.acme.call("list_agents"))["agents"][0]["name"] == "concierge"
         with pytest.raises(Unavailable, match="alone"):
             await stack.acme.call("run", {"agent": "concierge", "input": "hola"})
+
+
+@pytest.mark.covers("agents:wake-by-the-gateway")
+async def test_a_decision_that_comes_before_the_run_has_noted_that_it_waits_is_not_lost(agents: Any) -> None:
+    gate = agents.gateway.hold("mcp-server-time/get_current_time")
+    request = "Dime qué hora es en Lima y crea una factura para Ana por 10 USD de té"
+    started = await agents.acme.run(request, wait=0)
+    await agents.gateway.reached("mcp-server-time/get_current_time")
+    early = {"run": started["id"], "approval": "apr_0", "decision": "approve"}
+    await agents.system("acme").call("wake", early)
+    agents.gateway.decided_early = True
+    gate.set()
+    follower = {"authorization": f"Bearer {agents.acme.assertion}"}
+    text = (await agents.http.get(f"/http/runs/{started['id']}/events", headers=follower)).text
+    assert [kind for _, kind, _ in _events(text)][-1] == "success"
+    assert agents.gateway.effects["billing/create_invoice"] == 1

@@ -1,27 +1,49 @@
-"""Serves the agents service on a Unix socket, given as arguments: its path, and its surroundings as JSON."""
+"""A fork server of the agents service: imported once, forked for each line on stdin, which holds path and surroundings.
+
+Answers with the child's pid, and with `-` and the exit code once a child that a line `{"wait": pid}` names has ended.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from tausestack.mcp import ServiceEnv, serve_socket
 from tausestack_agents.server import server
 
 
 def main() -> None:
+    """Take orders until stdin ends."""
+    while line := sys.stdin.readline():
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            print(f"- {os.waitstatus_to_exitcode(status)}", flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.close(0)
+            serve(order)
+            os._exit(0)
+        print(pid, flush=True)
+
+
+def serve(order: dict[str, Any]) -> None:
     """Bind, listen, serve."""
-    path, given = sys.argv[1], json.loads(sys.argv[2])
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
+    listener.bind(order["path"])
     listener.listen(128)
     env = ServiceEnv(
-        data=Path(given["data"]),
-        jwks=given["jwks"],
-        gateway=given["gateway"],
-        process_credential=given["process"],
+        data=Path(order["data"]),
+        jwks=order["jwks"],
+        gateway=order["gateway"],
+        process_credential=order["process"],
     )
     serve_socket(server, listener, env)
 
