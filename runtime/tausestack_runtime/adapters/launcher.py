@@ -20,6 +20,7 @@ import sys
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 1, 38, 22, 36
+PR_CAPBSET_DROP, PR_SET_SECUREBITS, SECBIT_NOROOT_LOCKED, CAPABILITY_VERSION = 24, 28, 3, 0x20080522
 NEW_NAMESPACES = 0x00020000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 LANDLOCK_MIN_ABI_ALONE = 6
@@ -161,10 +162,27 @@ def restrict(order: dict[str, Any], abi: int) -> None:
     for path in DEVICES:
         allow(ruleset, path, READ_FILE | WRITE_FILE)
     allow(ruleset, order["home"], files)
+    drop_capabilities()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if libc.syscall(LANDLOCK_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0)) != 0:
         raise SetupError("Landlock does not take hold: " + os.strerror(ctypes.get_errno()))
     os.close(ruleset)
+
+
+def drop_capabilities() -> None:
+    """Give up root's powers for good, so that a container without namespaces of its own runs nothing as real root."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    held = ctypes.create_string_buffer(24)
+    if libc.capget(header, held) != 0:
+        raise SetupError("the capabilities can't be read: " + os.strerror(ctypes.get_errno()))
+    if not any(held.raw):
+        return
+    prctl(PR_SET_SECUREBITS, SECBIT_NOROOT_LOCKED)
+    for number in range(64):
+        if libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0) != 0:
+            break  # the kernel knows no more
+    if libc.capset(header, bytes(24)) != 0:
+        raise SetupError("the capabilities can't be dropped: " + os.strerror(ctypes.get_errno()))
 
 
 def allow(ruleset: int, path: str, access: int) -> None:

@@ -10,10 +10,12 @@ import base64
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -82,10 +84,12 @@ def choose(wish: Wish = "auto") -> Tier:
     if not seccomp.supported():
         raise Unavailable(f"third-party servers need a sandbox, and none is known for {os.uname().machine}")
     if wish in {"auto", "bwrap"}:
-        if shutil.which("bwrap", path=os.defpath) is not None:
+        bwrap = shutil.which("bwrap", path=os.defpath)
+        trouble = "it is not installed" if bwrap is None else _trouble(bwrap)
+        if trouble is None:
             return "bwrap"
         if wish == "bwrap":
-            raise Unavailable("TAUSESTACK_SANDBOX is bwrap, and bubblewrap is not installed")
+            raise Unavailable(f"TAUSESTACK_SANDBOX is bwrap, and bubblewrap does not work here: {trouble}")
     if _landlock_abi() < 1:
         raise Unavailable("third-party servers need a sandbox: install bubblewrap, or use a kernel with Landlock")
     return "landlock"
@@ -186,6 +190,14 @@ def _memory(content: bytes) -> int:
         file.write(content)
     os.lseek(number, 0, os.SEEK_SET)
     return number
+
+
+@lru_cache(maxsize=4)
+def _trouble(bwrap: str) -> str | None:
+    """Return why bubblewrap can't make namespaces here, as in most containers, or None where it can."""
+    command = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)  # noqa: S603 our own words
+    return None if done.returncode == 0 else done.stderr.strip()[:200] or f"it ends with {done.returncode}"
 
 
 def _landlock_abi() -> int:

@@ -110,11 +110,23 @@ def test_without_a_sandbox_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(Unavailable, match="auto, bwrap or landlock"):
         sandbox.wish_of({"TAUSESTACK_SANDBOX": "none"})
     monkeypatch.setattr(os, "defpath", "/nowhere")
-    with pytest.raises(Unavailable, match="bubblewrap is not installed"):
+    with pytest.raises(Unavailable, match="not installed"):
         sandbox.choose("bwrap")
+    assert sandbox.choose() == "landlock"
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(Unavailable, match="darwin"):
         sandbox.choose()
+
+
+@pytest.mark.covers("sandbox:falls-back")
+def test_a_bubblewrap_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho no namespaces >&2; exit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(os, "defpath", str(tmp_path))
+    assert sandbox.choose() == "landlock"
+    with pytest.raises(Unavailable, match="no namespaces"):
+        sandbox.choose("bwrap")
 
 
 def test_the_filter_is_whole_instructions() -> None:
