@@ -25,6 +25,10 @@ class Backoff:
         self.crashes += 1
         return self._delays[min(self.crashes, len(self._delays)) - 1]
 
+    def killed(self) -> float:
+        """Note that the process was killed from outside, which is no defect of its own; return how long to wait."""
+        return self._delays[min(1, len(self._delays) - 1)] / 2
+
     def reset(self) -> None:
         """Forget the crashes: the process ended as it was meant to."""
         self.crashes = 0

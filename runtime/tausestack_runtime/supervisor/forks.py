@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -43,12 +43,17 @@ class Forks:
         loop: Loop,
         log: structlog.typing.FilteringBoundLogger,
         environment: Mapping[str, str],
+        modules: Sequence[str],
         reported: Callable[[Report], None],
     ) -> None:
-        """`reported` gets one report for each order, whatever happens to the fork server."""
+        """`modules` are those of the services, for the light fork server to import.
+
+        `reported` gets one report for each order, whatever happens to the fork server.
+        """
         self._loop = loop
         self._log = log
         self._environment = environment
+        self._modules = modules
         self._reported = reported
         self._servers: dict[Preload, ForkServer] = {}
         self._backoffs: dict[Preload, Backoff] = {}
@@ -73,9 +78,7 @@ class Forks:
     def start(self, preload: Preload) -> None:
         """Start the fork server of a preload; the empty one first, for the others are forked from it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        server = ForkServer("nursery" if not preload else f"nursery-{preload[0]}", ours, preload)
-        self._servers[preload] = server
-        self._loop.watch(ours, lambda: self._heard(server))
+        server = self._take(ours, preload)
         with theirs:
             if preload:
                 birth = self.next_id()
@@ -83,8 +86,12 @@ class Forks:
                 self.order((), Order(birth, "nursery", preload=preload), theirs.dup())
             else:
                 command = [sys.executable, "-m", "tausestack_runtime.supervisor.nursery", str(theirs.fileno())]
-                server.pid = spawn([*command, str(os.getpid())], self._environment, [theirs.fileno()])
+                server.pid = spawn([*command, str(os.getpid()), *self._modules], self._environment, [theirs.fileno()])
         self._log.debug("fork server starts", preload=preload)
+
+    def adopt(self, pid: int, channel: socket.socket) -> None:
+        """Take over the light fork server, which was split off before."""
+        self._take(channel, ()).pid = pid
 
     def order(self, preload: Preload, order: Order, passed: socket.socket) -> None:
         """Have a process forked by the fork server of a preload; takes over the socket passed."""
@@ -110,6 +117,12 @@ class Forks:
             self._drop(server)
             if server.pid is not None:
                 os.kill(server.pid, signal.SIGKILL)
+
+    def _take(self, channel: socket.socket, preload: Preload) -> ForkServer:
+        server = ForkServer("nursery" if not preload else f"nursery-{preload[0]}", channel, preload)
+        self._servers[preload] = server
+        self._loop.watch(channel, lambda: self._heard(server))
+        return server
 
     def _send(self, server: ForkServer) -> None:
         while server.outbox:

@@ -180,7 +180,8 @@ class Instances:
             self._ended(instance)
         else:
             self._log.warning("service crashed", service=instance.name, pid=pid, code=code)
-            self._crashed(instance, time.monotonic() - instance.born_at)
+            lived = time.monotonic() - instance.born_at
+            self._crashed(instance, lived, killed=code == -signal.SIGKILL)
         return True
 
     def stop(self, instance: Instance) -> None:
@@ -249,10 +250,10 @@ class Instances:
             self._loop.unwatch(instance.listener)
             self._loop.watch(instance.listener, lambda: self.start(instance))
 
-    def _crashed(self, instance: Instance, lived: float) -> None:
+    def _crashed(self, instance: Instance, lived: float, *, killed: bool = False) -> None:
         instance.restarts += 1
         instance.credential = None
-        delay = instance.backoff.crashed(lived)
+        delay = instance.backoff.killed() if killed else instance.backoff.crashed(lived)
         if instance.removed or self._closing or instance.state == "stopping":
             self._ended(instance)
             return

@@ -1,6 +1,7 @@
 """A fork server: imports once what services need, then forks each of them in a few milliseconds.
 
-Run as `python -m tausestack_runtime.supervisor.nursery CHANNEL SUPERVISOR`. A fork goes by an intermediate process
+The first is forked from the supervisor itself, so that they share memory; one that replaces it is run as
+`python -m tausestack_runtime.supervisor.nursery CHANNEL SUPERVISOR MODULE…`. A fork goes by an intermediate process
 that exits at once, so that the new process becomes the supervisor's own child: the supervisor is its only parent,
 whichever fork server it came from. Nothing here may start a thread: a lock held by one would stay locked in a fork.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import select
 import socket
 import sys
 import traceback
@@ -37,33 +37,26 @@ FIRST = (
     "mcp.server.streamable_http_manager",
     "anyio._backends._asyncio",
     "encodings.idna",
+    "alembic.command",
 )
-"""What every service needs: imported before the first fork."""
-
-LATER = ("alembic.command", "alembic.ddl.sqlite")
-"""What a service needs now and then: imported one by one while nothing is asked for."""
+"""What every service needs; the services' own modules come after, since importing one in a fork costs 8 MB."""
 
 
 class Nursery:
-    """Takes orders from the supervisor, one at a time, and imports in between."""
+    """Imports, then takes orders from the supervisor, one at a time."""
 
-    def __init__(self, channel: socket.socket, supervisor: int, first: Sequence[str], later: Sequence[str]) -> None:
+    def __init__(self, channel: socket.socket, supervisor: int, modules: Sequence[str]) -> None:
         self._channel = channel
         self._supervisor = supervisor
-        self._first = first
-        self._later = list(later)
+        self._modules = modules
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
     def run(self) -> NoReturn:
         """Serve until the supervisor is gone."""
         gc.disable()
-        for module in self._first:
+        for module in self._modules:
             self._bring_in(module)
         while True:
-            asked, _, _ = select.select([self._channel], [], [], 0 if self._later else None)
-            if not asked:
-                self._bring_in(self._later.pop(0))
-                continue
             received = receive_order(self._channel)
             if received is None:
                 os._exit(0)
@@ -116,17 +109,22 @@ class Nursery:
         send_report(self._channel, Report(order.id, pid=os.getpid()))
         self._channel.close()
         if order.module is None:
-            return Nursery(passed, self._supervisor, order.preload, ()).run()
+            return Nursery(passed, self._supervisor, order.preload).run()
         gc.enable()
         return serve(order, passed)
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Run the light fork server: arguments are its channel's descriptor and the supervisor's process id."""
-    channel, supervisor = (int(argument) for argument in arguments)
+    """Run the light fork server: arguments are its channel, the supervisor's process id, and further modules."""
+    channel, supervisor = (int(argument) for argument in arguments[:2])
+    serve_births(socket.socket(fileno=channel), supervisor, arguments[2:])
+
+
+def serve_births(channel: socket.socket, supervisor: int, modules: Sequence[str]) -> NoReturn:
+    """Be the light fork server, from here to the end of this process."""
     name_process("nursery")
     configure_logging(os.environ.get("TAUSESTACK_LOG_LEVEL", "info"), "nursery")
-    Nursery(socket.socket(fileno=channel), supervisor, FIRST, LATER).run()
+    Nursery(channel, supervisor, (*FIRST, *modules)).run()
 
 
 if __name__ == "__main__":

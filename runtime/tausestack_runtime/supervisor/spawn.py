@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import socket
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from tausestack_runtime.supervisor.linux import die_with_parent
 
 CANNOT_RUN = 127
+FIRST_DESCRIPTOR = 3
+MAX_DESCRIPTORS = 65536
+
+
+def split_off(run: Callable[[socket.socket], NoReturn]) -> tuple[int, socket.socket]:
+    """Fork a process that runs a function on one end of a channel; return its id and the channel's other end.
+
+    It shares this process's memory, and so has to be split off before this process opens anything.
+    """
+    parent = os.getpid()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return pid, ours
+    try:
+        os.setsid()
+        die_with_parent(parent)
+        os.closerange(FIRST_DESCRIPTOR, theirs.fileno())
+        os.closerange(theirs.fileno() + 1, MAX_DESCRIPTORS)
+        ours.detach()
+        run(theirs)
+    except BaseException:  # noqa: BLE001 the fork must end here, never go on as a second supervisor
+        traceback.print_exc()
+    finally:
+        os._exit(CANNOT_RUN)
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], passed: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 
@@ -31,6 +32,7 @@ from tausestack_runtime.supervisor.linux import become_subreaper, children, proc
 from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order
 from tausestack_runtime.supervisor.ready import ReadyProbe
+from tausestack_runtime.supervisor.spawn import split_off
 
 GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
 GRACE_SECONDS = 0.5
@@ -57,11 +59,15 @@ class Supervisor:
         configure_logging(settings.log_level, "supervisor")
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
         become_subreaper()
+        raise_file_limit()
+        plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
+        plain |= settings.environment()
+        modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.preload]
+        nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
         self._keys = open_keys(settings.data, settings.secret)
         operator_key(settings.data)
         self._port = bind_port(settings.host, settings.port)
-        raise_file_limit()
         signer = Signer(self._keys.signing_seed())
         write_jwks(settings.data, signer)
         self._jwks = json.dumps(signer.jwks())
@@ -85,9 +91,9 @@ class Supervisor:
                 "started_at": started_at,
             }
         )
-        plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
         self._instances = Instances(self._loop, self._log, self._folder, self._complete, delays)
-        self._forks = Forks(self._loop, self._log, {**plain, **settings.environment()}, self._instances.reported)
+        self._forks = Forks(self._loop, self._log, plain, modules, self._instances.reported)
+        self._forks.adopt(*nursery)
         self._instances.use(self._forks)
         self._gateway = GatewayProcess(
             self._loop,
@@ -107,7 +113,6 @@ class Supervisor:
         with self._signals():
             self._gateway.start()
             self._ready.start()
-            self._forks.start(())
             for preload in self._heavy:
                 self._forks.start(preload)
             self._wake_workers()
@@ -215,6 +220,15 @@ class Supervisor:
             if pid not in known and pid != self._gateway.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def _be_nursery(channel: socket.socket, environment: Mapping[str, str], modules: Sequence[str]) -> NoReturn:
+    """In the process that was split off: forget the master secret, and be the fork server."""
+    os.environ.clear()
+    os.environ.update(environment)
+    from tausestack_runtime.supervisor.nursery import serve_births  # brings what only a fork server needs
+
+    serve_births(channel, os.getppid(), modules)
 
 
 def _next_dead() -> tuple[int, int] | None:
