@@ -75,7 +75,8 @@ class Verifier:
     """Verifies tokens against a JSON Web Key Set, for one audience."""
 
     def __init__(self, jwks: Mapping[str, Any], audience: str, *, clock: Clock = time.time) -> None:
-        self._keys = KeySet.import_key_set({"keys": list(jwks["keys"])})
+        keys = list(jwks["keys"])
+        self._keys = KeySet.import_key_set({"keys": keys}) if keys else None
         self._audience = audience
         self._clock = clock
 
@@ -84,6 +85,8 @@ class Verifier:
 
         The reason is one sentence that names no key and no claim's value.
         """
+        if self._keys is None:
+            raise Unauthenticated("no signing key is known here: start the stack once, or set TAUSESTACK_JWKS")
         try:
             decoded = jwt.decode(token, self._keys, algorithms=[ALGORITHM])
         except (JoseError, ValueError, TypeError, KeyError) as error:

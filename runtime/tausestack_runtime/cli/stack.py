@@ -124,10 +124,12 @@ def token(
     from tausestack.names import check_server, check_tenant
     from tausestack.scopes import ROLES
     from tausestack.tokens import ASSERTION_SECONDS, Signer, server_audience
-    from tausestack_runtime.keys import open_keys
+    from tausestack_runtime.keys import open_keys, write_jwks
 
     settings = read_settings(data=data)
-    signer = Signer(open_keys(settings.data, settings.secret, make=False).signing_seed())
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signer = Signer(open_keys(settings.data, settings.secret).signing_seed())
+    write_jwks(settings.data, signer)
     principal = Principal(tenant=check_tenant(tenant), id="operator", scopes=ROLES["admin"], role="admin")
     lifetime = seconds or ASSERTION_SECONDS
     minted = signer.sign(principal, server_audience(check_server(server)), lifetime)

@@ -12,7 +12,7 @@ from tausestack.contract import VERSION
 from tausestack.errors import Forbidden
 from tausestack.mcp import Context, Server, Service
 from tausestack.names import SYSTEM_TENANT
-from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN
+from tausestack.scopes import ANY, OPERATOR, SYSTEM, TENANT_ADMIN
 from tausestack_toolservers.auth import domain
 from tausestack_toolservers.auth.keyring import Keyring
 from tausestack_toolservers.auth.tables import SCHEMA
@@ -109,7 +109,7 @@ class NewTenant(BaseModel):
     api_key: str = Field(description="An admin key of the tenant, shown this once.")
 
 
-@server.tool("auth/whoami", title="Who am I", side_effect="read")
+@server.tool("auth/whoami", title="Who am I", side_effect="read", scopes=[ANY])
 async def whoami(ctx: Context) -> Identity:
     """Tell who is calling: the tenant, the API key or person, its role and its scopes."""
     who = ctx.principal
