@@ -365,11 +365,12 @@ class Process:
         self._nursery = nursery
         self._pid: int | None = None
         self._clients: list[httpx2.AsyncClient] = []
+        self.environ: dict[str, str] = {}
 
     async def start(self) -> Agents:
         """Start it and wait until it answers."""
-        Path(self.socket).unlink(missing_ok=True)
-        order = {"path": self.socket, "data": str(self.data), "jwks": self.signer.jwks()}
+        await anyio.Path(self.socket).unlink(missing_ok=True)
+        order = {"path": self.socket, "data": str(self.data), "jwks": self.signer.jwks(), "environ": self.environ}
         self._pid = int(self._nursery.order({**order, "gateway": self.gateway.path, "process": PROCESS}))
         http = httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=self.socket), base_url="http://agents")
         self._clients.append(http)
@@ -410,6 +411,43 @@ async def process(nursery: Nursery, gateway: FakeGateway, tmp_path: Path) -> Asy
     yield found
     found.kill()
     await found.aclose()
+
+
+class FakeModel:
+    """Speaks OpenAI's chat completions on loopback; each request is answered by the next of `script`."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.script: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1"
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        return Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
+
+    async def _complete(self, request: Request) -> Response:
+        asked = await request.json()
+        self.asked.append(asked)
+        message = self.script[len(self.asked) - 1](asked)
+        ended = "tool_calls" if "tool_calls" in message else "stop"
+        choice = {"index": 0, "message": {"role": "assistant", "content": None, **message}, "finish_reason": ended}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        head = {"id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini"}
+        return JSONResponse({**head, "choices": [choice], "usage": usage})
+
+
+@pytest.fixture
+def model() -> Iterator[FakeModel]:
+    """A language model on loopback."""
+    fake = FakeModel()
+    server = uvicorn.Server(uvicorn.Config(fake.app(), log_level="error", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, args=([fake.listener],))
+    thread.start()
+    yield fake
+    server.should_exit = True
+    thread.join()
+    fake.listener.close()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ async def test_a_request_over_three_servers_waits_for_the_approval_and_ends_with
     ]
     assert held["interrupt"]["kind"] == "approval"
     assert held["interrupt"]["approval"] == "apr_0"
-    assert held["interrupt"]["arguments"]["customer"] == "Café Andino"
+    assert held["interrupt"]["arguments"]["customer_id"] == "Café Andino"
     assert agents.gateway.effects["billing/create_invoice"] == 0
 
     ended = await agents.acme.call("resume", {"run": held["id"], "decision": {"approve": True}, "wait": 25})
@@ -73,10 +73,10 @@ async def test_a_rejected_call_is_not_made_and_the_answer_says_so(agents: Any) -
 @pytest.mark.covers("agents:run-waits-for-approval")
 async def test_a_person_may_edit_the_arguments_of_a_held_call(agents: Any) -> None:
     held = await agents.acme.run("Crea una factura para Café Andino por 250.000 COP de asesoría")
-    edited = {**held["interrupt"]["arguments"], "customer": "Café Andino S.A.S."}
+    edited = {**held["interrupt"]["arguments"], "customer_id": "Café Andino S.A.S."}
     ended = await agents.acme.call("resume", {"run": held["id"], "decision": {"arguments": edited}, "wait": 25})
     assert ended["status"] == "success"
-    assert ended["steps"][0]["arguments"]["customer"] == "Café Andino S.A.S."
+    assert ended["steps"][0]["arguments"]["customer_id"] == "Café Andino S.A.S."
     assert agents.gateway.sent("billing/create_invoice")[-1].arguments == edited
 
 
@@ -160,7 +160,7 @@ async def test_a_failed_tool_does_not_keep_the_other_parts_from_being_done(agent
     run = await agents.acme.run("Valida el NIT 900.123.456-8 y dime qué hora es en Bogotá")
     assert run["status"] == "success"
     assert [step["status"] for step in run["steps"]] == ["failed", "done"]
-    assert "lacks the scope x" in run["output"]
+    assert "It lacks the scope x" in run["output"]
 
 
 @pytest.mark.covers("agents:says-what-it-cannot")

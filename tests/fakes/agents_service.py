@@ -36,6 +36,7 @@ def main() -> None:
 
 def serve(order: dict[str, Any]) -> None:
     """Bind, listen, serve."""
+    os.environ.update(order["environ"])
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(order["path"])
     listener.listen(128)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -52,8 +53,7 @@ class LanguageModel(Model):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         """Ask the model; raises `ModelAPIError` with the provider's reason."""
-        # litellm starts threads and takes seconds to import: only a process that asks a model pays, off its loop.
-        litellm: Any = await anyio.to_thread.run_sync(importlib.import_module, "litellm")
+        litellm: Any = await anyio.to_thread.run_sync(_litellm)
         settings, parameters = self.prepare_request(model_settings, model_request_parameters)
         tools = [*parameters.function_tools, *parameters.output_tools]
         asked: dict[str, Any] = {
@@ -105,6 +105,12 @@ class LanguageModel(Model):
             ),
             provider_details={"usd": _price(litellm, answer)},
         )
+
+
+def _litellm() -> Any:
+    """Import litellm: it starts threads and takes seconds, so only a process that asks a model pays for it."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches a price list
+    return importlib.import_module("litellm")
 
 
 def _price(litellm: Any, answer: Any) -> float | None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 from tausestack_agents.planner.schema import Property, Schema, properties, resolved
-from tausestack_agents.planner.strings import GUESSED, NAMED, TYPED, Finding, find
+from tausestack_agents.planner.strings import GUESSED, NAMED, TYPED, Finding, find, fits_pattern
 from tausestack_agents.planner.text import concepts_of, fold, glossary
 from tausestack_agents.planner.values import Money, Source, Value
 
@@ -20,7 +20,9 @@ _MINOR = r"minor unit|centavo|\bcents?\b|unidades? menor|\bminor\b"
 _MONEY = r"\b(amount|price|precio|total|subtotal|monto|importe|cost|costo|valor|budget|fee|balance)\b"
 _PERCENT = r"\b(percent|percentage|porcentaje|rate|tasa|bps|basis points?|tax|iva|discount|descuento)\b"
 _COUNT = r"\b(quantity|cantidad|qty|units|unidades|count|number of|how many|seats)\b"
-_LIMIT = r"\b(limit|top|page size|max results|maximum number)\b"
+_LIMIT = r"\b(page size|max results|maximum number|return at most|at most so many)\b"
+_BEFORE_AMOUNT = re.compile(r"(?:\b(?:por|for|at|a|vale|cuesta|costs?|precio|price|monto|amount)|[=:])\s*$")
+_AFTER_AMOUNT = re.compile(r"\s*(?:$|[,.;!?]|(?:de|por|for|of|y|and|cada|each|con|with|para|to|mas|plus)\b)")
 _DAYS = r"\bdays\b|\bdias\b"
 _TRUE = re.compile(r"\b(?:si|yes|true|verdadero|activ\w+|enabled?)\b")
 _FALSE = re.compile(r"\b(?:no|false|falso|sin|without|inactiv\w+|disabled?)\b")
@@ -85,7 +87,9 @@ def _several(prop: Property, found: Sequence[Finding]) -> bool:
 class _Scope:
     """A text, what was taken from it already, and what earlier steps gave."""
 
-    def __init__(self, source: Source, earlier: Sequence[Earlier]) -> None:
+    def __init__(self, source: Source, earlier: Sequence[Earlier], *, guess: bool = True) -> None:
+        """`guess`: whether a required string may be taken from what is left over."""
+        self._guess = guess
         self._source = source
         self._earlier = earlier
         self._taken: list[Finding] = []
@@ -110,7 +114,7 @@ class _Scope:
             given = self._from_earlier(prop)
             if given is not None:
                 return [Finding(given, NAMED)]
-        if prop.required and prop.type == "string" and not _is_special(prop):
+        if self._guess and prop.required and prop.type == "string" and not _is_special(prop):
             return self._left_over(prop)
         return []
 
@@ -144,12 +148,12 @@ class _Scope:
             options = set(cast("list[Any]", prop.schema["enum"]))
             plain = [_plain(each, whole) for each in source.of("number", "percent")]
             return [each for each in plain if each.value in options]
-        if prop.named("limit", "top") or (prop.says(_LIMIT) and not prop.says(_COUNT)):
+        if prop.named("limit", "top") or (prop.says(_LIMIT) and not _counts(prop)):
             pattern = r"\b(?:primer[oa]?s|ultim[oa]s|top|first|last|limit|maximo|hasta|only|solo)\s+(\w+)"
             return self._following(pattern, whole) or self._only_number(prop, whole)
         if prop.says(_DAYS) and not prop.says(_MONEY):
             return self._preceding(r"dias?|days?", whole)
-        if prop.says(_COUNT) and not prop.named("amount", "price"):
+        if _counts(prop):
             return self._quantities(whole)
         if prop.says(_PERCENT) and not prop.says(_MONEY.replace("amount|", "")) and (shares := source.of("percent")):
             scale = 100 if prop.says(r"basis points?|\bbps\b") else 1
@@ -158,8 +162,17 @@ class _Scope:
             return []
         if prop.says(_MONEY) or prop.says(_MINOR):
             found = [_money(each, prop, whole) for each in source.of("money")]
-            return found or ([] if not prop.required else self._only_number(prop, whole))
+            return found or [_money(each, prop, whole) for each in self._amounts() if prop.required]
         return self._labelled_number(prop, whole) or self._only_number(prop, whole)
+
+    def _amounts(self) -> list[Value]:
+        """Numbers that stand where an amount would, without a currency: as money, in the currency by default."""
+        return [
+            Value("money", Money(each.value, None), each.text, each.start, each.end)
+            for each in self._source.of("number")
+            if _BEFORE_AMOUNT.search(self._source.folded[: each.start])
+            and _AFTER_AMOUNT.match(self._source.folded, each.end)
+        ]
 
     def _following(self, pattern: str, whole: bool) -> list[Finding]:
         starts = {match.start(1) for match in re.finditer(pattern, self._source.folded)}
@@ -224,7 +237,7 @@ class _Scope:
         """One row for each stretch of the text that holds one amount; all must be complete."""
         rows: list[dict[str, Any]] = []
         for stretch in _stretches(self._source):
-            row, complete = _Scope(stretch, ()).row(items, prop.root, about)
+            row, complete = _Scope(stretch, (), guess=False).row(items, prop.root, about)
             if not complete or not row:
                 return []
             rows.append(row)
@@ -239,7 +252,7 @@ class _Scope:
             if found:
                 found_row[prop.name] = found[0].value
                 self.take(found[0])
-            elif prop.required and prop.type == "integer" and prop.says(_COUNT):
+            elif prop.required and prop.type == "integer" and _counts(prop):
                 found_row[prop.name] = 1  # one of what is named in the singular
             elif prop.required and "default" not in prop.schema:
                 complete = False
@@ -250,7 +263,9 @@ class _Scope:
         if literal:
             return [Finding(literal[0].value, TYPED, literal[0].start, literal[0].end)]
         if prop.schema.get("properties"):
-            row, complete = _Scope(self._source, ()).row(prop.schema, prop.root, f"{prop.about} {prop.description}")
+            row, complete = _Scope(self._source, (), guess=False).row(
+                prop.schema, prop.root, f"{prop.about} {prop.description}"
+            )
             return [Finding(row, NAMED)] if row and complete else []
         pairs = _pairs(self._source)
         return [Finding(pairs, NAMED)] if pairs else []
@@ -301,8 +316,14 @@ class _Scope:
                     found.append(finding)
             if found:
                 break
-        pattern = prop.schema.get("pattern")
-        return [each for each in found if not isinstance(pattern, str) or re.search(pattern, str(each.value))]
+        return [each for each in found if fits_pattern(prop.schema, str(each.value))]
+
+
+def _counts(prop: Property) -> bool:
+    """Whether a number says how many: never one of money, whose units are minor or major ones."""
+    if prop.says(_MONEY) or prop.says(_MINOR):
+        return prop.named("quantity", "cantidad", "qty")
+    return prop.says(_COUNT)
 
 
 def _is_special(prop: Property) -> bool:

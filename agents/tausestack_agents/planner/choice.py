@@ -94,7 +94,7 @@ def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
     plural = False
     for position, word in enumerate(_spoken(part)):
         plural = plural or (stem(word) != word and bool(concepts_of(word)))
-        found = known.concepts.get(word, frozenset()) & known.verbs
+        found = concepts_of(word) & known.verbs
         if found and not verbs and position < _VERB_REACH:
             verbs = found
             rest.append(word)

@@ -77,6 +77,18 @@ class Property:
         return concepts([self.name])
 
     @property
+    def pattern(self) -> re.Pattern[str] | None:
+        """Its pattern, where that tells a value from any other word."""
+        found = self.schema.get("pattern")
+        if not isinstance(found, str):
+            return None
+        try:
+            pattern = re.compile(found)
+        except re.error:  # JSON Schema's patterns are ECMAScript's, some of which Python doesn't read
+            return None
+        return None if any(pattern.search(word) for word in ("factura", "Invoice")) else pattern
+
+    @property
     def examples(self) -> list[Any]:
         """Its examples."""
         found: Any = self.schema.get("examples", [])
@@ -108,13 +120,14 @@ def shape(example: str) -> re.Pattern[str]:
 
     Letters that an identifier starts with (`inv_`) stay as they are.
     """
+    if (prefixed := re.fullmatch(r"([A-Za-z]+[_-])(?=[A-Za-z]*\d)[A-Za-z0-9]+", example)) is not None:
+        return re.compile(re.escape(prefixed.group(1)) + r"[A-Za-z0-9]+")
     pieces: list[str] = []
     for run in re.findall(r"\d+|[^\W\d_]+|\W|_", example):
         if run.isdigit():
             pieces.append(rf"\d{{{len(run)}}}" if len(run) <= 2 else r"\d+")
         elif run.isalpha():
-            prefix = not pieces and re.match(r"[A-Za-z]+[_-]", example)
-            pieces.append(re.escape(run) if prefix else r"[^\W\d_]+")
+            pieces.append(r"[^\W\d_]+")
         else:
             pieces.append(re.escape(run))
     return re.compile("".join(pieces))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from tausestack_agents.planner.text import bag, fold, glossary, words
+from tausestack_agents.planner.text import bag, concepts_of, fold, glossary, words
 
 _PROTECTED = re.compile(
     r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d",
@@ -73,7 +73,7 @@ def _starts(rest: str) -> bool:
     known = glossary()
     if first in _QUESTIONS:
         return len(following) > 1
-    verbs = known.concepts.get(first, frozenset()) & known.verbs
+    verbs = concepts_of(first) & known.verbs
     if verbs:
         # "factura" after "y" is a verb only where something follows that can be its object.
         return len(following) > 1 or first.endswith(("lo", "la", "los", "las", "it"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tausestack_agents.planner.schema import Property, shape
+from tausestack_agents.planner.schema import Property, Schema, shape
 from tausestack_agents.planner.text import bag, concepts, concepts_of, fold, glossary, words
 from tausestack_agents.planner.values import Source, Value
 
@@ -69,8 +69,8 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
     if prop.named("currency", "moneda"):
         money = [each for each in source.of("money") if each.value.currency]
         return [Finding(each.value.currency, TYPED, each.start, each.end) for each in money[:1]]
-    if isinstance(prop.schema.get("pattern"), str):
-        found = _matching(re.compile(prop.schema["pattern"]), source)
+    if prop.pattern is not None:
+        found = _matching(prop.pattern, source)
         return _nearest_label(prop, source, found) if found else None
     return None
 
@@ -304,10 +304,18 @@ def _apart(found: list[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda finding: (-finding.strength, finding.start))
 
 
+def fits_pattern(schema: Schema, value: str) -> bool:
+    """Whether a text fits a schema's pattern; one that Python doesn't read is left for the tool's own server."""
+    pattern = schema.get("pattern")
+    try:
+        return not isinstance(pattern, str) or re.search(pattern, value) is not None
+    except re.error:
+        return True
+
+
 def _fits(value: Any, prop: Property) -> bool:
     if not isinstance(value, str):
         return True
-    pattern = prop.schema.get("pattern")
-    if isinstance(pattern, str) and not re.search(pattern, value):
+    if not fits_pattern(prop.schema, value):
         return False
     return prop.schema.get("minLength", 0) <= len(value) <= prop.schema.get("maxLength", len(value))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 Language = Literal["es", "en"]
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
+_PRONOUNS = re.compile(r"(?:me|te|se|nos)?(?:l[aeo]s?)?$|(?:me|te|se|nos)$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -88,10 +89,19 @@ def stem(word: str) -> str:
 def concepts_of(word: str) -> frozenset[str]:
     """Return the concepts of a folded word: those of the glossary, else the word's own stem; none of a stop word."""
     known = glossary()
-    found = known.concepts.get(word) or known.concepts.get(stem(word))
+    found = known.concepts.get(word) or known.concepts.get(stem(word)) or _imperative(word)
     if found:
         return found
     return frozenset() if word in known.stop or len(word) < 2 else frozenset({stem(word)})
+
+
+def _imperative(word: str) -> frozenset[str]:
+    """What a Spanish imperative with pronouns at its end asks for: `suscríbenos`, `guárdamelo`."""
+    ended = _PRONOUNS.search(word)
+    if ended is None or ended.start() < 4:
+        return frozenset()
+    known = glossary()
+    return known.concepts.get(word[: ended.start()], frozenset()) & known.verbs
 
 
 def concepts(texts: Iterable[str]) -> frozenset[str]:

@@ -1,0 +1,172 @@
+"""The offline planner: requests in two languages, over tools that it knows by their definitions alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tausestack_agents.planner.answer import Called, say_calls
+from tausestack_agents.planner.arguments import Earlier
+from tausestack_agents.planner.choice import Candidate, Choice, choose
+from tausestack_agents.planner.split import split
+from tausestack_agents.planner.text import language
+from tausestack_agents.planner.values import Source, number
+
+TOOLS = json.loads((Path(__file__).parent / "tools.json").read_text())
+REQUESTS = json.loads((Path(__file__).parent / "requests.json").read_text())
+"""Requests, and the calls that they mean."""
+TODAY = date(2026, 11, 23)
+
+
+def _plan(request: str, tools: list[dict[str, Any]], earlier: tuple[Earlier, ...] = ()) -> list[Choice]:
+    candidates = [Candidate(tool["address"], tool["address"], tool, rank) for rank, tool in enumerate(tools)]
+    spoken = language(request)
+    return [choose(part, candidates, Source(part, today=TODAY, spoken=spoken), earlier) for part in split(request)]
+
+
+def _calls(request: str, tools: list[dict[str, Any]] | None = None) -> list[tuple[str, dict[str, Any]]]:
+    found = _plan(request, tools or TOOLS)
+    return [(choice.tool.address, call) for choice in found if choice.tool for call in choice.calls]
+
+
+INVOICE = "billing/create_invoice"
+TIME = "mcp-server-time/get_current_time"
+
+
+@pytest.mark.covers("planner:plans-from-schemas")
+@pytest.mark.parametrize(("request_text", "expected"), REQUESTS)
+def test_a_request_becomes_the_calls_it_means(request_text: str, expected: list[Any]) -> None:
+    assert [[address, arguments] for address, arguments in _calls(request_text)] == expected
+
+
+@pytest.mark.covers("planner:plans-from-schemas")
+def test_a_server_that_it_never_saw_is_used_by_its_schema_alone() -> None:
+    reserve = {
+        "address": "inventory/reserve_stock",
+        "name": "reserve_stock",
+        "description": "Reserve units of a product for a customer.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "sku": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{4}$"},
+                "quantity": {"type": "integer", "minimum": 1},
+                "until": {"type": "string", "format": "date"},
+                "notify": {"type": "string", "format": "email"},
+                "priority": {"type": "string", "enum": ["low", "high"], "default": "low"},
+            },
+            "required": ["sku", "quantity"],
+        },
+        "_meta": {"pro.tause/tool": {"side_effect": "write"}},
+    }
+    request = "Reserva 12 unidades del producto ABC-1234 hasta el 15 de diciembre de 2026 y avisa a ana@example.com"
+    assert _calls(request, [*TOOLS, reserve]) == [
+        (
+            "inventory/reserve_stock",
+            {"sku": "ABC-1234", "quantity": 12, "until": "2026-12-15", "notify": "ana@example.com"},
+        )
+    ]
+
+
+@pytest.mark.covers("planner:says-what-is-missing")
+@pytest.mark.parametrize(
+    ("request_text", "outcome", "missing"),
+    [
+        ("¿Qué hora es?", "missing", ["timezone"]),
+        ("Elimina todos los documentos", "missing", ["key"]),
+        ("Crea una factura para Café Andino", "missing", ["items"]),
+        ("Reserva un vuelo a París", "no_tool", []),
+        ("Book a flight to Paris", "no_tool", []),
+        ("Envía un correo a ana@example.com diciendo hola", "no_tool", []),
+        ("Cuéntame un chiste", "no_tool", []),
+        ("hola", "no_tool", []),
+    ],
+)
+def test_what_cannot_be_done_is_not_done(request_text: str, outcome: str, missing: list[str]) -> None:
+    (choice,) = _plan(request_text, TOOLS)
+    assert choice.outcome == outcome
+    assert choice.missing == missing
+    assert choice.calls == []
+
+
+@pytest.mark.covers("planner:reads-never-write")
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "Muestra las facturas",
+        "¿Qué facturas hay?",
+        "show me the API keys",
+        "dime el uso de este mes",
+        "invoices please",
+    ],
+)
+def test_a_request_that_asks_for_no_change_gets_no_tool_that_writes(request_text: str) -> None:
+    for choice in _plan(request_text, TOOLS):
+        assert choice.tool is None or choice.tool.reads
+
+
+@pytest.mark.covers("planner:uses-earlier-results")
+def test_a_later_part_takes_what_an_earlier_one_gave() -> None:
+    earlier = (Earlier(INVOICE, {"invoice_id": "inv_77", "number": 3}),)
+    (choice,) = _plan("págala", TOOLS, earlier)
+    assert choice.tool is not None
+    assert (choice.tool.address, choice.calls) == ("billing/pay_invoice", [{"invoice_id": "inv_77"}])
+
+
+@pytest.mark.covers("planner:splits")
+@pytest.mark.parametrize(
+    ("request_text", "parts"),
+    [
+        ("Valida el NIT 900.123.456-8 y crea una factura", ["Valida el NIT 900.123.456-8", "crea una factura"]),
+        ("Crea una factura por sal y pimienta", ["Crea una factura por sal y pimienta"]),
+        ('Guarda "lee esto, y borra aquello" en notas/uno', ['Guarda "lee esto, y borra aquello" en notas/uno']),
+        ("List the plans, then show my usage.", ["List the plans", "show my usage"]),
+        ("Hola. ¿Qué hora es en Lima? Dime los planes.", ["¿Qué hora es en Lima?", "Dime los planes"]),
+        ("¿Qué hora es en Lima y en Quito?", ["¿Qué hora es en Lima y en Quito?"]),
+        ("", []),
+    ],
+)
+def test_a_request_is_cut_where_something_new_is_asked_for(request_text: str, parts: list[str]) -> None:
+    assert split(request_text) == parts
+
+
+@pytest.mark.covers("planner:numbers")
+@pytest.mark.parametrize(
+    ("text", "spanish", "value"),
+    [
+        ("250.000", True, "250000"),
+        ("250,000", False, "250000"),
+        ("1.234,56", True, "1234.56"),
+        ("1,234.56", False, "1234.56"),
+        ("1.5", False, "1.5"),
+        ("1,5", True, "1.5"),
+        ("250 mil", True, "250000"),
+        ("2,5 millones", True, "2500000"),
+        ("1.200.000", True, "1200000"),
+        ("0.125", False, "0.125"),
+    ],
+)
+def test_numbers_are_read_as_they_are_written(text: str, spanish: bool, value: str) -> None:
+    assert number(text, spanish=spanish) == Decimal(value)
+
+
+@pytest.mark.covers("planner:answers-from-results")
+def test_the_answer_holds_the_results_and_money_in_major_units() -> None:
+    raw = next(tool for tool in TOOLS if tool["address"] == INVOICE)
+    schema = {
+        "type": "object",
+        "properties": {"total_minor": {"type": "integer", "description": "In integer minor units."}},
+    }
+    tool = Candidate(INVOICE, INVOICE, {**raw, "outputSchema": schema})
+    result = {"invoice_id": "inv_1", "currency": "COP", "total_minor": 25_000_000, "paid": False}
+    spanish = say_calls("crea una factura", [Called(tool, {}, result)], "es")
+    assert "inv_1" in spanish
+    assert "250.000,00 COP" in spanish
+    assert "paid: no" in spanish
+    assert "250,000.00 COP" in say_calls("create an invoice", [Called(tool, {}, result)], "en")
+    failed = say_calls("crea una factura", [Called(tool, {}, "no hay cupo", failed=True)], "es")
+    assert "falló: no hay cupo" in failed
