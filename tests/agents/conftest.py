@@ -292,19 +292,40 @@ class Agents:
 @pytest.fixture
 async def agents(gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Agents]:
     """The service in this process, its worker at work, with the offline planner."""
+    async with _serving(gateway, tmp_path, monkeypatch, None) as found:
+        yield found
+
+
+@pytest.fixture
+async def agents_on_postgres(
+    gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> AsyncGenerator[Agents]:
+    """The same, with its tables in PostgreSQL."""
+    async with _serving(gateway, tmp_path, monkeypatch, postgres_url) as found:
+        yield found
+
+
+@asynccontextmanager
+async def _serving(
+    gateway: FakeGateway, data: Path, monkeypatch: pytest.MonkeyPatch, database_url: str | None
+) -> AsyncGenerator[Agents]:
     from tausestack.mcp import ServiceEnv
     from tausestack_agents.server import server
 
     for name in ("TAUSESTACK_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     signer = Signer(secrets.token_bytes(32))
-    env = ServiceEnv(data=tmp_path, jwks=signer.jwks(), gateway=gateway.path, process_credential=PROCESS)
+    env = ServiceEnv(
+        data=data,
+        database_url=database_url,
+        jwks=signer.jwks(),
+        gateway=gateway.path,
+        process_credential=PROCESS,
+    )
     app = server.asgi(env, allowed_hosts=None)
-    async with (
-        _lifespan(app),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://agents") as http,
-    ):
-        yield Agents(http, signer, gateway, tmp_path)
+    transport = httpx2.ASGITransport(app)
+    async with _lifespan(app), httpx2.AsyncClient(transport=transport, base_url="http://agents") as http:
+        yield Agents(http, signer, gateway, data)
 
 
 @asynccontextmanager

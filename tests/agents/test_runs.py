@@ -283,3 +283,16 @@ async def test_a_decision_that_comes_before_the_run_has_noted_that_it_waits_is_n
     text = (await agents.http.get(f"/http/runs/{started['id']}/events", headers=follower)).text
     assert [kind for _, kind, _ in _events(text)][-1] == "success"
     assert agents.gateway.effects["billing/create_invoice"] == 1
+
+
+@pytest.mark.covers("agents:postgres")
+async def test_runs_work_on_postgresql_and_stay_with_their_tenant(agents_on_postgres: Any) -> None:
+    agents = agents_on_postgres
+    held = await agents.acme.run("Dime qué hora es en Lima y crea una factura para Ana por 10 USD de té")
+    assert held["status"] == "interrupted", held
+    with pytest.raises(NotFound):
+        await agents.globex.call("get_run", {"run": held["id"]})
+    assert (await agents.globex.call("list_runs"))["runs"] == []
+    ended = await agents.acme.call("resume", {"run": held["id"], "decision": {"approve": True}, "wait": 25})
+    assert ended["status"] == "success", ended
+    assert agents.gateway.effects["billing/create_invoice"] == 1
