@@ -27,6 +27,8 @@ from tausestack_runtime.supervisor.serving import serve
 FIRST = (
     "tausestack.mcp",
     "tausestack.database",
+    "tausestack.database.migrations",
+    "tausestack.database.upgrade",
     "structlog",
     "joserfc.jwt",
     "sqlalchemy.dialects.sqlite",
@@ -36,6 +38,8 @@ FIRST = (
     "uvicorn.lifespan.on",
     "mcp.server.streamable_http_manager",
     "anyio._backends._asyncio",
+    "httpcore2",
+    "uvicorn.loops.uvloop",
     "encodings.idna",
     "alembic.command",
 )
@@ -56,6 +60,7 @@ class Nursery:
         gc.disable()
         for module in self._modules:
             self._bring_in(module)
+        gc.collect()  # once: it takes a tenth of a second, and what is born later finds nothing more to collect
         while True:
             received = receive_order(self._channel)
             if received is None:
@@ -74,7 +79,6 @@ class Nursery:
             send_report(self._channel, Report(order.id, error=f"the fork server has {threads} threads: it can't fork"))
             passed.close()
             return
-        gc.collect()
         gc.freeze()
         try:
             between = os.fork()
