@@ -88,8 +88,11 @@ def _flat(value: Any, schema: Schema, root: Schema, spoken: Language, label: str
         for name, each in fields.items():
             if each is None or each == "" or each == []:
                 continue
-            if isinstance(each, int) and not isinstance(each, bool) and _is_minor(inner[name], root):
-                found.append((_label(name, spoken), _money(each, fields.get("currency"), spoken)))
+            whole = isinstance(each, int) and not isinstance(each, bool)
+            if whole and (name.endswith("_minor") or _is_minor(inner[name], root)):
+                found.append(
+                    (_label(name.removesuffix("_minor"), spoken), _money(each, fields.get("currency"), spoken))
+                )
             else:
                 found += _flat(each, inner[name], root, spoken, _label(name, spoken) if name != "result" else label)
         return found
