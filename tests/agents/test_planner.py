@@ -166,7 +166,7 @@ def test_the_answer_holds_the_results_and_money_in_major_units() -> None:
     spanish = say_calls("crea una factura", [Called(tool, {}, result)], "es")
     assert "inv_1" in spanish
     assert "250.000,00 COP" in spanish
-    assert "paid: no" in spanish
+    assert "pagado: no" in spanish
     assert "250,000.00 COP" in say_calls("create an invoice", [Called(tool, {}, result)], "en")
     failed = say_calls("crea una factura", [Called(tool, {}, "no hay cupo", failed=True)], "es")
     assert "falló: no hay cupo" in failed
