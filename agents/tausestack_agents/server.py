@@ -16,7 +16,7 @@ from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
 from tausestack.errors import Conflict, InvalidArguments, KeyReused, NotFound, Unavailable
 from tausestack.mcp import Context, Server, Service
-from tausestack.scopes import RUNS_WRITE, SYSTEM, TOOLS_READ
+from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, TOOLS_READ
 from tausestack_agents import specs, store
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
@@ -183,7 +183,7 @@ async def cancel(
     return await _shown(ctx, run)
 
 
-@server.tool("agents/get_run", side_effect="read", scopes=[TOOLS_READ])
+@server.tool("agents/get_run", side_effect="read", scopes=[ANY])
 async def get_run(
     ctx: Context,
     run: RunId,
@@ -192,7 +192,7 @@ async def get_run(
     return await _shown(ctx, run)
 
 
-@server.tool("agents/list_runs", side_effect="read", scopes=[TOOLS_READ])
+@server.tool("agents/list_runs", side_effect="read", scopes=[ANY])
 async def list_runs(
     ctx: Context,
     limit: Annotated[int, Field(description="At most so many.", ge=1, le=200)] = 50,

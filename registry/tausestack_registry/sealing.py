@@ -7,7 +7,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tausestack.errors import InternalError
+from tausestack.errors import InternalError, Unavailable
 
 NONCE_BYTES = 12
 
@@ -15,8 +15,15 @@ NONCE_BYTES = 12
 class Sealer:
     """Seals and opens a tenant's secrets with AES-256-GCM."""
 
-    def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+    def __init__(self, key: bytes | None) -> None:
+        """Take the key of 32 bytes; None: the registry runs alone, where it keeps no secrets."""
+        self._key = key
+
+    @property
+    def _cipher(self) -> AESGCM:
+        if self._key is None:
+            raise Unavailable("the registry runs alone, without the key that secrets are sealed with")
+        return AESGCM(self._key)
 
     def seal(self, value: str, *, tenant: str, row: str, version: int) -> bytes:
         """Return a secret's sealed form: a nonce and the ciphertext."""

@@ -74,10 +74,7 @@ class State:
 @asynccontextmanager
 async def lifespan(service: ts.mcp.Service) -> AsyncGenerator[State]:
     """Load the catalogue and the key of the secrets."""
-    key = service.env.keys.get("secrets")
-    if key is None:
-        raise RuntimeError("the registry needs the derived key 'secrets'")
-    yield State(bundled(), Sealer(key))
+    yield State(bundled(), Sealer(service.env.keys.get("secrets")))
 
 
 server = ts.mcp.Server(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
 from tausestack.raw import as_object
 
 VERSION = "0.1.0"

@@ -14,6 +14,7 @@ from typing import Any
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
+
 from tausestack.contract import Principal
 from tausestack.errors import Unauthenticated
 from tausestack.raw import as_array

@@ -6,6 +6,7 @@ import json
 
 import httpx2
 import pytest
+
 from stack import Stack, Tenant, mcp_request
 
 FOUR_MIB = 4 * 1024 * 1024

@@ -9,9 +9,10 @@ from typing import Any
 import httpx2
 import openapi_spec_validator
 import pytest
-import tausestack as ts
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+
+import tausestack as ts
 from stack import Stack, Tenant
 
 ADDRESS = "storage/put_json"

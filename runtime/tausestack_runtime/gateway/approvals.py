@@ -195,4 +195,6 @@ def _rejection(reason: str | None) -> str:
 
 
 def _shape(row: Row) -> dict[str, Any]:
-    return {str(column.name): getattr(row, column.name) for column in approvals.c if column.name not in {"digest", "key"}}
+    return {
+        str(column.name): getattr(row, column.name) for column in approvals.c if column.name not in {"digest", "key"}
+    }
