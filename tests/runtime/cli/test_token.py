@@ -26,11 +26,13 @@ def test_a_minted_token_is_good_for_one_server_and_one_tenant(tausestack: Cli, t
     assert principal.tenant == "acme"
 
 
-def test_without_the_key_file_no_token_and_no_key_is_made(tausestack: Cli, tmp_path: Path) -> None:
-    done = tausestack("token", "billing", "--tenant", "acme", "--data", str(tmp_path))
-    assert done.returncode == 1
-    assert "tausestack up" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.covers("cli:token-alone")
+def test_in_an_empty_folder_the_keys_are_made_with_the_token(tausestack: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "new"
+    token = tausestack("token", "billing", "--tenant", "acme", "--data", str(data)).stdout.strip()
+    jwks = json.loads((data / "jwks.json").read_text())
+    assert Verifier(jwks, server_audience("billing")).verify(token)[0].tenant == "acme"
+    assert (data / "secret.key").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.covers("cli:light")
