@@ -17,6 +17,7 @@ from tausestack.contract import (
     MCP_CLIENT_META,
     MCP_VERSION_META,
     META_APPROVAL,
+    META_ERROR,
     META_KEY,
     PROTOCOL_VERSION,
     VERSION,
@@ -201,7 +202,7 @@ def text_of(result: dict[str, Any]) -> str:
 
 def _tool_error(result: dict[str, Any]) -> TauseError:
     meta = cast("dict[str, Any]", result.get("_meta") or {})
-    known = meta.get("pro.tause/error")
+    known = meta.get(META_ERROR)
     text = text_of(result)
     if not isinstance(known, dict):
         return UpstreamError(text or "The gateway gave no answer")

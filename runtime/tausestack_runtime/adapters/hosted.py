@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tausestack.contract import META_CALL, tool_policy
+from tausestack.contract import META_CALL, META_PREFIX, tool_policy
 from tausestack.errors import Conflict, InDoubt, NotFound, TauseError, Unavailable, UpstreamError, tree
 from tausestack.raw import as_object
 from tausestack_runtime.adapters import sandbox
@@ -17,9 +17,6 @@ from tausestack_runtime.adapters.session import Answered, Broken, Progress, Sess
 
 LaunchOf = Callable[[], Awaitable[Launch]]
 """Asks the registry how an installed server is started."""
-
-OURS = "pro.tause/"
-"""What a third party may not say in our name: keys of `_meta` that begin so."""
 
 ASKED = frozenset(
     {
@@ -137,7 +134,7 @@ def _unsigned(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _foreign(meta: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in meta.items() if not key.startswith(OURS)}
+    return {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
 
 
 def _translated(params: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +151,7 @@ def _translated(params: dict[str, Any]) -> dict[str, Any]:
 def _modern(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result as the modern protocol has it, with nothing in it that speaks in our name."""
     meta = as_object(result.get("_meta"))
-    if meta is not None and any(key.startswith(OURS) for key in meta):
+    if meta is not None and any(key.startswith(META_PREFIX) for key in meta):
         result = {**result, "_meta": _foreign(meta)}
     return result if "resultType" in result else {**result, "resultType": "complete"}
 

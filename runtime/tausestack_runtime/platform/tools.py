@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import structlog
 
-from tausestack.contract import Principal
+from tausestack.contract import META_ERROR, Principal
 from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
 from tausestack.scopes import SYSTEM
 from tausestack_runtime.gateway.approvals import Approvals
@@ -56,7 +56,7 @@ class Platform:
                     "resultType": "complete",
                     "content": [{"type": "text", "text": error.message}],
                     "isError": True,
-                    "_meta": {"pro.tause/error": {"code": error.code, **error.data}},
+                    "_meta": {META_ERROR: {"code": error.code, **error.data}},
                 }
             )
         text = orjson.dumps(found).decode()

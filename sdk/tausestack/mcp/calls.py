@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolRequestParams
 from starlette.requests import Request
 
-from tausestack.contract import META_APPROVAL, META_ASSERTION, META_CALL, META_KEY, Principal
+from tausestack.contract import META_APPROVAL, META_ASSERTION, META_CALL, META_ERROR, META_KEY, Principal
 from tausestack.errors import (
     Forbidden,
     InternalError,
@@ -25,7 +25,6 @@ from tausestack.errors import (
 )
 from tausestack.mcp.assertions import bearer
 from tausestack.mcp.context import Context
-from tausestack.mcp.gateway import META_ERROR
 from tausestack.mcp.schemas import text_of
 from tausestack.mcp.service import Service
 from tausestack.mcp.tools import Tool, find_tool

@@ -14,6 +14,7 @@ from tausestack.contract import (
     MCP_CLIENT_META,
     MCP_VERSION_META,
     META_APPROVAL,
+    META_ERROR,
     META_KEY,
     META_PARENT,
     PROTOCOL_VERSION,
@@ -22,9 +23,6 @@ from tausestack.contract import (
 from tausestack.errors import InDoubt, ToolFailed, Unavailable, UpstreamError, from_data
 from tausestack.names import Address
 from tausestack.raw import as_array, as_object
-
-META_ERROR = "pro.tause/error"
-"""In a failed result's `_meta`: the failure's `{code, …}`."""
 
 _CONNECT_SECONDS = 5.0
 
