@@ -25,9 +25,6 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
     sandbox: Literal["auto", "bwrap", "landlock"] = Field("auto", description="the sandbox of third-party servers")
-    allowed_private_hosts: str = Field(
-        "", description="comma list of host:port on private addresses that may be reached"
-    )
     model: str | None = Field(
         None, description="the agents' model; unset: by which vendor's key is there, else offline"
     )

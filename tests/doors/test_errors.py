@@ -35,6 +35,16 @@ def test_wrong_types_are_named_with_their_path(tenant: Tenant) -> None:
     assert reply.json()["errors"][0]["path"] == "key"
 
 
+@pytest.mark.covers("errors:key-length")
+def test_a_key_that_is_too_long_is_refused_at_both_doors(tenant: Tenant) -> None:
+    put, key = {"key": "k", "value": {}}, "x" * 256
+    assert tenant.call("storage/put_json", put, key=key).status_code == 400
+    reply = tenant.rpc("tools/call", {"name": "storage__put_json", "arguments": put}, **{"Idempotency-Key": key})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["data"]["code"] == "invalid_request"
+    assert tenant.call("storage/put_json", put, key=key[1:]).status_code == 200
+
+
 @pytest.mark.covers("errors:unknown-is-404")
 @pytest.mark.parametrize("address", ["storage/nothing", "nothing/get_json", "auth/authenticate", "registry/launch"])
 def test_what_is_not_there_and_what_is_ours_alone_look_alike(tenant: Tenant, address: str) -> None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from urllib.parse import unquote
 
-import orjson
 import structlog
 
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
-from tausestack.errors import TauseError, to_problem
+from tausestack.errors import TauseError
 from tausestack.tokens import Signer
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
-from tausestack_runtime.gateway.exchange import PROBLEM, Exchange, Receive, Scope, Send
+from tausestack_runtime.gateway.exchange import Exchange, Receive, Scope, Send
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.mcp.endpoint import McpEndpoint
 from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics
 from tausestack_runtime.gateway.pipeline import Pipeline
-from tausestack_runtime.gateway.rest.endpoint import RestEndpoint, fail
+from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
 from tausestack_runtime.gateway.snapshots import Snapshots, not_found
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.keys import open_keys, operator_key
@@ -70,7 +69,7 @@ class Gateway:
         )
         self._mcp = McpEndpoint(pipeline, identity, self._snapshots)
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control)
-        self._guard = Guard(settings.host, settings.port)
+        self._guard = Guard(settings.host)
         self._exits = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +82,7 @@ class Gateway:
     async def _http(self, exchange: Exchange) -> None:
         refusal = None if exchange.internal else self._guard.refusal(exchange)
         if refusal is not None:
-            await exchange.reply(refusal.status, orjson.dumps(to_problem(refusal)), PROBLEM)
+            await exchange.problem(refusal)
             return
         parts = exchange.path.split("/")
         if len(parts) == 4 and parts[1] == "tenants" and parts[3] == "mcp":
@@ -97,7 +96,7 @@ class Gateway:
 
     async def _operations(self, exchange: Exchange) -> None:
         if exchange.method not in {"GET", "HEAD"}:
-            await fail(exchange, not_found())
+            await exchange.problem(not_found())
         elif exchange.path == "/health":
             await exchange.reply_json(200, {"status": "healthy", "version": VERSION})
         elif exchange.path == "/health/ready":
@@ -105,7 +104,7 @@ class Gateway:
         elif exchange.path == "/metrics":
             await exchange.reply(200, self._metrics.text(), CONTENT_TYPE.encode())
         else:
-            await fail(exchange, not_found())
+            await exchange.problem(not_found())
 
     async def _ready(self, exchange: Exchange) -> None:
         """Ready means that a credential can be checked and an installation found."""

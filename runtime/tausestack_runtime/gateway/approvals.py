@@ -123,7 +123,7 @@ class Approvals:
             known = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
             if known is None:
                 raise NotFound("There is no such approval, or it is not yours")
-            if known.status in {status, "used"} and not (status == "rejected" and known.status == "used"):
+            if known.status == status or (known.status == "used" and status == "approved"):
                 return _shape(known)
             if known.status != "pending":
                 raise Conflict(f"This approval was {known.status} already", approval=identifier)

@@ -12,12 +12,17 @@ from typing import Any
 
 import orjson
 
-from tausestack.contract import Principal
+from tausestack.contract import META_ERROR, Principal
+from tausestack.errors import TauseError, ToolFailed, from_data
 from tausestack.raw import as_array, as_object
 
 Notify = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes a JSON-RPC notification on its way to the caller."""
 
+CALL_SECONDS = 120.0
+"""How long a call may take, whichever door it came by; a nested one has what is left of its parent's time."""
+MAX_KEY = 255
+"""Characters of an idempotency key."""
 MAX_DEPTH = 4
 """How deep calls may nest: a service calls another, which calls another."""
 
@@ -99,6 +104,12 @@ class Outcome:
         """The text blocks of the result, joined."""
         blocks = [as_object(block) or {} for block in as_array(self.result.get("content")) or []]
         return "\n".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+
+    @property
+    def failure(self) -> TauseError:
+        """What a failed tool says went wrong: the error of ours that it names, else `ToolFailed`."""
+        named = as_object((as_object(self.result.get("_meta")) or {}).get(META_ERROR)) or {}
+        return from_data(self.text, named) if "code" in named else ToolFailed(self.text)
 
 
 def digest(value: Any) -> str:

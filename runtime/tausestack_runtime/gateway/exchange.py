@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
 
-from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge
+from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
 
 Scope = dict[str, Any]
@@ -84,21 +83,19 @@ class Exchange:
         return value, len(raw)
 
     async def while_connected(self, work: Awaitable[T]) -> T:
-        """Return what the work returns; the caller's going away cancels it."""
+        """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
         task = asyncio.ensure_future(work)
         watch = asyncio.ensure_future(self._gone())
         try:
             await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-                raise Cancelled("The caller went away")
-            return task.result()
+            if task.done():
+                return task.result()
         finally:
             watch.cancel()
             if not task.done():
                 task.cancel()
+                await asyncio.wait({task})  # its line in the ledger, and its upstream's connection, are its own to end
+        raise Cancelled("The caller went away")
 
     async def reply(
         self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
@@ -111,6 +108,21 @@ class Exchange:
     async def reply_json(self, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         """Send a JSON reply."""
         await self.reply(status, orjson.dumps(value), JSON, headers)
+
+    async def fail(self, error: TauseError, status: int, body: bytes, content_type: bytes, event: bytes) -> None:
+        """Answer with an error in the door's own words; a stream that has begun ends with it."""
+        if self.streaming:
+            await self.event(body, event)
+            await self.end_events()
+            return
+        headers = [(b"www-authenticate", b'Bearer realm="tausestack"')] if isinstance(error, Unauthenticated) else []
+        if "retry_after" in error.data:
+            headers.append((b"retry-after", str(error.data["retry_after"]).encode()))
+        await self.reply(status, body, content_type, headers)
+
+    async def problem(self, error: TauseError) -> None:
+        """Answer with an error as RFC 9457 has it, which is how every door but MCP's does."""
+        await self.fail(error, error.status, orjson.dumps(to_problem(error)), PROBLEM, b"error")
 
     async def start_events(self) -> None:
         """Begin an event stream, once."""

@@ -13,9 +13,9 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class Guard:
     """Checks `Host` and `Origin`; on a loopback address only loopback names are this host."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str) -> None:
+        """Take the address that the gateway listens on."""
         self._names = LOOPBACK if host in LOOPBACK else None
-        self._port = port
 
     def refusal(self, exchange: Exchange) -> TauseError | None:
         """Return why an exchange is refused, or None."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 import structlog
 
-from tausestack.contract import META_CALL
 from tausestack.errors import (
     ApprovalRequired,
     Cancelled,
@@ -26,7 +25,7 @@ from tausestack.errors import (
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, missing
 from tausestack_runtime.gateway.approvals import Approvals
-from tausestack_runtime.gateway.call import MAX_DEPTH, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, Call, CallState, Outcome, digest
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.snapshots import Installation, Snapshots, Tool, not_found
@@ -127,6 +126,8 @@ class Pipeline:
     async def _admitted(self, call: Call) -> Outcome:
         if call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
+        if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
+            raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
         tool, installation, epoch = await self.find(call)
         call.service, call.price = installation.service, tool.policy.price
         self.authorise(call, tool)
@@ -246,11 +247,6 @@ class _Place:
             self._counts[self._call.tenant] -= 1
             if not self._counts[self._call.tenant]:
                 del self._counts[self._call.tenant]
-
-
-def call_meta(call: Call) -> dict[str, Any]:
-    """Return what a result's `_meta` says of its call."""
-    return {META_CALL: {"id": call.id, "state": call.state.value}}
 
 
 def _check_arguments(call: Call, tool: Tool) -> None:

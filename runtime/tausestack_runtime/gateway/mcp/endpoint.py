@@ -12,6 +12,7 @@ from tausestack.contract import (
     META_APPROVAL,
     META_KEY,
     META_PARENT,
+    META_PREFIX,
     PROTOCOL_VERSION,
     VERSION,
     Principal,
@@ -23,24 +24,19 @@ from tausestack.errors import (
     Forbidden,
     NotFound,
     TauseError,
-    Unauthenticated,
     to_jsonrpc,
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, TOOLS_CALL, TOOLS_READ, covers, missing
-from tausestack_runtime.gateway.call import Call
-from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.call import CALL_SECONDS, Call
+from tausestack_runtime.gateway.exchange import JSON, Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
 from tausestack_runtime.gateway.mcp.envelope import Refused, Request, read
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot, Tool, not_found
 
-CALL_SECONDS = 120.0
 LIST_TTL_MS = 5_000
-
-_OUR_META = ("pro.tause/",)
-"""Only the house sets these; what a client sends under them is read here and goes no further."""
 
 
 class McpEndpoint:
@@ -130,7 +126,7 @@ class McpEndpoint:
             key=_text(request.meta.get(META_KEY)) or exchange.header(b"idempotency-key"),
             approval=_text(request.meta.get(META_APPROVAL)),
             parent=parent,
-            meta={name: value for name, value in request.meta.items() if not name.startswith(_OUR_META)},
+            meta={name: value for name, value in request.meta.items() if not name.startswith(META_PREFIX)},
             request_id=request.id,
             bytes_in=request.size,
             notify=notify,
@@ -217,14 +213,7 @@ def _text(value: Any) -> str | None:
 
 async def _fail(exchange: Exchange, request_id: str | int | None, error: TauseError) -> None:
     body = orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": to_jsonrpc(error)})
-    if exchange.streaming:
-        await exchange.event(body)
-        await exchange.end_events()
-        return
-    headers = [(b"www-authenticate", b'Bearer realm="tausestack"')] if isinstance(error, Unauthenticated) else []
-    if "retry_after" in error.data:
-        headers.append((b"retry-after", str(error.data["retry_after"]).encode()))
-    await exchange.reply(_status(error), body, headers=headers)
+    await exchange.fail(error, _status(error), body, JSON, b"message")
 
 
 def _status(error: TauseError) -> int:

@@ -16,15 +16,11 @@ from tausestack.errors import (
     NotFound,
     TauseError,
     ToolFailed,
-    Unauthenticated,
-    from_data,
-    to_problem,
 )
 from tausestack.names import SYSTEM_TENANT
-from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, TOOLS_READ
-from tausestack_runtime.gateway.call import Call, Notify, Outcome
-from tausestack_runtime.gateway.exchange import PROBLEM, Exchange
+from tausestack_runtime.gateway.call import CALL_SECONDS, Call, Notify, Outcome
+from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
 from tausestack_runtime.gateway.mcp.endpoint import visible
 from tausestack_runtime.gateway.pipeline import Pipeline
@@ -35,9 +31,7 @@ from tausestack_runtime.gateway.snapshots import Snapshots, Tool, not_found
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.supervisor.control import ControlClient
 
-CALL_SECONDS = 120.0
 STREAM_SECONDS = 3600.0
-MAX_KEY = 255
 PAGE_SIZE = 500
 FOUND = 100
 """How many tools a search ranks."""
@@ -67,7 +61,7 @@ class RestEndpoint:
         except Cancelled:
             return
         except TauseError as error:
-            await fail(exchange, error)
+            await exchange.problem(error)
 
     async def _serve(self, exchange: Exchange, path: str) -> None:
         if path == "doctor" and exchange.method == "GET":
@@ -133,22 +127,14 @@ class RestEndpoint:
                 continue
             body, size = await exchange.json_object() if exchange.method == "POST" else ({}, 0)
             arguments = resource.arguments(fields, _query(exchange), body)
-            call = self._call(exchange, principal, resource.server, resource.tool, arguments, size)
-            outcome = await exchange.while_connected(self._pipeline.run(call))
-            if outcome.failed:
-                raise _cause(outcome)
-            found: Any = outcome.result.get("structuredContent")
+            found = await self._ask(exchange, principal, resource.server, resource.tool, arguments, size)
             await exchange.reply_json(resource.status(found), found)
             return
         raise not_found()
 
     async def _show_server(self, exchange: Exchange, principal: Principal, name: str) -> None:
-        call = self._call(exchange, principal, "registry", "list_installed", {}, 0)
-        outcome = await exchange.while_connected(self._pipeline.run(call))
-        if outcome.failed:
-            raise _cause(outcome)
-        servers = outcome.result["structuredContent"]["servers"]
-        found = next((server for server in servers if server["name"] == name), None)
+        listed = await self._ask(exchange, principal, "registry", "list_installed", {})
+        found = next((server for server in listed["servers"] if server["name"] == name), None)
         if found is None:
             raise not_found()
         await exchange.reply_json(200, found)
@@ -162,20 +148,12 @@ class RestEndpoint:
         call = self._call(exchange, principal, parts[1], parts[2], arguments, size, notify)
         if notify is not None:
             call.meta = {"progressToken": call.id}
-        try:
-            outcome = await exchange.while_connected(self._pipeline.run(call))
-            if outcome.failed:
-                cause = _cause(outcome).code
-                more = {} if cause == ToolFailed.code else {"cause": cause}
-                raise ToolFailed(outcome.text, call=call.id, **more)
-        except Cancelled:
-            raise
-        except TauseError as error:
-            if notify is None:
-                raise
-            await exchange.event(orjson.dumps(to_problem(error)), b"error")
-            await exchange.end_events()
-            return
+            await exchange.start_events()
+        outcome = await exchange.while_connected(self._pipeline.run(call))
+        if outcome.failed:
+            cause = outcome.failure.code
+            more = {} if cause == ToolFailed.code else {"cause": cause}
+            raise ToolFailed(outcome.text, call=call.id, **more)
         body = structured(outcome)
         if notify is None:
             await exchange.reply_json(200, body, [(b"tausestack-call", call.id.encode())])
@@ -187,13 +165,9 @@ class RestEndpoint:
         query = _query(exchange)
         shown = {str(address): tool for address, tool in _addressed(await self._shown(principal))}
         if query.get("search"):
-            call = self._call(
-                exchange, principal, "registry", "find_tools", {"query": query["search"], "limit": FOUND}, 0
-            )
-            outcome = await exchange.while_connected(self._pipeline.run(call))
-            if outcome.failed:
-                raise _cause(outcome)
-            ranked = [hit["address"] for hit in outcome.result["structuredContent"]["tools"]]
+            asked = {"query": query["search"], "limit": FOUND}
+            hits = await self._ask(exchange, principal, "registry", "find_tools", asked)
+            ranked = [hit["address"] for hit in hits["tools"]]
             shown = {address: shown[address] for address in ranked if address in shown}
         start, limit = _page(query)
         page = list(shown.items())[start : start + limit]
@@ -207,10 +181,8 @@ class RestEndpoint:
         return [tool for _, one in found for tool in one.tools.values() if visible(tool, principal)]
 
     async def _stream_run(self, exchange: Exchange, principal: Principal, run: str) -> None:
-        call = self._call(exchange, principal, "agents", "get_run", {"run": run}, 0)
-        outcome = await exchange.while_connected(self._pipeline.run(call))
-        if outcome.failed:
-            raise _cause(outcome)
+        call = self._call(exchange, principal, "agents", "get_run", {"run": run})
+        await self._answered(exchange, call)
         snapshot = await self._snapshots.tenant(principal.tenant)
         last = exchange.header(b"last-event-id")
         headers = [(b"last-event-id", last.encode("latin-1"))] if last else []
@@ -228,13 +200,34 @@ class RestEndpoint:
                 await exchange.chunk(chunk)
             await exchange.end_events()
 
+    async def _ask(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        server: str,
+        tool: str,
+        arguments: dict[str, Any],
+        size: int = 0,
+    ) -> Any:
+        """Return the structured result of the tool behind a fixed route, or raise its failure."""
+        return await self._answered(exchange, self._call(exchange, principal, server, tool, arguments, size))
+
+    async def _answered(self, exchange: Exchange, call: Call) -> Any:
+        outcome = await exchange.while_connected(self._pipeline.run(call))
+        if outcome.failed:
+            raise _shown_failure(outcome)
+        return outcome.result.get("structuredContent")
+
     def _call(
-        self, exchange: Exchange, principal: Principal, server: str, tool: str, arguments: dict[str, Any], size: int,
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        server: str,
+        tool: str,
+        arguments: dict[str, Any],
+        size: int = 0,
         notify: Notify | None = None,
-    ) -> Call:  # fmt: skip
-        key = exchange.header(b"idempotency-key")
-        if key is not None and not 0 < len(key) <= MAX_KEY:
-            raise InvalidRequest(f"An Idempotency-Key has 1 to {MAX_KEY} characters")
+    ) -> Call:
         trace = exchange.header(b"traceparent")
         return Call(
             tenant=principal.tenant,
@@ -244,7 +237,7 @@ class RestEndpoint:
             arguments=arguments,
             door="rest",
             deadline=asyncio.get_running_loop().time() + CALL_SECONDS,
-            key=key,
+            key=exchange.header(b"idempotency-key"),
             approval=exchange.header(b"tausestack-approval"),
             meta={"traceparent": trace} if trace else {},
             bytes_in=size,
@@ -265,25 +258,9 @@ def structured(outcome: Outcome) -> Any:
     return {"content": outcome.result.get("content", [])}
 
 
-async def fail(exchange: Exchange, error: TauseError) -> None:
-    """Answer with a problem; a stream that has begun ends with it."""
-    problem = to_problem(error)
-    if exchange.streaming:
-        await exchange.event(orjson.dumps(problem), b"error")
-        await exchange.end_events()
-        return
-    headers = [(b"www-authenticate", b'Bearer realm="tausestack"')] if isinstance(error, Unauthenticated) else []
-    if "retry_after" in error.data:
-        headers.append((b"retry-after", str(error.data["retry_after"]).encode()))
-    await exchange.reply(error.status, orjson.dumps(problem), PROBLEM, headers)
-
-
-def _cause(outcome: Outcome) -> TauseError:
-    """Return the failure behind a fixed route's tool: its own code where it has one, so that 404 is 404."""
-    cause = as_object((as_object(outcome.result.get("_meta")) or {}).get("pro.tause/error"))
-    if cause is None or "code" not in cause:
-        return ToolFailed(outcome.text)
-    error = from_data(outcome.text, cause)
+def _shown_failure(outcome: Outcome) -> TauseError:
+    """Return the failure of a fixed route's tool; what is not there says nothing more, lest it tell whose it is."""
+    error = outcome.failure
     return NotFound(error.message) if isinstance(error, NotFound) else error
 
 

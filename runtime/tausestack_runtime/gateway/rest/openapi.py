@@ -7,6 +7,7 @@ from typing import Any
 
 from tausestack.contract import VERSION
 from tausestack.raw import as_array, as_object
+from tausestack_runtime.gateway.call import MAX_KEY
 from tausestack_runtime.gateway.snapshots import Tool
 
 MAX_NESTING = 8
@@ -81,7 +82,7 @@ def _path(tool: Tool) -> dict[str, Any]:
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "schema": {"type": "string", "maxLength": 255},
+                "schema": {"type": "string", "maxLength": MAX_KEY},
                 "description": "The same key and arguments are one write, however often they are sent.",
             }
         ]

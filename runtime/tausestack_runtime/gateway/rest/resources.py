@@ -11,7 +11,6 @@ from tausestack.errors import InvalidRequest
 
 Arguments = Callable[[dict[str, str], dict[str, str], dict[str, Any]], dict[str, Any]]
 """Makes a tool's arguments from path fields, query fields and body."""
-Shape = Callable[[dict[str, Any]], Any]
 
 ENDED = frozenset({"success", "error", "timeout", "cancelled"})
 

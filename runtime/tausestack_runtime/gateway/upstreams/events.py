@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from tausestack_runtime.gateway.upstreams.wire_reply import TooLarge
+
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
 async def event_payloads(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the payload of each event: its `data` lines, joined by newlines; comments and other fields are dropped.
 
-    Raises `ValueError` when one event is larger than 16 MiB.
+    Raises `TooLarge` when one event is larger than 16 MiB.
     """
     pending = bytearray()
     lines: list[bytes] = []
@@ -19,7 +21,7 @@ async def event_payloads(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         pending += chunk
         *whole, rest = pending.split(b"\n")
         if len(rest) + size > MAX_EVENT_BYTES:
-            raise ValueError("an event of the stream is too large")
+            raise TooLarge(f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes")
         pending = bytearray(rest)
         for raw in whole:
             line = bytes(raw).rstrip(b"\r")

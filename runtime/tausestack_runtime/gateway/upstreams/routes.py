@@ -19,6 +19,7 @@ from tausestack.contract import (
     META_CALL,
     META_KEY,
     PROTOCOL_VERSION,
+    VERSION,
     Principal,
     ToolPolicy,
 )
@@ -70,7 +71,7 @@ class Upstreams:
 
         Raises `InDoubt` when it broke midway and may not be repeated.
         """
-        call.assertion = self._assertion(call.principal, installation.service, call.tenant, epoch)
+        call.assertion = self._assertion(call.principal, installation.service, epoch)
         body = _request_body(call)
         safe = policy.retriable or (policy.keyed and call.key is not None)
         for attempt in range(MAX_RESENDS + 1):
@@ -111,8 +112,7 @@ class Upstreams:
         installation = Installation(service, "service", service, service, "", False, "active", {})
         outcome = await self.call(call, installation, ToolPolicy(side_effect="read"), "")
         if outcome.failed:
-            meta: Any = outcome.result.get("_meta") or {}
-            raise from_data(outcome.text, meta.get("pro.tause/error") or {})
+            raise outcome.failure
         return outcome.result["structuredContent"]
 
     @asynccontextmanager
@@ -120,7 +120,7 @@ class Upstreams:
         self, call: Call, service: str, target: str, headers: list[tuple[bytes, bytes]], epoch: str
     ) -> AsyncGenerator[Reply]:
         """Open an `http` binding of a service for a call; the reply is streamed and closed on leaving."""
-        call.assertion = self._assertion(call.principal, service, call.tenant, epoch)
+        call.assertion = self._assertion(call.principal, service, epoch)
         pool = await self._pool(service, call.tenant, streams=True)
         own = [*headers, (b"authorization", b"Bearer " + call.assertion.encode()), (b"host", b"localhost")]
         try:
@@ -165,20 +165,17 @@ class Upstreams:
             self._pools[path, streams] = pool
         return pool
 
-    def _assertion(self, principal: Principal, service: str, tenant: str, epoch: str) -> str:
+    def _assertion(self, principal: Principal, service: str, epoch: str) -> str:
         bounds = "" if principal.bounds is None else ",".join(sorted(principal.bounds))
         key = cache_key(
-            tenant, principal.id, epoch, service, principal.agent or "", principal.run or "", principal.role,
+            principal.tenant, principal.id, epoch, service, principal.agent or "", principal.run or "", principal.role,
             ",".join(sorted(principal.scopes)), str(principal.bounds is None), bounds,
         )  # fmt: skip
         now = time.time()
         known = self._assertions.get(key)
         if known is not None and known[1] > now:
             return known[0]
-        named = Principal(
-            tenant, principal.id, principal.scopes, principal.role, principal.agent, principal.run, principal.bounds
-        )
-        token = self._signer.sign(named, server_audience(service), ASSERTION_SECONDS)
+        token = self._signer.sign(principal, server_audience(service), ASSERTION_SECONDS)
         self._assertions[key] = (token, now + ASSERTION_SECONDS - ASSERTION_MARGIN_SECONDS)
         while len(self._assertions) > 4096:
             self._assertions.popitem(last=False)
@@ -195,7 +192,7 @@ async def _pause(deadline: float, error: Exception) -> None:
 def _request_body(call: Call) -> bytes:
     meta = {
         MCP_CAPABILITIES_META: {},
-        MCP_CLIENT_META: {"name": "tausestack", "version": "0.1.0"},
+        MCP_CLIENT_META: {"name": "tausestack", "version": VERSION},
         **call.meta,
         MCP_VERSION_META: PROTOCOL_VERSION,
         META_CALL: call.id,

@@ -1,0 +1,80 @@
+"""An exchange ends its work when its caller goes away, and never before the work has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tausestack.errors import Cancelled
+from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.upstreams.events import MAX_EVENT_BYTES, event_payloads
+from tausestack_runtime.gateway.upstreams.wire import TooLarge
+
+pytestmark = pytest.mark.anyio
+
+SCOPE: dict[str, Any] = {
+    "method": "POST",
+    "path": "/",
+    "query_string": b"",
+    "headers": [],
+    "server": ("127.0.0.1", 8000),
+}
+
+
+class Caller:
+    """A caller that goes away when told to, and work that takes its time to end."""
+
+    def __init__(self) -> None:
+        self.gone, self.begun, self.ended = asyncio.Event(), asyncio.Event(), False
+        self.exchange = Exchange(SCOPE, self._receive, self._send)
+
+    async def work(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            self.ended = True
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        raise AssertionError(f"nobody is there to take {message}")
+
+
+@pytest.mark.covers("exchange:caller-goes-away")
+async def test_work_has_ended_when_its_caller_is_known_to_be_gone() -> None:
+    caller = Caller()
+    waiting = asyncio.create_task(caller.exchange.while_connected(caller.work()))
+    await caller.begun.wait()
+    caller.gone.set()
+    with pytest.raises(Cancelled):
+        await waiting
+    assert caller.ended
+
+
+@pytest.mark.covers("exchange:cancelled")
+async def test_a_cancelled_exchange_ends_after_its_work() -> None:
+    caller = Caller()
+    waiting = asyncio.create_task(caller.exchange.while_connected(caller.work()))
+    await caller.begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert caller.ended
+
+
+@pytest.mark.covers("wire:events-are-bounded")
+async def test_an_event_that_has_no_end_is_refused() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"data: " + b"x" * (MAX_EVENT_BYTES // 4)
+
+    with pytest.raises(TooLarge):
+        async for _ in event_payloads(endless()):
+            pass
