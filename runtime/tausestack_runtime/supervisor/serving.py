@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from tausestack.telemetry import configure_logging
 from tausestack_runtime.supervisor.orders import Order
+
+if TYPE_CHECKING:
+    from tausestack.database import Schema
 
 
 def serve(order: Order, listener: socket.socket) -> int:
@@ -38,5 +43,29 @@ def serve(order: Order, listener: socket.socket) -> int:
         keys={key: bytes.fromhex(value) for key, value in order.keys.items()},
         log_level=order.log_level,
     )
+    if env.database_url is None and server.schema is not None:
+        _make_template(server.schema, env.data)
     serve_socket(server, listener, env)
     return 0
+
+
+def _make_template(schema: Schema, data: Path) -> None:
+    """Have a fork make a missing template: what Alembic takes, some 12 MB, is given back when it ends.
+
+    Where it fails, the service makes the template when it needs it, and says what is wrong.
+    """
+    from tausestack.database.files import make_template, template_file
+
+    if template_file(schema, data).exists():
+        return
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    maker = os.fork()
+    if maker:
+        os.waitpid(maker, 0)
+        return
+    try:
+        make_template(schema, data)
+    except Exception:
+        log.exception("the template can't be made ahead", service=schema.service)
+    finally:
+        os._exit(0)

@@ -67,20 +67,32 @@ def remove_file(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _create(schema: Schema, data: Path, path: Path) -> None:
-    templates = data / "templates"
-    for folder in (templates, path.parent.parent, path.parent):
-        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    # The lock dies with its holder, so what is found half made under it was left by the dead.
-    with _locked(templates / f"{schema.service}.lock"):
-        template = templates / f"{schema.service}-{schema.head}.db"
+def template_file(schema: Schema, data: Path) -> Path:
+    """Return where the migrated file is that new tenants' files are copies of."""
+    return data / "templates" / f"{schema.service}-{schema.head}.db"
+
+
+def make_template(schema: Schema, data: Path) -> Path:
+    """Make the template exist, and return it."""
+    template = template_file(schema, data)
+    template.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    with _locked(template.with_name(f"{schema.service}.lock")):
         if not template.exists():
-            _make_template(schema, template)
+            _migrate_template(schema, template)
+    return template
+
+
+def _create(schema: Schema, data: Path, path: Path) -> None:
+    template = make_template(schema, data)
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    with _locked(template.with_name(f"{schema.service}.lock")):
         if not path.exists():
             _copy(template, path)
 
 
-def _make_template(schema: Schema, template: Path) -> None:
+def _migrate_template(schema: Schema, template: Path) -> None:
+    # The lock dies with its holder, so what is found half made under it was left by the dead.
     unfinished = template.with_name(f"{schema.service}.new")
     remove_file(unfinished)
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, _FILE_MODE))
