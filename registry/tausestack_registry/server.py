@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 import tausestack as ts
-from tausestack.changes import ChangeFeed
+from tausestack.changes import ChangeFeed, Changes
 from tausestack.contract import VERSION
 from tausestack.database import Schema
 from tausestack.errors import Conflict, InvalidArguments, NotFound, TauseError
@@ -26,7 +26,6 @@ from tausestack_registry.sealing import Sealer
 from tausestack_registry.shapes import (
     CatalogueServer,
     CatalogueServers,
-    ChangesSince,
     Found,
     FoundTools,
     InstallationPlan,
@@ -242,9 +241,9 @@ async def find_tools(
 
 
 @server.tool("registry/changes", side_effect="read", scopes=[SYSTEM])
-async def changes(ctx: ts.mcp.Context, boot: str, epoch: int) -> ChangesSince:
+async def changes(ctx: ts.mcp.Context, boot: str, epoch: int) -> Changes:
     """Say which tenants' installations changed since a follower last asked."""
-    return ChangesSince(**_state(ctx).feed.since(boot, epoch))
+    return _state(ctx).feed.since(boot, epoch)
 
 
 @server.tool("registry/snapshot", side_effect="read", scopes=[SYSTEM])

@@ -111,12 +111,3 @@ class Revealed(TypedDict):
     """The secrets that were asked for and are there."""
 
     secrets: dict[str, str]
-
-
-class ChangesSince(TypedDict):
-    """Which tenants' installations changed; `reset` means: drop everything that you hold."""
-
-    boot: str
-    epoch: int
-    reset: bool
-    tenants: list[str]

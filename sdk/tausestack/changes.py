@@ -7,7 +7,8 @@ nothing has to be written to disk for a revocation to be seen after a crash.
 from __future__ import annotations
 
 import secrets
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 
 class Changes(TypedDict):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from tausestack.changes import Changes
 from tausestack.contract import VERSION
 from tausestack.errors import Forbidden
 from tausestack.mcp import Context, Server, Service
@@ -214,9 +215,9 @@ async def snapshot(tenant: TenantId, ctx: Context) -> dict[str, Any]:
 
 
 @server.tool("auth/changes", side_effect="read", scopes=[SYSTEM])
-async def changes(boot: str, epoch: int, ctx: Context) -> dict[str, Any]:
+async def changes(boot: str, epoch: int, ctx: Context) -> Changes:
     """Tell which tenants changed since an epoch of this process."""
-    return dict(_operated(ctx).feed.since(boot, epoch))
+    return _operated(ctx).feed.since(boot, epoch)
 
 
 async def _create_key(

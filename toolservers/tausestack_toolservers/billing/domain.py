@@ -12,37 +12,18 @@ from tausestack.errors import InvalidArguments
 MAX_MINOR = 2**53 - 1
 """The largest amount: what every JSON reader still takes for an exact integer."""
 
-_EXPONENTS = {
-    **dict.fromkeys(
-        (
-            "BIF",
-            "CLP",
-            "DJF",
-            "GNF",
-            "ISK",
-            "JPY",
-            "KMF",
-            "KRW",
-            "PYG",
-            "RWF",
-            "UGX",
-            "VND",
-            "VUV",
-            "XAF",
-            "XOF",
-            "XPF",
-        ),
-        0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+_DECIMALS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
+    2: """
+        AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP
+        CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES
+        KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK
+        NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB
+        TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW
+    """,
+    3: "BHD IQD JOD KWD LYD OMR TND",
 }
-_TWO_DECIMALS = (
-    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP "
-    "CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES "
-    "KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK "
-    "NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB "
-    "TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW"
-)
+_MINOR_DIGITS = {currency: decimals for decimals, listed in _DECIMALS.items() for currency in listed.split()}
 
 
 @dataclass(frozen=True)
@@ -54,20 +35,14 @@ class Plan:
     price_minor: int
     currency: str
     included: dict[str, int]
-    servers: tuple[str, ...]
 
 
 PLANS = (
-    Plan("basic", "Basic", 2999, "USD", {"api_calls": 5_000, "storage_gb": 1, "users": 5}, ("billing", "storage")),
-    Plan(
-        "premium", "Premium", 9999, "USD", {"api_calls": 50_000, "storage_gb": 10, "users": 25},
-        ("billing", "storage", "colombia"),
-    ),
-    Plan(
-        "enterprise", "Enterprise", 49999, "USD", {"api_calls": -1, "storage_gb": 100, "users": -1},
-        ("billing", "storage", "colombia"),
-    ),
-)  # fmt: skip
+    Plan("basic", "Basic", 2999, "USD", {"api_calls": 5_000, "storage_gb": 1, "users": 5}),
+    Plan("premium", "Premium", 9999, "USD", {"api_calls": 50_000, "storage_gb": 10, "users": 25}),
+    Plan("enterprise", "Enterprise", 49999, "USD", {"api_calls": -1, "storage_gb": 100, "users": -1}),
+)
+"""Which services a plan brings is the registry's to say."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +74,9 @@ class Totals:
 
 def minor_digits(currency: str) -> int:
     """Return how many decimals a currency has (ISO 4217), or raise `InvalidArguments`."""
-    if currency in _TWO_DECIMALS.split():
-        return 2
-    if currency not in _EXPONENTS:
+    if currency not in _MINOR_DIGITS:
         raise InvalidArguments(f"'{currency[:10]}' is no ISO 4217 currency code such as COP or USD")
-    return _EXPONENTS[currency]
+    return _MINOR_DIGITS[currency]
 
 
 def major(amount_minor: int, currency: str) -> str:

@@ -82,7 +82,6 @@ class Plan(BaseModel):
     currency: str
     cycle: Literal["monthly"]
     included: dict[str, int]
-    servers: list[str]
 
 
 class Plans(BaseModel):
@@ -148,7 +147,6 @@ def plan_shape(plan: domain.Plan) -> Plan:
         currency=plan.currency,
         cycle="monthly",
         included=plan.included,
-        servers=list(plan.servers),
     )
 
 
