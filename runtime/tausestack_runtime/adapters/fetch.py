@@ -20,6 +20,18 @@ from tausestack.errors import InvalidArguments, NotFound, Unavailable
 FETCH_SECONDS = 120.0
 RECORD = "package.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_BUILDS = "only wheels are taken, and nothing is built"
+
+# A wheel may name a dependency by its address, and pip would run that one's build, whatever --only-binary says. A build
+# is always another process, so pip gets none.
+_WITHOUT_BUILDS = f"""\
+import runpy, sys
+def refuse(event, arguments):
+    if event in {{"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"}}:
+        raise PermissionError("{_BUILDS}")
+sys.addaudithook(refuse)
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.!+_-]{0,62}[0-9A-Za-z])?")
 
 
@@ -149,7 +161,7 @@ def _entry_point(site: Path, name: str, version: str) -> str:
 
 async def _pip(*arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", *arguments,
+        sys.executable, "-c", _WITHOUT_BUILDS, "--disable-pip-version-check", "--no-input", "--quiet", *arguments,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "0"}, start_new_session=True,
     )  # fmt: skip
@@ -167,6 +179,8 @@ async def _pip(*arguments: str) -> None:
     text = stderr.decode(errors="replace")
     if "No module named pip" in text:
         raise Unavailable("packages can't be fetched: this Python has no pip")
+    if _BUILDS in text:
+        raise InvalidArguments(f"the package needs what is no wheel: {_BUILDS}")
     said = [line for line in text.splitlines() if line.startswith("ERROR")]
     reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {process.returncode}"
     if "No matching distribution" in text and "Connection" not in text and "Retrying" not in text:
