@@ -44,24 +44,26 @@ class Approvals:
     """Opens approvals, takes decisions on them, and lets each be used once.
 
     A grant is bound to tenant, principal, agent, server, tool, the digest of the arguments and an expiry. The call that
-    used it may use it again only with the idempotency key that it bore: as the same write.
+    used it may use it again only with the idempotency key that it bore, and only where that is the same write: on a
+    tool that keeps its keys or is idempotent (`repeatable`). Elsewhere each use would be another effect.
     """
 
     def __init__(self, databases: TenantDatabases) -> None:
         self._databases = databases
 
-    async def open(self, call: Call) -> str | None:
+    async def open(self, call: Call, *, repeatable: bool = True) -> str | None:
         """Return the id of the approval that a call has to wait for, or None where it was granted already.
 
         A call of the same run with the same key and arguments finds the approval that it opened before.
         """
         now = datetime.now(UTC)
         async with self._databases.transaction(call.tenant) as db:
-            known = await db.one(sa.select(approvals).where(*_same(call), approvals.c.expires_at > now.isoformat()))
+            same = sa.select(approvals).where(*_same(call), approvals.c.expires_at > now.isoformat())
+            known = await db.one(same if repeatable else same.where(approvals.c.status != "used"))
             if known is not None and known.status == "rejected":
                 raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
             if known is not None and known.status == "approved":
-                await _use(db, call, known.id)
+                await _use(db, call, known.id, repeatable=repeatable)
                 return None
             if known is not None and known.status == "used":
                 return None
@@ -86,11 +88,11 @@ class Approvals:
             )
             return identifier
 
-    async def claim(self, call: Call) -> None:
+    async def claim(self, call: Call, *, repeatable: bool = True) -> None:
         """Use the grant that a call names, or raise `Forbidden` saying why it can't."""
         assert call.approval is not None
         async with self._databases.transaction(call.tenant) as db:
-            if await _use(db, call, call.approval):
+            if await _use(db, call, call.approval, repeatable=repeatable):
                 return
             known = await db.one(sa.select(approvals).where(approvals.c.id == call.approval))
         if known is None:
@@ -167,9 +169,10 @@ def _same(call: Call) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-async def _use(db: Connection, call: Call, identifier: str) -> bool:
-    """Mark a grant as used by a call; a call without a key can use it but once."""
-    again = sa.and_(approvals.c.status == "used", approvals.c.key == call.key) if call.key else sa.false()
+async def _use(db: Connection, call: Call, identifier: str, *, repeatable: bool) -> bool:
+    """Mark a grant as used by a call; a call that is not repeatable, or has no key, can use it but once."""
+    keyed = repeatable and bool(call.key)
+    again = sa.and_(approvals.c.status == "used", approvals.c.key == call.key) if keyed else sa.false()
     return (
         await db.change(
             sa.update(approvals)

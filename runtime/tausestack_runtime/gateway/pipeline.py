@@ -148,11 +148,12 @@ class Pipeline:
         acting = call.principal.agent is not None
         if asked == "never" or (asked == "agents" and not acting):
             return
+        repeatable = tool.policy.keyed or tool.policy.retriable
         if call.approval is not None:
-            await self._approvals.claim(call)
+            await self._approvals.claim(call, repeatable=repeatable)
             return
         call.state = CallState.WAITING
-        approval = await self._approvals.open(call)
+        approval = await self._approvals.open(call, repeatable=repeatable)
         if approval is None:
             call.state = CallState.ADMITTED
             return

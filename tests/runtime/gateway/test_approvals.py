@@ -69,6 +69,15 @@ async def test_the_same_keyed_write_may_use_its_grant_again(approvals: Approvals
     assert await approvals.open(call()) is None
 
 
+@pytest.mark.covers("approvals:no-second-effect")
+async def test_a_tool_that_keeps_no_keys_gets_one_effect_for_one_grant(approvals: Approvals) -> None:
+    identifier = await granted(approvals)
+    assert await approvals.open(call(), repeatable=False) is None
+    with pytest.raises(Forbidden):
+        await approvals.claim(call(approval=identifier), repeatable=False)
+    assert await approvals.open(call(), repeatable=False) not in {None, identifier}
+
+
 @pytest.mark.covers("approvals:exact-call")
 @pytest.mark.parametrize(
     "changed",
