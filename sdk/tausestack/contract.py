@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tausestack.raw import as_object
+from tausestack.raw import as_object, object_at
 
 VERSION = "0.1.0"
 """This release."""
@@ -79,10 +79,10 @@ def tool_policy(tool: dict[str, Any]) -> ToolPolicy:
     Without our own entry the standard annotations count only where they make the tool more dangerous or say that it
     only reads; an unknown tool is a write that is not idempotent.
     """
-    own = as_object((as_object(tool.get("_meta")) or {}).get(META_TOOL))
+    own = as_object(object_at(tool, "_meta").get(META_TOOL))
     if own is not None:
         return ToolPolicy.model_validate(own)
-    reads = (as_object(tool.get("annotations")) or {}).get("readOnlyHint") is True
+    reads = object_at(tool, "annotations").get("readOnlyHint") is True
     return ToolPolicy(side_effect="read" if reads else "external")
 
 
@@ -100,7 +100,7 @@ class Principal:
     role: str = ""
     agent: str | None = None
     run: str | None = None
-    bounds: frozenset[str] | None = field(default=None)
+    bounds: frozenset[str] | None = None
 
     @property
     def limits(self) -> tuple[frozenset[str], ...]:

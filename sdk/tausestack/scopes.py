@@ -16,6 +16,8 @@ ANY = "any"
 """Declared by a tool that every credential of the tenant may call, whatever its role."""
 SYSTEM = "system"
 """Held by our own processes alone; a tool that needs it is shown to nobody else."""
+OWN = frozenset({OPERATOR, SYSTEM})
+"""The stack's own scopes: no role of a tenant holds them, and a tool that needs one is shown to no tenant."""
 
 ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     {

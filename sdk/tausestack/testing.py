@@ -21,7 +21,7 @@ from tausestack.errors import NotFound, TauseError, from_data
 from tausestack.mcp import Server, Service, ServiceEnv
 from tausestack.mcp.gateway import NestedCall, result_of
 from tausestack.names import SYSTEM_TENANT, Address
-from tausestack.raw import as_object
+from tausestack.raw import as_object, given
 from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tokens import Signer, server_audience
 
@@ -77,13 +77,14 @@ class Caller:
         approval: str | None = None, call_id: str | None = None, on_progress: Callable[[Progress], None] | None = None,
     ) -> Any:  # fmt: skip
         """Call a tool and return its structured result, or raise the `TauseError` it failed with."""
-        named = {
-            META_ASSERTION: self.assertion,
-            META_CALL: call_id or secrets.token_hex(8),
-            META_KEY: idempotency_key,
-            META_APPROVAL: approval,
-        }
-        meta: Any = {key: value for key, value in named.items() if value is not None}
+        meta: Any = given(
+            {
+                META_ASSERTION: self.assertion,
+                META_CALL: call_id or secrets.token_hex(8),
+                META_KEY: idempotency_key,
+                META_APPROVAL: approval,
+            }
+        )
 
         async def progressed(progress: float, total: float | None, message: str | None) -> None:
             if on_progress is not None:

@@ -15,6 +15,7 @@ import httpx2
 from tausestack.client.runs import Run
 from tausestack.client.wire import Repeatable, Wire
 from tausestack.errors import DeadlineExceeded, Unavailable
+from tausestack.raw import given
 
 LONGEST_WAIT_SECONDS = 60.0
 """How long one request may wait at the gateway for a run's end; a longer wait is several."""
@@ -34,7 +35,7 @@ class Tenant(Protocol):
 
     def may_repeat(self, address: str) -> Repeatable: ...
 
-    def key(self, given: str | None) -> dict[str, str]: ...
+    def key(self, own: str | None) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,7 @@ class Agents:
 
         Without `wait` it is returned at once. A run is settled when it ended or waits for a person.
         """
-        body: dict[str, Any] = {"agent": agent, "input": input}
-        if thread is not None:
-            body["thread"] = thread
+        body = given({"agent": agent, "input": input, "thread": thread})
         return await self._start(("runs",), "agents/run", body, wait, idempotency_key)
 
     async def wait(self, run: str, *, timeout: float = 300.0) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tausestack.client.agents import Tenant
+from tausestack.raw import given
 
 
 class Approvals:
@@ -29,14 +30,9 @@ class Approvals:
         arguments: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Approve or reject a waiting call; `arguments` replace those that were asked for. Returns the approval."""
-        body: dict[str, Any] = {"decision": decision}
-        if reason is not None:
-            body["reason"] = reason
-        if arguments is not None:
-            body["arguments"] = arguments
         return await self._tenant.wire.request(
             "POST",
             self._tenant.path("approvals", approval),
-            body=body,
+            body=given({"decision": decision, "reason": reason, "arguments": arguments}),
             repeatable=self._tenant.may_repeat("platform/decide_approval"),
         )

@@ -13,6 +13,7 @@ from tausestack.client.agents import Agents
 from tausestack.client.approvals import Approvals
 from tausestack.client.wire import PATIENCE_SECONDS, Repeatable, Wire, path_of, raise_problem
 from tausestack.names import check_server, check_tenant, parse_address
+from tausestack.raw import given
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -101,8 +102,7 @@ class Client:
 
     async def plan(self, ref: str, *, name: str | None = None) -> dict[str, Any]:
         """Return what installing would do; nothing changes."""
-        body = {"ref": ref} if name is None else {"ref": ref, "name": name}
-        return await self.wire.request("POST", self.path("plans"), body=body)
+        return await self.wire.request("POST", self.path("plans"), body=given({"ref": ref, "name": name}))
 
     async def install(
         self,
@@ -119,12 +119,11 @@ class Client:
 
         Installing what is installed already returns it unchanged.
         """
-        given = {"name": name, "config": config, "secrets": secrets, "default": default}
-        body = {"ref": ref, "approve": approve, **{field: value for field, value in given.items() if value is not None}}
+        asked = {"ref": ref, "approve": approve, "name": name, "config": config, "secrets": secrets, "default": default}
         return await self.wire.request(
             "POST",
             self.path("servers"),
-            body=body,
+            body=given(asked),
             headers=self.key(None),
             timeout=timeout,
             repeatable=self.may_repeat("registry/install"),
@@ -164,9 +163,9 @@ class Client:
         """Return a path below the tenant's own."""
         return path_of("tenants", self.tenant, *parts)
 
-    def key(self, given: str | None) -> dict[str, str]:
-        """Return the header with an idempotency key, which is made where none is given."""
-        return {"idempotency-key": given or secrets.token_hex(16)}
+    def key(self, own: str | None) -> dict[str, str]:
+        """Return the header with an idempotency key: the caller's own, or one that is made."""
+        return {"idempotency-key": own or secrets.token_hex(16)}
 
     def may_repeat(self, address: str) -> Repeatable:
         """Return the question whether a call of a tool that broke midway may be sent again under its key."""

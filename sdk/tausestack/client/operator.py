@@ -7,6 +7,7 @@ from typing import Any, Self
 from tausestack.client.client import DEFAULT_URL
 from tausestack.client.wire import PATIENCE_SECONDS, Wire, never, path_of
 from tausestack.names import check_tenant
+from tausestack.raw import given
 
 
 class Operator:
@@ -27,8 +28,7 @@ class Operator:
 
     async def create_tenant(self, tenant: str, *, name: str | None = None, plan: str | None = None) -> dict[str, Any]:
         """Make a tenant and return `{"tenant": …, "api_key": …}`: an admin key, shown this once."""
-        given = {"id": check_tenant(tenant), "name": name, "plan": plan}
-        body = {field: value for field, value in given.items() if value is not None}
+        body = given({"id": check_tenant(tenant), "name": name, "plan": plan})
         return await self.wire.request("POST", path_of("tenants"), body=body, repeatable=never)
 
     async def tenants(self) -> list[dict[str, Any]]:
@@ -44,8 +44,7 @@ class Operator:
         self, tenant: str, *, role: str = "admin", name: str | None = None, expires_days: int | None = None
     ) -> dict[str, Any]:
         """Make a key of a tenant and return `{"id", "api_key", "role", …}`; the key is shown this once."""
-        given = {"role": role, "name": name, "expires_days": expires_days}
-        body = {field: value for field, value in given.items() if value is not None}
+        body = given({"role": role, "name": name, "expires_days": expires_days})
         return await self.wire.request("POST", self._keys(tenant), body=body, repeatable=never)
 
     async def keys(self, tenant: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from tausestack.errors import (
     Unavailable,
     from_data,
 )
+from tausestack.raw import given, object_at
 
 DEFAULT_SECONDS = 125.0
 """How long an answer is waited for: a little more than the gateway itself gives a call."""
@@ -91,7 +92,7 @@ class Wire:
         """Return the answer's JSON, or raise the `TauseError` that it stands for."""
 
         async def once(http: httpx2.AsyncClient) -> Any:
-            reply = await http.request(method, path, timeout=_timeout(timeout), **_given(body, query, headers))
+            reply = await http.request(method, path, timeout=_timeout(timeout), **_asked(body, query, headers))
             return _read(reply)
 
         return await self.persist(once, repeatable)
@@ -132,7 +133,7 @@ class Wire:
     ) -> AsyncGenerator[AsyncIterator[httpx2.ServerSentEvent]]:
         """Open a stream of server-sent events, or raise the `TauseError` that the answer stands for."""
         async with self.http().sse(
-            path, method=method, timeout=_timeout(timeout), **_given(body, None, headers)
+            path, method=method, timeout=_timeout(timeout), **_asked(body, None, headers)
         ) as source:
             if source.response.status_code != 200:
                 await source.response.aread()
@@ -155,8 +156,8 @@ class Wire:
 
 def raise_problem(problem: Any, status: int) -> NoReturn:
     """Raise the error of an RFC 9457 problem, or of a status that came without one."""
-    if isinstance(problem, dict) and "code" in problem:
-        found: dict[str, Any] = problem  # pyright: ignore[reportUnknownVariableType] raw JSON
+    found = object_at(problem)
+    if "code" in found:
         raise from_data(str(found.get("detail") or found.get("title") or ""), found)
     if status in {502, 503, 504}:
         raise Unavailable(f"The gateway is not there: something before it answered {status}")
@@ -175,19 +176,19 @@ def _read(reply: httpx2.Response) -> Any:
     return content
 
 
-def _given(
+def _asked(
     body: Mapping[str, Any] | None, query: Mapping[str, Any] | None, headers: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    given: dict[str, Any] = {"headers": dict(headers or {})}
+    asked: dict[str, Any] = {"headers": dict(headers or {})}
     if query:
-        given["params"] = {name: value for name, value in query.items() if value is not None}
+        asked["params"] = given(query)
     if body is not None:
         try:
-            given["content"] = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+            asked["content"] = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"The arguments are not JSON: {error}") from error
-        given["headers"]["content-type"] = "application/json"
-    return given
+        asked["headers"]["content-type"] = "application/json"
+    return asked
 
 
 def _timeout(seconds: float | None) -> httpx2.Timeout:

@@ -29,8 +29,8 @@ from tausestack.mcp.schemas import text_of
 from tausestack.mcp.service import Service
 from tausestack.mcp.tools import Tool, find_tool
 from tausestack.mcp.writing import Writing, arguments_digest
-from tausestack.raw import as_object
-from tausestack.scopes import OPERATOR, SYSTEM, missing
+from tausestack.raw import object_at
+from tausestack.scopes import OWN, missing
 
 EXCHANGE = "tausestack.exchange"
 """In an ASGI scope: what a call tells the door that it came by; `status` is the reply's, where it is not the usual."""
@@ -41,7 +41,7 @@ _REFUSALS = (Unauthenticated, InvalidArguments, KeyReused)
 
 def require_own(principal: Principal, scopes: list[str]) -> None:
     """Raise `Forbidden` where a scope of the stack's own is declared and not held; the gateway sees to the others."""
-    lacking = missing(principal.limits, [scope for scope in scopes if scope in {SYSTEM, OPERATOR}])
+    lacking = missing(principal.limits, [scope for scope in scopes if scope in OWN])
     if lacking is not None:
         raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
 
@@ -55,7 +55,7 @@ class Calls:
 
     async def handle(self, request: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> dict[str, Any]:
         """Answer a `tools/call` request."""
-        meta = as_object((request.params or {}).get("_meta")) or {}
+        meta = object_at(request.params, "_meta")
         try:
             assertion = _assertion(request.request, meta)
             principal = self._service.principal(assertion)

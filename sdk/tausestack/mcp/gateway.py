@@ -22,7 +22,7 @@ from tausestack.contract import (
 )
 from tausestack.errors import InDoubt, ToolFailed, Unavailable, UpstreamError, from_data
 from tausestack.names import Address
-from tausestack.raw import as_array, as_object
+from tausestack.raw import as_object, given, object_at, objects_in
 
 _CONNECT_SECONDS = 5.0
 
@@ -103,8 +103,7 @@ class GatewaySocket:
             MCP_CAPABILITIES_META: {},
             MCP_CLIENT_META: {"name": self._name, "version": VERSION},
         }
-        named = {META_PARENT: call.parent, META_KEY: call.idempotency_key, META_APPROVAL: call.approval}
-        meta |= {key: value for key, value in named.items() if value is not None}
+        meta |= given({META_PARENT: call.parent, META_KEY: call.idempotency_key, META_APPROVAL: call.approval})
         params = {"name": call.address.tool, "arguments": call.arguments, "_meta": meta}
         return {"jsonrpc": "2.0", "id": secrets.token_hex(8), "method": "tools/call", "params": params}
 
@@ -120,10 +119,10 @@ def result_of(address: Address, message: dict[str, Any]) -> Any:
     result = as_object(message.get("result"))
     if result is None:
         raise UpstreamError(f"{address} was answered with no result")
-    parts = map(as_object, as_array(result.get("content")) or [])
-    text = "\n".join(str(part.get("text", "")) for part in parts if part is not None and part.get("type") == "text")
+    parts = [part for part in objects_in(result.get("content")) if part.get("type") == "text"]
+    text = "\n".join(str(part.get("text", "")) for part in parts)
     if result.get("isError") is True:
-        said = as_object((as_object(result.get("_meta")) or {}).get(META_ERROR))
+        said = as_object(object_at(result, "_meta").get(META_ERROR))
         raise from_data(text, said) if said is not None else ToolFailed(text)
     structured = result.get("structuredContent")
     return {"content": result.get("content", [])} if structured is None else structured

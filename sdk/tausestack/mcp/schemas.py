@@ -8,13 +8,14 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
 from tausestack.errors import InvalidArguments
+from tausestack.raw import as_object, object_at
 
 _PREFIX = "arg_"
 """Keeps parameters named like pydantic's own attributes (`copy`, `schema`) apart from them."""
@@ -57,7 +58,8 @@ class ResultShape:
     def structured(self, value: Any) -> dict[str, Any]:
         """Return a result as a JSON object."""
         dumped = self.adapter.dump_python(value, mode="json", by_alias=True)
-        return {"result": dumped} if self.wrapped or not isinstance(dumped, dict) else cast("dict[str, Any]", dumped)
+        found = None if self.wrapped else as_object(dumped)
+        return {"result": dumped} if found is None else found
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def result_shape(annotation: Any) -> ResultShape:
         return ResultShape(None, TypeAdapter(Any), wrapped=False)
     adapter: TypeAdapter[Any] = TypeAdapter(_readable(annotation))
     schema = adapter.json_schema(mode="serialization", by_alias=True, schema_generator=_Untitled)
-    definitions = cast("dict[str, Any]", schema.pop("$defs", {}))
+    definitions = object_at(schema.pop("$defs", None))
     if _resolved(schema, definitions).get("type") == "object":
         schema.pop("title", None)
         shape: dict[str, Any] = {"type": "object", **schema}
