@@ -17,13 +17,11 @@ from tausestack_agents.tables import dispatch
 
 LEASE_SECONDS = 15.0
 RUN = "run"
-ORPHAN_SECONDS = 60.0
-"""Work whose run never came into being is dropped after this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Work that this process has claimed."""
+    """Work that this process has claimed; `created` is in seconds since the epoch."""
 
     tenant: str
     run: str
@@ -94,12 +92,6 @@ class Dispatch:
             await db.execute(
                 sa.update(dispatch).where(*mine).values(lease_until=0, owner="", due=time.time() + seconds)
             )
-
-    async def forget_or_postpone(self, due: Due, orphan_seconds: float, soon: float) -> None:
-        """Drop work whose run never came into being; give it back for a moment while it still may."""
-        if time.time() - due.created > orphan_seconds:
-            return
-        await self.postpone(due, soon)
 
     async def free_the_dead(self) -> int:
         """End the leases of this machine's processes that are no more, and return how many there were."""

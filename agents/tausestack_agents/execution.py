@@ -74,7 +74,7 @@ class Executor:
                 await self._graph(tenant, row, spec)
         except TimeoutError:
             await self._end(tenant, row, "timeout", error={"code": "timeout", "message": "The run took too long"})
-        except (Fenced, anyio.get_cancelled_exc_class()):
+        except Fenced:
             raise
         except TauseError as error:
             log.warning("run failed", code=error.code, reason=error.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -65,6 +65,7 @@ class GatewayClient:
                 "run": principal.run or "",
             },
             credential=self._process_credential,
+            read=True,
         )
         given = cast("dict[str, Any]", result.get("structuredContent") or {})
         if result.get("isError") or not isinstance(given.get("token"), str):
@@ -84,72 +85,70 @@ class GatewayClient:
         return found[:most]
 
     async def call_tool(
-        self, tenant: str, server: str, tool: str, arguments: dict[str, Any], *, credential: str,
-        key: str | None = None, approval: str | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        tenant: str,
+        server: str,
+        tool: str,
+        arguments: dict[str, Any],
+        *,
+        credential: str,
+        key: str | None = None,
+        approval: str | None = None,
+        read: bool = False,
+    ) -> dict[str, Any]:
         """Call a tool and return its whole result, `isError` or not; a JSON-RPC error is raised.
 
-        Raises `Unavailable` where nothing was sent, `InDoubt` where the answer was cut off.
+        Raises `Unavailable` where nothing was sent, and `InDoubt` where the answer was cut off, unless the tool only
+        reads: then it is asked again.
         """
-        meta = {META_KEY: key, META_APPROVAL: approval}
-        path = f"/tenants/{tenant}/servers/{server}/mcp"
-        params = {"name": tool, "arguments": arguments}
-        return await self._request(path, "tools/call", params, meta, credential, name=tool)
-
-    async def _request(
-        self, path: str, method: str, params: dict[str, Any], meta: dict[str, str | None], credential: str,
-        name: str | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
         self._next_id += 1
-        known = {key: value for key, value in meta.items() if value is not None}
+        meta: dict[str, Any] = {
+            MCP_VERSION_META: PROTOCOL_VERSION,
+            MCP_CAPABILITIES_META: {},
+            MCP_CLIENT_META: {"name": "tausestack-agents", "version": VERSION},
+        }
+        if key is not None:
+            meta[META_KEY] = key
+        if approval is not None:
+            meta[META_APPROVAL] = approval
         body = {
             "jsonrpc": "2.0",
             "id": self._next_id,
-            "method": method,
-            "params": {
-                **params,
-                "_meta": {
-                    MCP_VERSION_META: PROTOCOL_VERSION,
-                    MCP_CAPABILITIES_META: {},
-                    MCP_CLIENT_META: {"name": "tausestack-agents", "version": VERSION},
-                    **known,
-                },
-            },
+            "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments, "_meta": meta},
         }
         headers = {
             "authorization": f"Bearer {credential}",
             "accept": "application/json, text/event-stream",
             "mcp-protocol-version": PROTOCOL_VERSION,
-            "mcp-method": method,
+            "mcp-method": "tools/call",
+            "mcp-name": _header(tool),
         }
-        if name is not None:
-            headers["mcp-name"] = _header(name)
-        return _result(_message(await self._post(path, body, headers)))
+        path = f"/tenants/{tenant}/servers/{server}/mcp"
+        response = await self._sent(lambda: self._client.post(path, json=body, headers=headers), read=read)
+        return _result(_message(response))
 
     async def get(self, path: str, query: dict[str, str], credential: str) -> dict[str, Any]:
         """Return the JSON of a REST resource, or raise its problem."""
         headers = {"authorization": f"Bearer {credential}"}
-        try:
-            response = await self._client.get(path, params=query, headers=headers)
-        except httpx2.TransportError as error:
-            raise Unavailable("The gateway is not there") from error
+        response = await self._sent(lambda: self._client.get(path, params=query, headers=headers), read=True)
         found = cast("dict[str, Any]", response.json())
         if response.status_code != 200:
             raise from_data(str(found.get("detail", "")), found)
         return found
 
-    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> httpx2.Response:
-        """Send a request; a gateway that is being restarted is waited for a while."""
+    async def _sent(self, send: Callable[[], Awaitable[httpx2.Response]], *, read: bool) -> httpx2.Response:
+        """Send a request; a gateway that restarts is waited for a while, and asked again for what is only read."""
         deadline = time.monotonic() + RESTART_SECONDS
         pause = 0.05
         while True:
             try:
-                return await self._client.post(path, json=body, headers=headers)
-            except httpx2.ConnectError as error:
+                return await send()
+            except httpx2.TransportError as error:
+                if not (read or isinstance(error, httpx2.ConnectError)):
+                    raise InDoubt("The gateway's answer was cut off") from error
                 if time.monotonic() > deadline:
                     raise Unavailable("The gateway is not there") from error
-            except httpx2.TransportError as error:
-                raise InDoubt("The gateway's answer was cut off") from error
             await anyio.sleep(pause)
             pause = min(pause * 2, 1.0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Protocol, TypedDict
@@ -74,9 +73,6 @@ class Thinker(Protocol):
     async def word(self, request: str, results: list[dict[str, Any]], spoken: Language) -> str:
         """Return the answer to the whole request."""
         ...
-
-
-Node = Callable[[State], Awaitable[dict[str, Any]]]
 
 
 def initial(run: str, request: str) -> State:

@@ -64,9 +64,14 @@ class Journal:
         await self._write(task, call, {"kind": "model", "status": "done", "result": response}, None)
 
     async def settle(
-        self, call: ToolCall, status: str, *, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None,
+        self,
+        call: ToolCall,
+        status: str,
+        *,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
         approval: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Write what came of a tool call: `done`, `failed`, `waiting` (with its approval), `rejected` or `in_doubt`."""
         values: dict[str, Any] = {"status": status, "result": result, "error": error}
         if approval is not None:

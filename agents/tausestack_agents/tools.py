@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import structlog
+
 from tausestack.contract import META_TOOL
 from tausestack.errors import TauseError, Unauthenticated
 from tausestack.names import wire_name
-from tausestack_agents.gateway import Delegation
+from tausestack_agents.gateway import Delegation, text_of
 from tausestack_agents.planner.choice import Candidate, asked, score
 from tausestack_agents.specs import AgentSpec
+
+logger = structlog.get_logger("agents")
 
 
 class ToolBox:
@@ -32,7 +36,7 @@ class ToolBox:
     async def search(self, part: str) -> list[str]:
         """Return the addresses of the best tools for a part of a request: the index's, and those whose words match.
 
-        An agent whose person may not search the index goes by words alone.
+        Without the index's answer, as where the agent's person may not search it, it goes by words alone.
         """
         known = await self.all()
         hits = [address for address in await self._index(part) if address in known]
@@ -58,11 +62,23 @@ class ToolBox:
             result = await self._delegation.call("registry", "find_tools", query)
         except Unauthenticated:
             raise
-        except TauseError:
-            return []
-        structured: Any = result.get("structuredContent") or {}
-        found = cast("list[dict[str, Any]]", structured.get("tools") or structured.get("result") or [])
-        return [str(hit["address"]) for hit in found]
+        except TauseError as error:
+            return self._unanswered(error.code, error.message)
+        if result.get("isError"):
+            return self._unanswered("tool_error", text_of(result))
+        hits = cast("list[dict[str, Any]]", result["structuredContent"]["tools"])
+        return [str(hit["address"]) for hit in hits]
+
+    def _unanswered(self, code: str, reason: str) -> list[str]:
+        acting = self._delegation.principal
+        logger.warning(
+            "the index was not searched: tools are chosen by words alone",
+            tenant=acting.tenant,
+            run=acting.run,
+            code=code,
+            reason=reason,
+        )
+        return []
 
 
 def _interleaved(one: Sequence[str], other: Sequence[str]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic_ai import RunContext
@@ -21,8 +22,6 @@ from tausestack_agents.planner.choice import Candidate
 
 _ANY = SchemaValidator(schema=core_schema.any_schema())
 """The gateway checks arguments against the tool's own schema, and says what is wrong."""
-
-
 RETRIES = 2
 """How often a call that broke midway is sent again before it counts as in doubt."""
 
@@ -43,9 +42,14 @@ class GatewayToolset(AbstractToolset[None]):
     """
 
     def __init__(
-        self, tools: Sequence[Candidate], *, task: str, journal: Journal, delegation: Delegation,
+        self,
+        tools: Sequence[Candidate],
+        *,
+        task: str,
+        journal: Journal,
+        delegation: Delegation,
         decisions: Mapping[str, Decision],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._task = task
         self._journal = journal
@@ -110,15 +114,15 @@ class GatewayToolset(AbstractToolset[None]):
             raise Held(_interrupt("approval", call, str(error.data.get("approval", "")))) from error
         except Forbidden as error:
             status = "rejected" if error.data.get("decision") == "reject" else "failed"
-            await self._journal.settle(call, status, error={"code": error.code, "message": error.message})
+            await self._journal.settle(call, status, error=_told(error))
             raise ToolFailed(error.message) from error
         except InDoubt as error:
-            await self._journal.settle(call, "in_doubt", error={"code": error.code, "message": error.message})
+            await self._journal.settle(call, "in_doubt", error=_told(error))
             raise Held(_interrupt("decision", call, None)) from error
         except Unauthenticated:
             raise
         except TauseError as error:
-            await self._journal.settle(call, "failed", error={"code": error.code, "message": error.message})
+            await self._journal.settle(call, "failed", error=_told(error))
             raise ToolFailed(error.message) from error
         if result.get("isError"):
             text = text_of(result) or "The tool reported a failure without saying why"
@@ -150,10 +154,7 @@ class GatewayToolset(AbstractToolset[None]):
             )
             await self._journal.settle(call, "rejected", error={"code": "rejected", "message": text})
             raise ToolFailed(text)
-        if decision.arguments is not None:
-            call = ToolCall(call.task, call.call, call.server, call.tool, decision.arguments, call.key)
-        await self._journal.edit(call)
-        return await self._send(call, approval, safe=safe)
+        return await self._approved(call, decision, approval, safe=safe)
 
     async def _doubted(self, call: ToolCall, approval: str | None) -> Any:
         decision = self._decisions.get(f"{self._task}/{call.call}")
@@ -163,13 +164,22 @@ class GatewayToolset(AbstractToolset[None]):
             )
             raise Held(_interrupt("decision", call, None))
         if decision.approve:
-            if decision.arguments is not None:
-                call = ToolCall(call.task, call.call, call.server, call.tool, decision.arguments, call.key)
-            await self._journal.edit(call)
-            return await self._send(call, approval, safe=False)
+            return await self._approved(call, decision, approval, safe=False)
         text = "Nobody knows whether this call took effect; a person decided not to repeat it"
         await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": text})
         raise ToolFailed(text)
+
+    async def _approved(self, call: ToolCall, decision: Decision, approval: str | None, *, safe: bool) -> Any:
+        """Send a call that was held, with a person's arguments where they gave others."""
+        if decision.arguments is not None:
+            call = replace(call, arguments=decision.arguments)
+        await self._journal.edit(call)
+        return await self._send(call, approval, safe=safe)
+
+
+def _told(error: TauseError) -> dict[str, str]:
+    """What of an error is journaled."""
+    return {"code": error.code, "message": error.message}
 
 
 def _interrupt(kind: str, call: ToolCall, approval: str | None) -> dict[str, Any]:

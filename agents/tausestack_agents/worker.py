@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from tausestack_agents.dispatch import ORPHAN_SECONDS, Dispatch, Due
+from tausestack_agents.dispatch import Dispatch, Due
 from tausestack_agents.execution import Absent, Executor
 
 logger = structlog.get_logger("agents")
@@ -22,6 +23,8 @@ GRACE_SECONDS = 5.0
 """How long runs may go on when the process is told to stop; what is cut off is taken up by the next one."""
 SOON_SECONDS = 0.05
 """When to look again for a run that is due but not written yet."""
+ORPHAN_SECONDS = 60.0
+"""Work whose run never came into being is dropped after this."""
 
 
 class Worker:
@@ -87,35 +90,44 @@ class Worker:
 
     async def _one(self, due: Due) -> None:
         place = (due.tenant, due.run)
-        finished = False
+        again: float | None = 0.0  # where it is cut off, another process takes it up at once
         try:
             with self._active[place] as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._hold, due, scope)
-                    await self._execute(due)
-                    finished = True
+                    again = await self._execute(due)
                     group.cancel_scope.cancel()
             if scope.cancelled_caught:
-                finished = True  # cancelled by a person, or lost to another worker
+                again = None  # cancelled by a person, or lost to another worker
         finally:
             del self._active[place]
             self._idle.set()
             with anyio.CancelScope(shield=True):
-                if finished:
-                    await self._dispatch.done(due)
-                else:
-                    await self._dispatch.postpone(due, 0.0)
+                await self._release(due, again)
             self.wake()
 
-    async def _execute(self, due: Due) -> None:
+    async def _execute(self, due: Due) -> float | None:
+        """Take a run as far as it goes; return in how many seconds to look at it again, or None for never."""
         try:
             await self._executor.execute(due.tenant, due.run)
         except Absent:
-            await self._dispatch.forget_or_postpone(due, ORPHAN_SECONDS, SOON_SECONDS)
+            return SOON_SECONDS if time.time() - due.created < ORPHAN_SECONDS else None
         except Exception:
-            # A run that can't even be claimed must not stop the others: it is tried again when its lease is over.
+            # A run that can't even be claimed must not stop the others.
             logger.exception("run could not be executed", tenant=due.tenant, run=due.run)
-            await self._dispatch.postpone(due, POLL_SECONDS)
+            return POLL_SECONDS
+        return None
+
+    async def _release(self, due: Due, again: float | None) -> None:
+        """Strike a run off, or give it back for as many seconds; done once, for what is free may be claimed anew."""
+        try:
+            if again is None:
+                await self._dispatch.done(due)
+            else:
+                await self._dispatch.postpone(due, again)
+        except Exception:
+            # Its lease runs out by itself, and then it is looked at again: no reason to stop the others.
+            logger.exception("run could not be given back", tenant=due.tenant, run=due.run)
 
     async def _hold(self, due: Due, scope: anyio.CancelScope) -> None:
         while True:

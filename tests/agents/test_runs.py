@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from tausestack.errors import Conflict, Forbidden, InvalidArguments, KeyReused, NotFound, Unavailable
 
@@ -174,8 +175,11 @@ async def test_what_no_tool_serves_is_said_and_not_made_up(agents: Any) -> None:
 @pytest.mark.covers("agents:search-without-index")
 async def test_an_agent_that_may_not_search_the_index_goes_by_the_words_of_its_tools(agents: Any) -> None:
     agents.gateway.may_search = False
-    run = await agents.caller("acme", "agent").run("What time is it in London?")
+    with capture_logs() as lines:
+        run = await agents.caller("acme", "agent").run("What time is it in London?")
     assert run["steps"][0]["arguments"] == {"timezone": "Europe/London"}
+    warned = [line for line in lines if line["log_level"] == "warning"]
+    assert [(line["run"], line["code"]) for line in warned] == [(run["id"], "forbidden")]
 
 
 @pytest.mark.covers("agents:events")
