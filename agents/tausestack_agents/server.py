@@ -32,7 +32,10 @@ MAX_INPUT = 20_000
 MAX_WAIT_SECONDS = 110.0
 
 Run = dict[str, Any]
-RunId = Annotated[str, Field(description="The run's id.", examples=["run_0a1b2c3d4e5f60718293"])]
+# No NUL in what is kept: PostgreSQL's text can't hold one.
+RunId = Annotated[
+    str, Field(description="The run's id.", pattern=r"^[^\x00-\x1f]*$", examples=["run_0a1b2c3d4e5f60718293"])
+]
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ async def _lifespan(service: Service) -> AsyncGenerator[State]:
         yield State(databases, bell, dispatch, None)
         return
     async with connected(env.gateway, env.process_credential) as gateway:
-        executor = Executor(databases, gateway, Checkpoints(env.data), bell)
+        executor = Executor(databases, gateway, Checkpoints(env.data, env.database_url), bell)
         worker = Worker(dispatch, executor)
         async with working(worker):
             yield State(databases, bell, dispatch, worker)
@@ -73,9 +76,19 @@ server = Server(
 async def run(
     ctx: Context,
     agent: Annotated[str, Field(description="The agent's name.", examples=["concierge"])],
-    input: Annotated[str, Field(description="What is asked for, in the words of whoever asks.", max_length=MAX_INPUT)],
+    input: Annotated[
+        str,
+        Field(
+            description="What is asked for, in the words of whoever asks.", max_length=MAX_INPUT, pattern=r"^[^\x00]*$"
+        ),
+    ],
     thread: Annotated[
-        str | None, Field(description="A conversation to go on with; left out, a new one begins.", max_length=120)
+        str | None,
+        Field(
+            description="A conversation to go on with; left out, a new one begins.",
+            max_length=120,
+            pattern=r"^[^\x00-\x1f]*$",
+        ),
     ] = None,
     wait: Annotated[
         float, Field(description="How many seconds to wait for the run to end or to need a decision.", ge=0)
