@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
-from tausestack.raw import as_array, as_object
+from tausestack.raw import object_at, objects_in
 from tausestack_registry.words import fold, terms
 
 META_TOOLS = "pro.tause/tools"
@@ -48,25 +48,22 @@ class Entry:
     @property
     def own(self) -> bool:
         """Whether it is one of our services."""
-        return META_TOOLS in (as_object(self.document.get("_meta")) or {})
+        return META_TOOLS in object_at(self.document, "_meta")
 
     @cached_property
     def tools(self) -> list[dict[str, Any]]:
         """The raw tools of one of our services."""
-        listed = as_array((as_object(self.document.get("_meta")) or {}).get(META_TOOLS)) or []
-        return [tool for tool in (as_object(one) for one in listed) if tool is not None]
+        return objects_in(object_at(self.document, "_meta").get(META_TOOLS))
 
     @property
     def package(self) -> dict[str, Any] | None:
         """Where the package of a third-party server is."""
-        packages = as_array(self.document.get("packages")) or []
-        return as_object(packages[0]) if packages else None
+        return next(iter(objects_in(self.document.get("packages"))), None)
 
     @property
     def variables(self) -> list[str]:
         """The variables that its package reads from the environment."""
-        declared = as_array((self.package or {}).get("environmentVariables")) or []
-        return [str((as_object(one) or {}).get("name")) for one in declared]
+        return [str(one["name"]) for one in objects_in((self.package or {}).get("environmentVariables"))]
 
 
 class Catalogue:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tausestack.raw import as_array, as_object
+from tausestack.raw import as_array, object_at
 from tausestack_registry.words import clauses, english_stem, terms, words
 
 # How much a match counts: in the tool's name, its server, its title and description, its fields.
@@ -87,7 +87,7 @@ def _rarity(found: int, total: int) -> float:
 
 def _fields(server: str, title: str, tool: dict[str, Any]) -> list[Counter[str]]:
     schema: list[str] = []
-    _collect(as_object(tool.get("inputSchema")) or {}, schema, 4)
+    _collect(object_at(tool, "inputSchema"), schema, 4)
     texts = [
         str(tool["name"]),
         f"{server} {title}",
@@ -108,11 +108,11 @@ def _weighed(fields: list[Counter[str]], usual: list[float]) -> dict[str, float]
 
 def _collect(schema: dict[str, Any], found: list[str], depth: int) -> None:
     """Gather the names and descriptions of a schema's fields, a few levels down."""
-    for name, below in (as_object(schema.get("properties")) or {}).items():
+    for name, below in object_at(schema, "properties").items():
         found.append(name)
-        field = as_object(below) or {}
+        field = object_at(below)
         found.append(str(field.get("description") or ""))
         found += [str(one) for one in as_array(field.get("enum")) or []]
         if depth > 0:
             _collect(field, found, depth - 1)
-            _collect(as_object(field.get("items")) or {}, found, depth - 1)
+            _collect(object_at(field, "items"), found, depth - 1)

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from tausestack.errors import Conflict, UpstreamError
-from tausestack.raw import as_array, as_object
+from tausestack.raw import as_array, as_object, object_at, objects_in
 from tausestack_registry.listing import visible
 from tausestack_registry.pins import Pin, digest, pinned
 from tausestack_registry.refs import Reference
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Calls a tool of another service by its address."""
+
+
+class LaunchSpec(TypedDict):
+    """How a third-party server is started, as the adapter host takes it; `pins` are the hashes of its active tools."""
+
+    registryType: str
+    identifier: str
+    version: str
+    argv: list[str]
+    env: dict[str, str]
+    secrets: dict[str, str]
+    store: str
+    pins: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +56,6 @@ class Plan:
             }
         )
 
-    def launch(self, env: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, Any]:
-        """Return how the server is started."""
-        return launch_of(self.reference, self.version, self.argv, self.store, env, secrets)
-
 
 def launch_of(
     reference: Reference,
@@ -53,8 +64,8 @@ def launch_of(
     store: str,
     env: Mapping[str, str],
     secrets: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return how a server is started, as the adapter host takes it."""
+) -> LaunchSpec:
+    """Return how a server is started."""
     return {
         "registryType": reference.registry_type,
         "identifier": reference.identifier,
@@ -82,9 +93,8 @@ async def planned(call: Call, reference: Reference, env: Mapping[str, str], secr
     argv = [str(word) for word in as_array(package["argv"]) or []]
     launch = launch_of(reference, version, argv, store, env, secrets)
     probe = _object(await call("adapter/probe", {"name": reference.name, "launch": launch}))
-    listed = [as_object(tool) for tool in as_array(probe["tools"]) or []]
-    tools = pinned([tool for tool in listed if tool is not None], "quarantined")
-    wheels = {str(name): str(sha) for name, sha in (as_object(package.get("wheels")) or {}).items()}
+    tools = pinned(objects_in(probe["tools"]), "quarantined")
+    wheels = {str(name): str(sha) for name, sha in object_at(package, "wheels").items()}
     return Plan(reference, version, argv, store, str(probe["sandbox"]), tools, wheels)
 
 

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from tausestack.contract import META_TOOL
+from tausestack.contract import tool_policy
 from tausestack.database import Connection
-from tausestack.raw import as_array, as_object
-from tausestack.scopes import OPERATOR, SYSTEM
+from tausestack.scopes import OWN
 from tausestack_registry import store
 from tausestack_registry.catalogue import Catalogue
 from tausestack_registry.pins import Pin
@@ -83,5 +82,4 @@ def third_party(one: store.Installed, tools: list[Pin]) -> Installation:
 
 def visible(tool: dict[str, Any]) -> bool:
     """Return whether a tenant may know of a tool."""
-    policy = as_object((as_object(tool.get("_meta")) or {}).get(META_TOOL)) or {}
-    return not {SYSTEM, OPERATOR} & {str(scope) for scope in as_array(policy.get("scopes")) or []}
+    return OWN.isdisjoint(tool_policy(tool).scopes)

@@ -9,15 +9,14 @@ from typing import Any
 
 import orjson
 
+from tausestack.contract import META_PREFIX
 from tausestack.errors import UpstreamError
 from tausestack.names import is_tool
-from tausestack.raw import as_array, as_object
+from tausestack.raw import as_array, as_object, object_at
 
 MAX_TOOLS = 1000
 MAX_TOOL_BYTES = 256 * 1024
 MAX_DEPTH = 32
-OURS = "pro.tause/"
-"""What only our own services may say of their tools: keys of `_meta` that begin so."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Pin:
         meta = as_object(self.raw.get("_meta"))
         shown = {**self.raw, "status": self.status}
         if meta is not None:
-            shown["_meta"] = {key: value for key, value in meta.items() if not key.startswith(OURS)}
+            shown["_meta"] = {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
         return shown
 
 
@@ -71,7 +70,7 @@ def pinned(tools: list[dict[str, Any]], status: str) -> list[Pin]:
 
 
 def _points_away(node: Any) -> bool:
-    target = (as_object(node) or {}).get("$ref")
+    target = object_at(node).get("$ref")
     return isinstance(target, str) and not target.startswith("#")
 
 

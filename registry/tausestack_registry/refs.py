@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from tausestack.errors import InvalidArguments, InvalidRequest, NotFound
 from tausestack.names import check_server
@@ -57,6 +60,11 @@ def resolve(catalogue: Catalogue, ref: str, name: str | None) -> Reference:
     return Reference(
         ref, _named(name or entry.name), entry.title, entry, "pypi", str(package["identifier"]), str(package["version"])
     )
+
+
+def environment(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as variables: text as it is, everything else as JSON."""
+    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in config.items()}
 
 
 def check_variables(config: Mapping[str, str], secrets: Mapping[str, str]) -> None:

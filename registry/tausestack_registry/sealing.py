@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -10,6 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tausestack.errors import InternalError, Unavailable
 
 NONCE_BYTES = 12
+VERSION = 1
+"""Of the sealed form; it is kept beside each value, and part of what the seal is bound to."""
 
 
 class Sealer:
@@ -37,6 +40,20 @@ class Sealer:
         except InvalidTag as error:
             raise InternalError("a secret can't be opened: another master key, or a row tampered with") from error
         return value.decode()
+
+    def seal_all(self, values: Mapping[str, str], *, tenant: str, server: str) -> dict[str, tuple[int, bytes]]:
+        """Return a server's secrets as (version, sealed) by name."""
+        return {
+            name: (VERSION, self.seal(value, tenant=tenant, row=f"{server}/{name}", version=VERSION))
+            for name, value in values.items()
+        }
+
+    def open_all(self, kept: Mapping[str, tuple[int, bytes]], *, tenant: str, server: str) -> dict[str, str]:
+        """Return the secrets that `seal_all` sealed, by name; raises as `open` does."""
+        return {
+            name: self.open(sealed, tenant=tenant, row=f"{server}/{name}", version=version)
+            for name, (version, sealed) in kept.items()
+        }
 
 
 def _bound(tenant: str, row: str, version: int) -> bytes:

@@ -6,38 +6,25 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-import tausestack as ts
 from tausestack.changes import ChangeFeed, Changes
 from tausestack.contract import VERSION
-from tausestack.database import Schema
+from tausestack.database import Connection
 from tausestack.errors import Conflict, InvalidArguments, NotFound, TauseError
+from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import SERVERS_MANAGE, SYSTEM, TOOLS_READ
-from tausestack_registry import listing, store
-from tausestack_registry.catalogue import Catalogue, Entry, bundled
+from tausestack_registry import listing, shapes, store
+from tausestack_registry.catalogue import Catalogue, bundled
 from tausestack_registry.index import ToolIndex
-from tausestack_registry.installer import Plan, approved, launch_of, planned
+from tausestack_registry.installer import LaunchSpec, Plan, approved, launch_of, planned
 from tausestack_registry.listing import Installation
-from tausestack_registry.refs import FORMS, Reference, check_variables, resolve
+from tausestack_registry.refs import FORMS, Reference, check_variables, environment, resolve
 from tausestack_registry.sealing import Sealer
-from tausestack_registry.shapes import (
-    CatalogueServer,
-    CatalogueServers,
-    Found,
-    FoundTools,
-    InstallationPlan,
-    LaunchSpec,
-    Listed,
-    ListedServers,
-    Removed,
-    Revealed,
-    Snapshot,
-    ToolState,
-)
-from tausestack_registry.tables import metadata
+from tausestack_registry.tables import SCHEMA
 
 MAX_INDEXES = 256
 """How many tenants' search indexes are kept in memory."""
@@ -71,34 +58,34 @@ class State:
 
 
 @asynccontextmanager
-async def lifespan(service: ts.mcp.Service) -> AsyncGenerator[State]:
+async def _lifespan(service: Service) -> AsyncGenerator[State]:
     """Load the catalogue and the key of the secrets."""
     yield State(bundled(), Sealer(service.env.keys.get("secrets")))
 
 
-server = ts.mcp.Server(
+server = Server(
     "registry",
     version=VERSION,
     title="Registry",
     description="The catalogue of servers, what is installed, and the search over tools.",
-    schema=Schema("registry", metadata, "tausestack_registry.migrations"),
-    lifespan=lifespan,
+    schema=SCHEMA,
+    lifespan=_lifespan,
 )
 
 
 @server.tool("registry/search", title="Search the catalogue", side_effect="read", scopes=[TOOLS_READ])
 async def search(
-    ctx: ts.mcp.Context,
+    ctx: Context,
     query: Annotated[str | None, Field(description="What the server should be able to do.", examples=["time"])] = None,
-    limit: Annotated[int, Field(ge=1, le=100)] = 20,
-) -> CatalogueServers:
+    limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=100)] = 20,
+) -> shapes.CatalogueServers:
     """Search the catalogue for servers that can be installed; without a query, list them all by name."""
     found = _state(ctx).catalogue.search(query or "", limit)
-    return CatalogueServers(servers=[_catalogued(entry) for entry in found])
+    return shapes.CatalogueServers(servers=[shapes.entry_shape(entry) for entry in found])
 
 
 @server.tool("registry/plan", title="Plan an installation", side_effect="read", scopes=[SERVERS_MANAGE])
-async def plan(ctx: ts.mcp.Context, ref: Ref, name: AsName = None) -> InstallationPlan:
+async def plan(ctx: Context, ref: Ref, name: AsName = None) -> shapes.InstallationPlan:
     """Say what installing a server would bring (its tools, command and sandbox), and change nothing.
 
     A third party's package is fetched and started once, in the sandbox, to see its tools. Approve the plan by passing
@@ -108,7 +95,7 @@ async def plan(ctx: ts.mcp.Context, ref: Ref, name: AsName = None) -> Installati
     reference = resolve(state.catalogue, ref, name)
     wanted = await planned(ctx.call, reference, {}, {})
     there = await _find(ctx, reference.name)
-    return _shown(wanted, installed=there is not None)
+    return shapes.plan_shape(wanted, installed=there is not None)
 
 
 @server.tool(
@@ -120,7 +107,7 @@ async def plan(ctx: ts.mcp.Context, ref: Ref, name: AsName = None) -> Installati
     approval="agents",
 )
 async def install(
-    ctx: ts.mcp.Context,
+    ctx: Context,
     ref: Ref,
     name: AsName = None,
     config: Settings = None,
@@ -132,14 +119,14 @@ async def install(
         bool | str | None,
         Field(description="true: approve the tools as they are; a plan's hash: only if they are what it showed."),
     ] = None,
-) -> Listed:
+) -> shapes.Listed:
     """Install a server for this tenant; what is installed already is returned as it is.
 
     The tools of a third party's server stay quarantined until they are approved.
     """
     state = _state(ctx)
     reference = resolve(state.catalogue, ref, name)
-    env, sealed = store.environment(config or {}), secrets or {}
+    env, sealed = environment(config or {}), secrets or {}
     check_variables(env, sealed)
     if reference.own:
         return await _install_own(ctx, reference, env, sealed, default)
@@ -152,13 +139,13 @@ async def install(
                 if default:
                     await store.clear_default(db)
                 await store.add_installed(db, _row(wanted, env, default=bool(default)), tools)
-                await store.keep_secrets(db, reference.name, _seal(state, ctx.tenant, reference.name, sealed))
+                await _keep_secrets(ctx, db, reference.name, sealed)
     elif there["kind"] != "adapter":
         raise Conflict(f"{reference.name} is one of our own services here: choose another name")
     elif approve and there["status"] == "quarantined":
         await _approve(ctx, reference, approve)
     else:
-        return _listed(there)
+        return shapes.server_shape(there)
     state.changed(ctx.tenant)
     return await _present(ctx, reference.name)
 
@@ -172,10 +159,10 @@ async def install(
     approval="agents",
 )
 async def uninstall(
-    ctx: ts.mcp.Context,
+    ctx: Context,
     name: Name,
     purge: Annotated[bool, Field(description="Delete its data as well, where the server offers that.")] = False,
-) -> Removed:
+) -> shapes.Removed:
     """Uninstall a server: its tools are gone at once; a third party's settings and secrets go with it.
 
     One of our own services keeps its data.
@@ -201,68 +188,52 @@ async def uninstall(
             await ctx.call("adapter/stop", {"name": name})
         except TauseError as error:
             ctx.logger.warning("its process will end when it is idle", server=name, error=error.message)
-    return Removed(name=name, status="removed")
+    return shapes.Removed(name=name, status="removed")
 
 
 @server.tool("registry/list_installed", title="List installed servers", side_effect="read", scopes=[TOOLS_READ])
-async def list_installed(ctx: ts.mcp.Context) -> ListedServers:
+async def list_installed(ctx: Context) -> shapes.ListedServers:
     """List the servers that are installed for this tenant, with their tools and whether each is active."""
-    return ListedServers(servers=[_listed(one) for one in await _installations(ctx)])
+    return shapes.ListedServers(servers=[shapes.server_shape(one) for one in await _installations(ctx)])
 
 
 @server.tool("registry/find_tools", title="Search tools", side_effect="read", scopes=[TOOLS_READ])
 async def find_tools(
-    ctx: ts.mcp.Context,
+    ctx: Context,
     query: Annotated[
         str,
         Field(description="What the tool should do, in Spanish or English.", examples=["crear una factura"]),
     ],
-    limit: Annotated[int, Field(ge=1, le=100)] = 10,
-) -> FoundTools:
+    limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=100)] = 10,
+) -> shapes.FoundTools:
     """Find the installed tools that fit a request best, best first."""
-    state = _state(ctx)
-    index = state.indexes.get(ctx.tenant)
-    if index is None:
-        epoch = state.feed.since("", 0)["epoch"]
-        index = ToolIndex(
-            (one["name"], one["title"], tool)
-            for one in await _installations(ctx)
-            for tool in one["tools"]
-            if tool["status"] == "active" and listing.visible(tool)
-        )
-        # What changed while it was built is not in it: the next search builds it anew.
-        if state.feed.since("", 0)["epoch"] == epoch:
-            state.indexes[ctx.tenant] = index
-            while len(state.indexes) > MAX_INDEXES:
-                state.indexes.popitem(last=False)
-    else:
-        state.indexes.move_to_end(ctx.tenant)
-    return FoundTools(tools=[Found(address=hit.address, score=hit.score) for hit in index.find(query, limit)])
+    found = (await _index(ctx)).find(query, limit)
+    return shapes.FoundTools(tools=[shapes.Found(address=hit.address, score=hit.score) for hit in found])
 
 
 @server.tool("registry/changes", side_effect="read", scopes=[SYSTEM])
-async def changes(ctx: ts.mcp.Context, boot: str, epoch: int) -> Changes:
+async def changes(ctx: Context, boot: str, epoch: int) -> Changes:
     """Say which tenants' installations changed since a follower last asked."""
     return _state(ctx).feed.since(boot, epoch)
 
 
 @server.tool("registry/snapshot", side_effect="read", scopes=[SYSTEM])
-async def snapshot(ctx: ts.mcp.Context, plan: str | None = None) -> Snapshot:
+async def snapshot(ctx: Context, plan: str | None = None) -> shapes.Snapshot:
     """Return what the tenant has installed under a billing plan, with the raw tools."""
     state = _state(ctx)
     async with ctx.database() as db:
-        known = await store.fact(db, store.PLAN)
+        known = await store.fact(db, store.BILLING_PLAN)
         found = await listing.installations(db, state.catalogue, plan)
     if plan is not None and known != plan:
         # Kept, because whoever lists or searches later does not know the plan; nothing that a caller sees is changed.
         async with ctx.service.tenant_databases().transaction(ctx.tenant) as db:
-            await store.keep_fact(db, store.PLAN, plan)
+            await store.keep_fact(db, store.BILLING_PLAN, plan)
         state.indexes.pop(ctx.tenant, None)
-    return Snapshot(installations=found)
+    return shapes.Snapshot(installations=found)
 
 
 @server.tool("registry/launch", side_effect="read", scopes=[SYSTEM])
-async def launch(ctx: ts.mcp.Context, server: str) -> LaunchSpec:
+async def launch(ctx: Context, server: str) -> LaunchSpec:
     """Return how one of the tenant's third-party servers is started, its secrets among it."""
     state = _state(ctx)
     async with ctx.database() as db:
@@ -272,40 +243,44 @@ async def launch(ctx: ts.mcp.Context, server: str) -> LaunchSpec:
         tools = await store.pins_of(db, server)
         kept = await store.secrets_of(db, server)
     reference = Reference(one.ref, one.name, one.title, None, one.registry_type, one.identifier, one.version)
-    opened = _open(state, ctx.tenant, server, kept)
-    spec: Any = launch_of(reference, one.version, one.argv, one.store, one.config, opened)
-    return LaunchSpec(**spec, pins={pin.name: pin.sha256 for pin in tools if pin.status == "active"})
+    opened = state.sealer.open_all(kept, tenant=ctx.tenant, server=server)
+    spec = launch_of(reference, one.version, one.argv, one.store, one.config, opened)
+    return {**spec, "pins": {pin.name: pin.sha256 for pin in tools if pin.status == "active"}}
 
 
 @server.tool("registry/reveal", side_effect="read", scopes=[SYSTEM])
-async def reveal(ctx: ts.mcp.Context, server: str, names: list[str]) -> Revealed:
+async def reveal(ctx: Context, server: str, names: list[str]) -> shapes.Revealed:
     """Return a server's secrets by name; those that are not there are left out."""
     async with ctx.database() as db:
         kept = await store.secrets_of(db, server)
     wanted = {name: kept[name] for name in names if name in kept}
-    return Revealed(secrets=_open(_state(ctx), ctx.tenant, server, wanted))
+    return shapes.Revealed(secrets=_state(ctx).sealer.open_all(wanted, tenant=ctx.tenant, server=server))
 
 
 async def _install_own(
-    ctx: ts.mcp.Context, reference: Reference, env: Mapping[str, str], sealed: Mapping[str, str], default: bool | None
-) -> Listed:
+    ctx: Context, reference: Reference, env: Mapping[str, str], sealed: Mapping[str, str], default: bool | None
+) -> shapes.Listed:
     if env:
         raise InvalidArguments(f"{reference.name} is one of our own services: it takes secrets, no other settings")
-    state = _state(ctx)
     there = await _find(ctx, reference.name)
     if there is not None and default in {None, there["default"]} and not sealed:
-        return _listed(there)
+        return shapes.server_shape(there)
     async with ctx.database() as db:
         if default:
             await store.clear_default(db)
         is_default = there["default"] if there is not None and default is None else bool(default)
         await store.choose(db, reference.name, "installed", is_default=is_default)
-        await store.keep_secrets(db, reference.name, _seal(state, ctx.tenant, reference.name, sealed))
-    state.changed(ctx.tenant)
+        await _keep_secrets(ctx, db, reference.name, sealed)
+    _state(ctx).changed(ctx.tenant)
     return await _present(ctx, reference.name)
 
 
-async def _approve(ctx: ts.mcp.Context, reference: Reference, approve: bool | str) -> None:
+async def _keep_secrets(ctx: Context, db: Connection, server: str, values: Mapping[str, str]) -> None:
+    sealed = _state(ctx).sealer.seal_all(values, tenant=ctx.tenant, server=server)
+    await store.keep_secrets(db, server, sealed)
+
+
+async def _approve(ctx: Context, reference: Reference, approve: bool | str) -> None:
     """Approve what waits in quarantine; with a hash, only if it is the plan's."""
     if isinstance(approve, str):
         approved(await planned(ctx.call, reference, {}, {}), approve)
@@ -314,67 +289,48 @@ async def _approve(ctx: ts.mcp.Context, reference: Reference, approve: bool | st
     await ctx.call("adapter/stop", {"name": reference.name})  # so that it learns the new pins
 
 
-def _state(ctx: ts.mcp.Context) -> State:
+def _state(ctx: Context) -> State:
     state: State = ctx.state
     return state
 
 
-async def _installations(ctx: ts.mcp.Context) -> list[Installation]:
+async def _installations(ctx: Context) -> list[Installation]:
     async with ctx.database() as db:
-        plan = await store.fact(db, store.PLAN)
+        plan = await store.fact(db, store.BILLING_PLAN)
         return await listing.installations(db, _state(ctx).catalogue, plan)
 
 
-async def _find(ctx: ts.mcp.Context, name: str) -> Installation | None:
+async def _index(ctx: Context) -> ToolIndex:
+    """Return the index over the tenant's active tools, which is built anew after each change."""
+    state = _state(ctx)
+    index = state.indexes.get(ctx.tenant)
+    if index is not None:
+        state.indexes.move_to_end(ctx.tenant)
+        return index
+    epoch = state.feed.since("", 0)["epoch"]
+    index = ToolIndex(
+        (one["name"], one["title"], tool)
+        for one in await _installations(ctx)
+        for tool in one["tools"]
+        if tool["status"] == "active" and listing.visible(tool)
+    )
+    # What changed while it was built is not in it: the next search builds it anew.
+    if state.feed.since("", 0)["epoch"] == epoch:
+        state.indexes[ctx.tenant] = index
+        while len(state.indexes) > MAX_INDEXES:
+            state.indexes.popitem(last=False)
+    return index
+
+
+async def _find(ctx: Context, name: str) -> Installation | None:
     return next((one for one in await _installations(ctx) if one["name"] == name), None)
 
 
-async def _present(ctx: ts.mcp.Context, name: str) -> Listed:
+async def _present(ctx: Context, name: str) -> shapes.Listed:
     there = await _find(ctx, name)
     if there is None:
         raise Conflict(f"{name} was uninstalled in the meantime")
-    return _listed(there)
-
-
-def _listed(one: Installation) -> Listed:
-    return Listed(
-        name=one["name"],
-        kind=one["kind"],
-        title=one["title"],
-        description=one["description"],
-        version=one["version"],
-        default=one["default"],
-        status=one["status"],
-        tools=[ToolState(name=t["name"], status=t["status"]) for t in one["tools"] if listing.visible(t)],
-    )
-
-
-def _catalogued(entry: Entry) -> CatalogueServer:
-    return CatalogueServer(
-        ref=entry.name,
-        name=str(entry.document["name"]),
-        title=entry.title,
-        description=entry.description,
-        version=entry.version,
-        own=entry.own,
-    )
-
-
-def _shown(wanted: Plan, *, installed: bool) -> InstallationPlan:
-    reference = wanted.reference
-    return InstallationPlan(
-        ref=reference.ref,
-        name=reference.name,
-        kind="service" if reference.own else "adapter",
-        title=reference.title,
-        version=wanted.version,
-        command=wanted.argv,
-        sandbox=wanted.sandbox,
-        environment=[] if reference.entry is None else reference.entry.variables,
-        tools=[pin.raw for pin in wanted.tools],
-        hash=wanted.hash,
-        installed=installed,
-    )
+    return shapes.server_shape(there)
 
 
 def _row(wanted: Plan, env: dict[str, str], *, default: bool) -> store.Installed:
@@ -390,19 +346,5 @@ def _row(wanted: Plan, env: dict[str, str], *, default: bool) -> store.Installed
         store=wanted.store,
         config=env,
         is_default=default,
-        installed_at=store.now(),
+        installed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _seal(state: State, tenant: str, server: str, values: Mapping[str, str]) -> dict[str, tuple[int, bytes]]:
-    return {
-        name: (1, state.sealer.seal(value, tenant=tenant, row=store.row_of(server, name), version=1))
-        for name, value in values.items()
-    }
-
-
-def _open(state: State, tenant: str, server: str, kept: Mapping[str, tuple[int, bytes]]) -> dict[str, str]:
-    return {
-        name: state.sealer.open(sealed, tenant=tenant, row=store.row_of(server, name), version=version)
-        for name, (version, sealed) in kept.items()
-    }

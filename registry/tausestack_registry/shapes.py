@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from typing import Any
 
 from typing_extensions import TypedDict
 
-from tausestack_registry.listing import Installation
+from tausestack_registry.catalogue import Entry
+from tausestack_registry.installer import Plan
+from tausestack_registry.listing import Installation, visible
 
 
 class ToolState(TypedDict):
@@ -94,20 +96,51 @@ class Snapshot(TypedDict):
     installations: list[Installation]
 
 
-class LaunchSpec(TypedDict):
-    """How a third-party server is started; `pins` are the hashes of its active tools."""
-
-    registryType: str
-    identifier: str
-    version: str
-    argv: list[str]
-    env: dict[str, str]
-    secrets: dict[str, str]
-    store: str
-    pins: NotRequired[dict[str, str]]
-
-
 class Revealed(TypedDict):
     """The secrets that were asked for and are there."""
 
     secrets: dict[str, str]
+
+
+def server_shape(one: Installation) -> Listed:
+    """Return an installed server as tools show it, with the tools that a tenant may know of."""
+    return Listed(
+        name=one["name"],
+        kind=one["kind"],
+        title=one["title"],
+        description=one["description"],
+        version=one["version"],
+        default=one["default"],
+        status=one["status"],
+        tools=[ToolState(name=tool["name"], status=tool["status"]) for tool in one["tools"] if visible(tool)],
+    )
+
+
+def entry_shape(entry: Entry) -> CatalogueServer:
+    """Return a server of the catalogue as tools show it."""
+    return CatalogueServer(
+        ref=entry.name,
+        name=str(entry.document["name"]),
+        title=entry.title,
+        description=entry.description,
+        version=entry.version,
+        own=entry.own,
+    )
+
+
+def plan_shape(plan: Plan, *, installed: bool) -> InstallationPlan:
+    """Return what an installation would bring as tools show it."""
+    reference = plan.reference
+    return InstallationPlan(
+        ref=reference.ref,
+        name=reference.name,
+        kind="service" if reference.own else "adapter",
+        title=reference.title,
+        version=plan.version,
+        command=plan.argv,
+        sandbox=plan.sandbox,
+        environment=[] if reference.entry is None else reference.entry.variables,
+        tools=[pin.raw for pin in plan.tools],
+        hash=plan.hash,
+        installed=installed,
+    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -14,7 +12,8 @@ from tausestack.database import Connection
 from tausestack_registry.pins import Pin
 from tausestack_registry.tables import facts, installations, pins, secrets, services
 
-PLAN = "plan"
+BILLING_PLAN = "plan"
+"""The fact that is the tenant's billing plan."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ async def add_installed(db: Connection, one: Installed, tools: Sequence[Pin]) ->
         await db.change(sa.insert(pins).values(row))
 
 
-async def remove_installed(db: Connection, name: str) -> bool:
-    """Remove a third-party server with its tools, settings and secrets; return whether it was there."""
+async def remove_installed(db: Connection, name: str) -> None:
+    """Remove a third-party server with its tools, settings and secrets."""
     await db.change(sa.delete(pins).where(pins.c.installation == name))
     await remove_secrets(db, name)
-    return await db.change(sa.delete(installations).where(installations.c.name == name)) > 0
+    await db.change(sa.delete(installations).where(installations.c.name == name))
 
 
 async def pins_of(db: Connection, name: str) -> list[Pin]:
@@ -77,10 +76,10 @@ async def pins_of(db: Connection, name: str) -> list[Pin]:
     return [Pin(orjson.loads(raw), sha256, status) for raw, sha256, status in rows]
 
 
-async def activate(db: Connection, name: str) -> int:
-    """Approve the quarantined tools of a third-party server, and return how many there were."""
+async def activate(db: Connection, name: str) -> None:
+    """Approve the quarantined tools of a third-party server."""
     waiting = (pins.c.installation == name) & (pins.c.status != "active")
-    return await db.change(sa.update(pins).where(waiting).values(status="active"))
+    await db.change(sa.update(pins).where(waiting).values(status="active"))
 
 
 async def choices(db: Connection) -> dict[str, Choice]:
@@ -132,18 +131,3 @@ async def keep_fact(db: Connection, name: str, value: str) -> None:
     """Keep what the registry was told of the tenant."""
     if not await db.change(sa.update(facts).where(facts.c.name == name).values(value=value)):
         await db.change(sa.insert(facts).values(name=name, value=value))
-
-
-def now() -> str:
-    """Return the time, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def row_of(installation: str, secret: str) -> str:
-    """Return the name of a secret's row, which its seal is bound to."""
-    return f"{installation}/{secret}"
-
-
-def environment(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings as variables: text as it is, everything else as JSON."""
-    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in config.items()}

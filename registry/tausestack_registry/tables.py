@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from tausestack.database import Schema
+
 metadata = sa.MetaData()
 
 services = sa.Table(
@@ -60,3 +62,5 @@ facts = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 """What the registry was told of the tenant: its billing plan."""
+
+SCHEMA = Schema("registry", metadata, "tausestack_registry.migrations")
