@@ -1,27 +1,12 @@
-"""A loopback gateway in a process of its own."""
+"""A tenant's client, against a loopback gateway."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tausestack.client import Client, connect
-
-FAKE = Path(__file__).parents[2] / "fakes" / "gateway.py"
-
-
-@pytest.fixture(scope="module")
-def gateway_url() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, str(FAKE)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.terminate()
-    process.wait(10)
-    process.stdout.close()
 
 
 @pytest.fixture

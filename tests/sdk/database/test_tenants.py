@@ -94,9 +94,7 @@ async def test_deleting_a_tenant_deletes_it_alone(databases: TenantDatabases, ta
 
 
 @pytest.mark.covers("database:tenant-names")
-@pytest.mark.parametrize(
-    "name", ["", "a", "..", "../acme", "a/b", "acme/../globex", "_other", "ACME", "a\0b", "a b", "a..b"]
-)
+@pytest.mark.parametrize("name", _NO_TENANTS)
 async def test_a_name_that_is_no_tenant_is_refused(databases: TenantDatabases, name: str) -> None:
     with pytest.raises(InvalidRequest):
         await databases.begin(name)

@@ -17,7 +17,6 @@ from tausestack_toolservers.auth.server import server
 
 pytestmark = pytest.mark.anyio
 
-
 SYSTEM_TOOLS = {"authenticate", "snapshot", "changes"}
 
 

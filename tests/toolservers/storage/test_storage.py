@@ -58,8 +58,7 @@ async def test_another_tenant_sees_and_deletes_nothing(stack: testing.Stack) -> 
 
 @pytest.mark.covers("storage:keys")
 async def test_keys_are_listed_in_order_by_prefix_and_page(stack: testing.Stack) -> None:
-    every = ["B", "a", "a_b", "ab", "c/%", "c/1", "c/2", "c_1"]
-    every = [key for key in every if "%" not in key]
+    every = ["B", "a", "a_b", "ab", "c/1", "c/2", "c_1"]
     for key in every:
         await stack.acme.call("put_json", {"key": key, "value": 0})
     listed = await stack.acme.call("list_keys")
