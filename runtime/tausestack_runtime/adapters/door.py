@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import orjson
 import structlog
 
 from tausestack.errors import (
+    Cancelled,
     InternalError,
     InvalidRequest,
     NotFound,
-    PayloadTooLarge,
     TauseError,
     Unauthenticated,
     to_jsonrpc,
@@ -24,10 +22,7 @@ from tausestack.raw import as_object
 from tausestack_runtime.adapters.hosted import ASKED, Hosted, call_id, upstream_error
 from tausestack_runtime.adapters.process import Launch
 from tausestack_runtime.adapters.session import Answered, Progress
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _PATH = re.compile(r"/servers/([a-z0-9][a-z0-9-]{0,39})/mcp/?$")
@@ -39,7 +34,7 @@ class Door:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         number: Any = None
         try:
@@ -48,12 +43,14 @@ class Door:
             found = _PATH.search(scope["path"])
             if found is None or scope["method"] != "POST":
                 raise NotFound
-            message = _request(await _body(receive))
+            message = _request(await read_body(receive, MAX_BODY_BYTES))
             number = message["id"]
             exchange = _Exchange(number, send, streams=_token(message) is not None)
             assertion = headers["authorization"].partition(" ")[2].strip()
             work = self._answer(exchange, principal.tenant, assertion, found[1], message)
-            await _while_connected(work, receive)
+            await while_connected(work, receive)
+        except Cancelled:
+            return
         except TauseError as error:
             await _reply(send, _status(error), {"jsonrpc": "2.0", "id": number, "error": to_jsonrpc(error)})
 
@@ -155,40 +152,6 @@ def _request(body: bytes) -> dict[str, Any]:
 
 def _status(error: TauseError) -> int:
     return error.status if isinstance(error, Unauthenticated | InvalidRequest) else 200
-
-
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("the caller went away")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"a request is at most {MAX_BODY_BYTES} bytes")
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-async def _while_connected(work: Awaitable[None], receive: Receive) -> None:
-    """Do the work, and cancel it as soon as the caller goes away."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        ended = await asyncio.gather(working, leaving, return_exceptions=True)
-    if isinstance(ended[0], Exception):
-        raise ended[0]
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
 
 
 async def _reply(send: Send, status: int, message: dict[str, Any]) -> None:

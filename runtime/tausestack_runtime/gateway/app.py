@@ -11,8 +11,9 @@ from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
 from tausestack.errors import TauseError
 from tausestack.tokens import Signer
+from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
-from tausestack_runtime.gateway.exchange import Exchange, Receive, Scope, Send
+from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.mcp.endpoint import McpEndpoint

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import orjson
 
-from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
+from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
+from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
 
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -55,19 +51,7 @@ class Exchange:
         declared = self._headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise Cancelled("The caller went away")
-            chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
-            chunks.append(chunk)
-            if not message.get("more_body"):
-                return b"".join(chunks)
+        return await read_body(self._receive, MAX_BODY_BYTES)
 
     async def json_object(self) -> tuple[dict[str, Any], int]:
         """Return the body as a JSON object and its length in bytes; an empty body is an empty object."""
@@ -84,18 +68,7 @@ class Exchange:
 
     async def while_connected(self, work: Awaitable[T]) -> T:
         """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
-        task = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(self._gone())
-        try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-        finally:
-            watch.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})  # its line in the ledger, and its upstream's connection, are its own to end
-        raise Cancelled("The caller went away")
+        return await while_connected(work, self._receive)
 
     async def reply(
         self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
@@ -150,7 +123,3 @@ class Exchange:
     async def end_events(self) -> None:
         """End the event stream."""
         await self._send({"type": "http.response.body", "body": b""})
-
-    async def _gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
