@@ -40,6 +40,7 @@ def open_engine(path: Path, *, migrating: bool = False) -> sa.Engine:
         poolclass=sa.QueuePool,
         pool_size=2,
         max_overflow=-1,
+        hide_parameters=True,  # an error is logged, and a tenant's data is not
         execution_options={"preserve_rowcount": True},
     )
     event.listen(engine, "begin", _on_begin)

@@ -14,7 +14,8 @@ from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
 
 _KEPT = 5
-_CONNECTIONS = 20
+# A whole stack, six services with tables, stays below the 100 connections of a PostgreSQL as it comes.
+_CONNECTIONS = 12
 _WAIT_SECONDS = 10.0
 
 # One round trip. All of it ends with the transaction, so that a pooled connection carries no tenant over. Writers of
@@ -40,7 +41,11 @@ class PostgresTables:
         self._url = _psycopg(url)
         self._name = schema_name(schema)
         self._engine = sa.create_engine(
-            self._url, pool_size=_KEPT, max_overflow=_CONNECTIONS - _KEPT, execution_options={"preserve_rowcount": True}
+            self._url,
+            pool_size=_KEPT,
+            max_overflow=_CONNECTIONS - _KEPT,
+            hide_parameters=True,  # an error is logged, and a tenant's data is not
+            execution_options={"preserve_rowcount": True},
         )
         self._threads = anyio.CapacityLimiter(_CONNECTIONS)
         # Who waits for a connection waits here, not in a thread that the one who has it needs to end.

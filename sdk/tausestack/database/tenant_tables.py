@@ -18,9 +18,17 @@ def led_by_tenant(
     key = list(alone.primary_key.columns)
     if not key:
         raise ValueError(f"{name}: a tenant table needs a primary key")
-    columns = [column_like(column, identity=column is alone.autoincrement_column) for column in alone.columns]
+    columns = [
+        _ordered_bytewise(column_like(column, identity=column is alone.autoincrement_column))
+        for column in alone.columns
+    ]
     constraints = (_led(constraint, tenant.name) for constraint in _ordered(alone.constraints))
-    return [tenant, *columns, sa.PrimaryKeyConstraint(tenant.name, *(column.name for column in key)), *constraints]
+    return [
+        _ordered_bytewise(tenant),
+        *columns,
+        sa.PrimaryKeyConstraint(tenant.name, *(column.name for column in key)),
+        *constraints,
+    ]
 
 
 def column_like(column: sa.Column[Any], *, identity: bool = False) -> sa.Column[Any]:
@@ -33,6 +41,14 @@ def column_like(column: sa.Column[Any], *, identity: bool = False) -> sa.Column[
         nullable=column.nullable,
         server_default=_server_default(column),
     )
+
+
+def _ordered_bytewise(column: sa.Column[Any]) -> sa.Column[Any]:
+    """Have text compared and sorted by its bytes, as on SQLite, whatever the database's language."""
+    if isinstance(column.type, sa.String) and column.type.collation is None:
+        column.type = column.type.copy()
+        column.type.collation = "C"
+    return column
 
 
 def _server_default(column: sa.Column[Any]) -> str | sa.TextClause | None:
