@@ -69,7 +69,7 @@ class Launched:
 def launched(settings: Settings, log: IO[bytes] | None = None) -> Generator[Launched]:
     """Start a stack, and stop it at the end; Ctrl-C and SIGTERM end this process by way of the stack's clean stop."""
     command = [sys.executable, "-m", "tausestack_runtime.cli", "up", "--with-parent"]
-    environment = {**os.environ, **settings.environment()}
+    environment = {**os.environ, "TAUSESTACK_DATABASE_URL": "", **settings.environment()}
     # A session of its own: Ctrl-C then reaches it once, from here, and not a second time from the terminal.
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 ourselves
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -84,11 +84,14 @@ def launched(settings: Settings, log: IO[bytes] | None = None) -> Generator[Laun
 def own_stack(data: Path | None) -> Generator[Launched]:
     """Start a stack on a free port that is ready, in a data folder, else in a temporary one that is deleted.
 
-    When what is done with it fails, the last lines of its log are shown.
+    One in a temporary folder keeps all of it there: in the database of a lasting stack it would leave tenants, and
+    take up that stack's runs. When what is done with it fails, the last lines of its log are shown.
     """
     folder = Path(tempfile.mkdtemp(prefix="tausestack-")) if data is None else data.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = read_settings(host="127.0.0.1", port=_free_port(), data=folder)
+    if data is None:
+        settings = settings.model_copy(update={"database_url": None})
     path = folder / LOG_FILE
     try:
         with path.open("wb") as log, launched(settings, log) as stack:
