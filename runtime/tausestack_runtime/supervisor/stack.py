@@ -62,6 +62,8 @@ class Supervisor:
         raise_file_limit()
         plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
         plain |= settings.environment()
+        # It may hold a password. A service is told it in its order; pip, which a service runs, is not.
+        plain.pop("TAUSESTACK_DATABASE_URL", None)
         modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.preload]
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
