@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from urllib.parse import unquote
 
 import structlog
 
@@ -91,7 +90,7 @@ class Gateway:
         elif len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":
             await self._mcp(exchange, parts[2], parts[4])
         elif exchange.path.startswith("/api/v2/"):
-            await self._rest(exchange, unquote(exchange.path.removeprefix("/api/v2/")).rstrip("/"))
+            await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
         else:
             await self._operations(exchange)
 

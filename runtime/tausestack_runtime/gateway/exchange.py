@@ -9,6 +9,7 @@ import orjson
 
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
+from tausestack_runtime.gateway.nesting import loads
 from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Exchange:
         if not raw:
             return {}, 0
         try:
-            value = as_object(orjson.loads(raw))
+            value = as_object(loads(raw))
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not JSON: {error}") from error
         if value is None:

@@ -9,6 +9,9 @@ from tausestack_runtime.gateway.exchange import Exchange
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
+ONCE = frozenset({b"authorization", b"host", b"idempotency-key", b"origin", b"tausestack-approval"})
+"""Headers that say who asks for what, and so may come but once."""
+
 
 class Guard:
     """Checks `Host` and `Origin`; on a loopback address only loopback names are this host."""
@@ -25,6 +28,10 @@ class Guard:
         origin = exchange.header(b"origin")
         if origin is not None and _origin_host(origin) != host:
             return Forbidden("Pages of other sites may not call this host", scope="origin")
+        repeated = exchange.repeated & ONCE
+        if repeated:
+            # Which of them counts would depend on whoever stands in front of this host.
+            return InvalidRequest(f"The header {min(repeated).decode()} is repeated")
         return None
 
 

@@ -35,6 +35,9 @@ from tausestack_runtime.ledger import Ledger, Line
 CONCURRENT_CALLS = 256
 """How many calls a tenant may have in flight; a nested call shares its parent's place."""
 
+MAX_NAME = 128
+"""How many characters of a name that was asked for are kept; what exists has no more."""
+
 logger = structlog.get_logger("gateway")
 
 
@@ -84,6 +87,10 @@ class Pipeline:
         await self._ended(call, "failed" if outcome.failed else "done", "tool_error" if outcome.failed else "", outcome)
         return outcome
 
+    async def note(self, call: Call) -> None:
+        """Leave the line of a call that a door answered itself."""
+        await self._ended(call, "done", "")
+
     async def find(self, call: Call) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
         if call.tenant == SYSTEM_TENANT or SYSTEM in call.principal.scopes:
@@ -110,7 +117,7 @@ class Pipeline:
 
     async def _own(self, call: Call) -> tuple[Tool, Installation, str] | None:
         """Our own processes' way to system tools, and the operator's to auth; no tenant's credential comes here."""
-        if SYSTEM not in call.principal.scopes and OPERATOR not in call.principal.scopes:
+        if SYSTEM not in call.principal.scopes and (OPERATOR not in call.principal.scopes or call.server != "auth"):
             raise not_found()
         if call.tenant != SYSTEM_TENANT and call.server != ADAPTER:
             snapshot = await self._snapshots.tenant(call.tenant)
@@ -215,8 +222,8 @@ class Pipeline:
             agent=call.principal.agent or "",
             run=call.principal.run or "",
             door=call.door,
-            server=call.server,
-            tool=call.tool,
+            server=call.server[:MAX_NAME],
+            tool=call.tool[:MAX_NAME],
             decision=decision,
             rule=_rule(call, error),
             outcome=outcome,

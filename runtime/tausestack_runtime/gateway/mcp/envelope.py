@@ -13,6 +13,7 @@ from tausestack.contract import MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCO
 from tausestack.errors import HEADER_MISMATCH, INVALID_PARAMS, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION, InvalidRequest
 from tausestack.raw import as_object
 from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.nesting import loads
 
 NAMED_METHODS = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
@@ -41,7 +42,7 @@ async def read(exchange: Exchange) -> Request:
     """Return the request of an exchange, or raise `Refused`."""
     raw = await exchange.body()
     try:
-        message = as_object(orjson.loads(raw))
+        message = as_object(loads(raw))
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
     method = None if message is None else message.get("method")

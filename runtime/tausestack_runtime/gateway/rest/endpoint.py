@@ -27,7 +27,7 @@ from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE
 from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource
-from tausestack_runtime.gateway.snapshots import Snapshots, Tool, not_found
+from tausestack_runtime.gateway.snapshots import FRESH_SECONDS, Snapshots, Tool, not_found
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -96,6 +96,7 @@ class RestEndpoint:
         """The operator's routes run in `_system`; a session lets it into a tenant, under its own name."""
         if below == "session" and exchange.method == "POST":
             await self._snapshots.tenant(principal.tenant)
+            await self._pipeline.note(self._call(exchange, principal, "platform", "session", {}))
             await exchange.reply_json(201, await self._session(principal.tenant))
             return
         own = Principal(tenant=SYSTEM_TENANT, id=principal.id, scopes=principal.scopes, role=principal.role)
@@ -187,7 +188,28 @@ class RestEndpoint:
         last = exchange.header(b"last-event-id")
         headers = [(b"last-event-id", last.encode("latin-1"))] if last else []
         call.deadline = asyncio.get_running_loop().time() + STREAM_SECONDS
-        await exchange.while_connected(self._copy_events(exchange, call, run, headers, snapshot.epoch))
+        await exchange.while_connected(self._copy_while_allowed(exchange, call, run, headers, snapshot.epoch))
+
+    async def _copy_while_allowed(
+        self, exchange: Exchange, call: Call, run: str, headers: list[tuple[bytes, bytes]], epoch: str
+    ) -> None:
+        copying = asyncio.ensure_future(self._copy_events(exchange, call, run, headers, epoch))
+        watching = asyncio.ensure_future(self._until_refused(exchange, call.tenant))
+        try:
+            done, _ = await asyncio.wait({copying, watching}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            copying.cancel()
+            watching.cancel()
+            await asyncio.wait({copying, watching})
+
+    async def _until_refused(self, exchange: Exchange, tenant: str) -> None:
+        """Raise what a new request would be refused with: a stream outlives no credential."""
+        credential = bearer(exchange.header(b"authorization"))
+        while True:
+            await asyncio.sleep(FRESH_SECONDS)
+            await self._identity.principal(credential, tenant)
 
     async def _copy_events(
         self, exchange: Exchange, call: Call, run: str, headers: list[tuple[bytes, bytes]], epoch: str
@@ -279,9 +301,13 @@ def _query(exchange: Exchange) -> dict[str, str]:
     return dict(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True))
 
 
+def _counts(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
 def _page(query: dict[str, str]) -> tuple[int, int]:
     start, limit = query.get("cursor", "0"), query.get("limit", str(PAGE_SIZE))
-    if not (start.isdigit() and limit.isdigit() and len(start) < 10 and len(limit) < 10 and int(limit) > 0):
+    if not (_counts(start) and _counts(limit) and int(limit) > 0):
         raise InvalidRequest("limit is a positive integer, and cursor one that an earlier page gave")
     return int(start), min(int(limit), PAGE_SIZE)
 

@@ -29,6 +29,7 @@ from tausestack.scopes import SYSTEM
 from tausestack.tenancy import cache_key
 from tausestack.tokens import ASSERTION_SECONDS, Signer, server_audience
 from tausestack_runtime.gateway.call import Call, Outcome
+from tausestack_runtime.gateway.nesting import loads
 from tausestack_runtime.gateway.snapshots import Installation
 from tausestack_runtime.gateway.upstreams.events import event_payloads
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Pool, Reply, TimedOut, TooLarge
@@ -244,7 +245,7 @@ def _error(call: Call, error: dict[str, Any]) -> TauseError:
 
 def _json(call: Call, raw: bytes) -> dict[str, Any]:
     try:
-        message = as_object(orjson.loads(raw))
+        message = as_object(loads(raw))
     except orjson.JSONDecodeError as error:
         raise UpstreamError(f"{call.server} answered with something that is not JSON") from error
     if message is None:
