@@ -9,8 +9,8 @@ import orjson
 
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
-from tausestack_runtime.gateway.nesting import loads
 from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
+from tausestack_runtime.gateway.nesting import loads
 
 T = TypeVar("T")
 
