@@ -92,7 +92,7 @@ class TenantDatabases:
 def _databases(schema: Schema, data: Path, url: str | None, max_open: int) -> _Databases:
     if url is None:
         return SQLiteFiles(schema, data, max_open=max_open)
-    # psycopg and the asynchronous engine cost memory that a service on SQLite never uses.
+    # psycopg costs memory that a service on SQLite never uses.
     from tausestack.database.postgres import PostgresTables
 
     return PostgresTables(schema, url)
