@@ -39,6 +39,8 @@ MCP_SERVER_META = "io.modelcontextprotocol/serverInfo"
 
 SideEffect = Literal["read", "write", "external"]
 Approval = Literal["never", "agents", "always"]
+BillingPlan = Literal["basic", "premium", "enterprise"]
+"""What each costs is billing's to say, and which services it brings is the registry's."""
 
 
 class ToolPolicy(BaseModel):

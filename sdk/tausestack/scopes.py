@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 TOOLS_READ = "tools:read"
 TOOLS_CALL = "tools:call"
@@ -19,6 +20,7 @@ SYSTEM = "system"
 OWN = frozenset({OPERATOR, SYSTEM})
 """The stack's own scopes: no role of a tenant holds them, and a tool that needs one is shown to no tenant."""
 
+Role = Literal["admin", "developer", "agent", "viewer"]
 ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "admin": frozenset({TOOLS_READ, TOOLS_CALL, SERVERS_MANAGE, RUNS_WRITE, TENANT_ADMIN}),

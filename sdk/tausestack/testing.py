@@ -17,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult
 
 from tausestack.contract import META_APPROVAL, META_ASSERTION, META_CALL, META_KEY, Principal
-from tausestack.errors import NotFound, TauseError, from_data
+from tausestack.errors import NotFound, from_data
 from tausestack.mcp import Server, Service, ServiceEnv
 from tausestack.mcp.gateway import NestedCall, result_of
 from tausestack.names import SYSTEM_TENANT, Address
@@ -183,6 +183,3 @@ async def stack(
 
 def _raw(result: CallToolResult) -> dict[str, Any]:
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)
-
-
-__all__ = ["Caller", "Said", "Stack", "TauseError", "stack"]

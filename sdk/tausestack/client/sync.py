@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
@@ -67,11 +67,11 @@ class SyncAgents:
         """Return a run once it settled, or raise `DeadlineExceeded` after `timeout` seconds."""
         return self._thread.run(self._agents.wait, run, timeout=timeout)
 
-    def stream(self, agent: str, input: str, *, thread: str | None = None) -> Iterator[Event]:
+    def stream(self, agent: str, input: str, *, thread: str | None = None) -> Generator[Event]:
         """Start a run and yield its events until it ended."""
         yield from self.events(self.run(agent, input, thread=thread).id)
 
-    def events(self, run: str, *, after: str | None = None) -> Iterator[Event]:
+    def events(self, run: str, *, after: str | None = None) -> Generator[Event]:
         """Yield a run's events after one of them, or from the first, until it ended."""
         source = self._agents.events(run, after=after)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tausestack.clock import utc_now
 from tausestack.database.connection import Connection
 
 KEYS = sa.Table(
@@ -30,8 +31,8 @@ async def find(connection: Connection, tool: str, key: str) -> tuple[str, Any] |
 
 async def remember(connection: Connection, tool: str, key: str, digest: str, result: Any) -> None:
     """Keep a call's result under its key; the same key twice is an IntegrityError."""
-    now = datetime.now(UTC).isoformat()
-    await connection.execute(sa.insert(KEYS).values(tool=tool, key=key, digest=digest, result=result, created_at=now))
+    row = {"tool": tool, "key": key, "digest": digest, "result": result, "created_at": utc_now()}
+    await connection.execute(sa.insert(KEYS).values(row))
 
 
 async def forget(connection: Connection, before: datetime) -> int:

@@ -128,8 +128,7 @@ class ServiceApp:
             reads=reads,
             writing=writing,
         )
-        bound = {"tenant": context.tenant, "call": call_id, "server": self._service.name, "tool": binding.path}
-        with structlog.contextvars.bound_contextvars(**bound):
+        with context.logged():
             if writing is None:
                 return await binding.handler(request, context)
             async with aclosing(writing):

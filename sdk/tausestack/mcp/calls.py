@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import anyio
-import structlog
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolRequestParams
@@ -77,8 +76,7 @@ class Calls:
             writing=self._writing(tool, principal, _text(meta.get(META_KEY)), arguments),
             report=request.session.report_progress,
         )
-        bound = {"tenant": context.tenant, "call": call_id, "server": self._service.name, "tool": tool.name}
-        with structlog.contextvars.bound_contextvars(**bound):
+        with context.logged():
             return await self._result(tool, arguments, context)
 
     async def _result(self, tool: Tool, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -115,13 +113,13 @@ async def run(tool: Tool, arguments: Mapping[str, Any], context: Context) -> dic
         return tool.result.structured(await tool.run(call))
     try:
         if await writing.done_before():
-            return replayed(writing)
+            return _replayed(writing)
         structured = tool.result.structured(await tool.run(call))
         await writing.commit(structured)
     except BaseException as error:
         # It may come wrapped in the group of a tool's own tasks.
         if writing.replay is not None and not isinstance(error, KeyboardInterrupt) and not _is_cancellation(error):
-            return replayed(writing)
+            return _replayed(writing)
         raise
     else:
         return structured
@@ -129,7 +127,7 @@ async def run(tool: Tool, arguments: Mapping[str, Any], context: Context) -> dic
         await writing.aclose()
 
 
-def replayed(writing: Writing) -> dict[str, Any]:
+def _replayed(writing: Writing) -> dict[str, Any]:
     """Return the result of the earlier call."""
     assert writing.replay is not None
     return writing.replay

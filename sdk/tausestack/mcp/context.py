@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -50,9 +50,8 @@ class Context:
         self.idempotency_key = idempotency_key
         self.approval = approval
         self.secrets = Secrets(self)
-        self.logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service.name).bind(
-            tenant=principal.tenant, call=call_id, server=service.name, tool=tool
-        )
+        self._named = {"tenant": principal.tenant, "call": call_id, "server": service.name, "tool": tool}
+        self.logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service.name).bind(**self._named)
         self._assertion = assertion
         self._reads = reads
         self.writing = writing
@@ -70,6 +69,10 @@ class Context:
     def state(self) -> Any:
         """What the server's lifespan yielded."""
         return self.service.state
+
+    def logged(self) -> AbstractContextManager[None]:
+        """Name the call in every log line within, whoever writes it."""
+        return structlog.contextvars.bound_contextvars(**self._named)
 
     @asynccontextmanager
     async def database(self) -> AsyncGenerator[Connection]:

@@ -27,5 +27,5 @@ def test_a_stream_can_be_left_early(gateway_url: str) -> None:
     with connect_sync("acme", "tsk_acme", gateway_url) as client:
         events = client.agents.stream("concierge", "hello")
         assert next(events).content == {"number": 1}
-        events.close()  # pyright: ignore[reportAttributeAccessIssue] a generator
+        events.close()
         assert client.tools("echo")[0]["name"] == "echo"

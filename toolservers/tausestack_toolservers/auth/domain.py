@@ -7,13 +7,9 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from tausestack.scopes import ROLES, covers
 from tausestack.tenancy import credential_hash
-
-Role = Literal["admin", "developer", "agent", "viewer"]
-Plan = Literal["basic", "premium", "enterprise"]
 
 KEY_ID_LENGTH = 12
 SECRET_BYTES = 32

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tausestack.changes import ChangeFeed
+from tausestack.clock import utc_now
+from tausestack.contract import BillingPlan
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import Conflict, NotFound
 from tausestack.names import SYSTEM_TENANT, check_tenant, is_tenant
+from tausestack.scopes import Role
 from tausestack_toolservers.auth import domain, store
 from tausestack_toolservers.auth.tables import api_keys, tenants
 
@@ -25,11 +28,11 @@ class Keyring:
         self.feed = ChangeFeed()
 
     async def create_tenant(
-        self, tenant: str, *, name: str | None, plan: domain.Plan, by: str
+        self, tenant: str, *, name: str | None, plan: BillingPlan, by: str
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Make a tenant with an admin key and return both; `Conflict` where it is there already."""
         check_tenant(tenant)
-        made = {"id": tenant, "name": name or tenant, "plan": plan, "status": "active", "created_at": _now()}
+        made = {"id": tenant, "name": name or tenant, "plan": plan, "status": "active", "created_at": utc_now()}
         new, values = _new_key("admin", "first key", None, by, None)
         async with self._databases.transaction(SYSTEM_TENANT) as system:
             if await store.tenant(system, tenant) is not None:
@@ -63,7 +66,7 @@ class Keyring:
         return tenant
 
     async def create_key(
-        self, tenant: str, *, role: domain.Role, name: str | None, days: int | None, by: str, request: str | None
+        self, tenant: str, *, role: Role, name: str | None, days: int | None, by: str, request: str | None
     ) -> dict[str, Any]:
         """Make a key of a tenant and return it with its text, which exists this once."""
         new, values = _new_key(role, name or "", days, by, request)
@@ -83,7 +86,7 @@ class Keyring:
     async def revoke(self, tenant: str, key_id: str) -> dict[str, Any]:
         """Revoke a key and return it; `NotFound` where the tenant has no such key."""
         async with self._databases.transaction(tenant) as db:
-            await store.revoke(db, key_id, _now())
+            await store.revoke(db, key_id, utc_now())
             row = await store.key(db, key_id)
         if row is None:
             raise NotFound(f"There is no key '{key_id[:40]}'")
@@ -124,14 +127,14 @@ async def _refuse_repeated(db: Connection, request: str | None) -> None:
 
 
 def _new_key(
-    role: domain.Role, name: str, days: int | None, by: str, request: str | None
+    role: Role, name: str, days: int | None, by: str, request: str | None
 ) -> tuple[domain.NewKey, dict[str, Any]]:
     new = domain.new_key()
     values = {
         "id": new.id,
         "role": role,
         "name": name,
-        "created_at": _now(),
+        "created_at": utc_now(),
         "created_by": by,
         "expires_at": domain.expiry(datetime.now(UTC), days),
         "revoked_at": None,
@@ -156,7 +159,3 @@ def _grant(row: Row) -> dict[str, Any]:
 
 def _alive(row: Row) -> bool:
     return domain.is_alive(datetime.now(UTC), row.revoked_at, row.expires_at)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from tausestack.changes import Changes
-from tausestack.contract import VERSION
+from tausestack.contract import VERSION, BillingPlan
 from tausestack.errors import Forbidden
 from tausestack.mcp import Context, Server, Service
 from tausestack.names import SYSTEM_TENANT
-from tausestack.scopes import ANY, OPERATOR, SYSTEM, TENANT_ADMIN
+from tausestack.scopes import ANY, OPERATOR, SYSTEM, TENANT_ADMIN, Role
 from tausestack_toolservers.auth import domain
 from tausestack_toolservers.auth.keyring import Keyring
 from tausestack_toolservers.auth.tables import SCHEMA
@@ -45,7 +45,7 @@ KeyId = Annotated[
         pattern="^[a-z0-9]{1,40}$",
     ),
 ]
-RoleName = Annotated[domain.Role, Field(description="What the key may do.")]
+RoleName = Annotated[Role, Field(description="What the key may do.")]
 KeyName = Annotated[
     str | None, Field(description="A name for people.", max_length=120, pattern=PRINTABLE, examples=["web shop"])
 ]
@@ -149,7 +149,7 @@ async def create_tenant(
     id: Annotated[str, Field(description="Id of the new tenant: a-z, 0-9, '.', '_', '-'.", examples=["acme"])],
     ctx: Context,
     name: Annotated[str | None, Field(description="A name for people.", max_length=200, pattern=PRINTABLE)] = None,
-    plan: Annotated[domain.Plan, Field(description="Its billing plan.")] = "basic",
+    plan: Annotated[BillingPlan, Field(description="Its billing plan.")] = "basic",
 ) -> NewTenant:
     """Create a tenant and its first admin key, which is shown once."""
     made, key = await _operated(ctx).create_tenant(id, name=name, plan=plan, by=ctx.principal.id)
@@ -220,9 +220,7 @@ async def changes(boot: str, epoch: int, ctx: Context) -> Changes:
     return _operated(ctx).feed.since(boot, epoch)
 
 
-async def _create_key(
-    ctx: Context, tenant: str, role: domain.Role, name: str | None, days: int | None
-) -> dict[str, Any]:
+async def _create_key(ctx: Context, tenant: str, role: Role, name: str | None, days: int | None) -> dict[str, Any]:
     return await _keyring(ctx).create_key(
         tenant, role=role, name=name, days=days, by=ctx.principal.id, request=ctx.idempotency_key
     )

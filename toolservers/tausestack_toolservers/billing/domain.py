@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
+from tausestack.contract import BillingPlan
 from tausestack.errors import InvalidArguments
 
 MAX_MINOR = 2**53 - 1
@@ -30,7 +31,7 @@ _MINOR_DIGITS = {currency: decimals for decimals, listed in _DECIMALS.items() fo
 class Plan:
     """A billing plan: its monthly price and what is included; -1 is without limit."""
 
-    id: str
+    id: BillingPlan
     name: str
     price_minor: int
     currency: str
@@ -42,7 +43,6 @@ PLANS = (
     Plan("premium", "Premium", 9999, "USD", {"api_calls": 50_000, "storage_gb": 10, "users": 25}),
     Plan("enterprise", "Enterprise", 49999, "USD", {"api_calls": -1, "storage_gb": 100, "users": -1}),
 )
-"""Which services a plan brings is the registry's to say."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tausestack.contract import VERSION
+from tausestack.clock import utc_now
+from tausestack.contract import VERSION, BillingPlan
 from tausestack.database import Connection
 from tausestack.errors import Conflict, NotFound
 from tausestack.mcp import Context, Server
@@ -58,14 +59,14 @@ async def list_plans(ctx: Context) -> shapes.Plans:
 
 @server.tool("billing/subscribe", title="Subscribe to a plan", side_effect="write", idempotent=True, approval="agents")
 async def subscribe(
-    plan: Annotated[Literal["basic", "premium", "enterprise"], Field(description="The billing plan.")], ctx: Context
+    plan: Annotated[BillingPlan, Field(description="The billing plan.")], ctx: Context
 ) -> shapes.Subscription:
     """Subscribe (suscribir) this tenant to a billing plan from now on; the same plan again changes nothing."""
     async with ctx.write() as db:
         current = await store.subscription(db)
         if current is not None and current.plan == plan:
             return shapes.Subscription(plan=plan, since=current.since)
-        now = _now()
+        now = utc_now()
         await store.subscribe(db, number=1 if current is None else current.number + 1, plan=plan, since=now)
     return shapes.Subscription(plan=plan, since=now)
 
@@ -129,7 +130,7 @@ async def pay_invoice(
         invoice = await _invoice(db, invoice_id)
         if invoice.status == "paid":
             raise Conflict(f"The invoice {invoice.number} was paid already, at {invoice.paid_at}")
-        await store.add_payment(db, invoice_id, method=method, reference=reference, at=_now())
+        await store.add_payment(db, invoice_id, method=method, reference=reference, at=utc_now())
         return await _invoice(db, invoice_id)
 
 
@@ -163,7 +164,7 @@ async def record_usage(
     ctx: Context,
 ) -> shapes.UsageRecord:
     """Record the use (registrar consumo) of something that is metered."""
-    record = shapes.UsageRecord(id=f"use_{secrets.token_hex(8)}", metric=metric, quantity=quantity, at=_now())
+    record = shapes.UsageRecord(id=f"use_{secrets.token_hex(8)}", metric=metric, quantity=quantity, at=utc_now())
     async with ctx.write() as db:
         await store.add_usage(db, usage_id=record.id, metric=metric, quantity=quantity, at=record.at)
     return record
@@ -220,7 +221,3 @@ def _period(since: date | None, until: date | None) -> tuple[str | None, str | N
     """Return the first moment of a period and the one after it, as times are kept."""
     end = None if until is None or until == date.max else (until + timedelta(days=1)).isoformat()
     return None if since is None else since.isoformat(), end
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from tausestack.clock import utc_now
 from tausestack.contract import VERSION
 from tausestack.errors import NotFound
 from tausestack.mcp import Context, Server
@@ -75,7 +75,7 @@ async def put_json(
     ctx: Context,
 ) -> Stored:
     """Store or save (guardar) a JSON document under a key, replacing what is there."""
-    body, now = domain.encode(value), _now()
+    body, now = domain.encode(value), utc_now()
     async with ctx.write() as db:
         created = await store.put(db, domain.check_key(key), body, now)
     return Stored(key=key, created=created, size_bytes=len(body), updated_at=now)
@@ -120,7 +120,3 @@ async def list_keys(
     async with ctx.database() as db:
         found = await store.keys(db, prefix=prefix, after=after, limit=limit + 1)
     return Keys(keys=found[:limit], next=found[limit - 1] if len(found) > limit else None)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
