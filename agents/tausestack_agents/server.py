@@ -172,9 +172,7 @@ async def wake(
     """Let a run go on, with the decision that was taken on an approval."""
     state = _state(ctx)
     if decision is None:
-        await state.dispatch.add(ctx.tenant, run)
-        if state.worker is not None:
-            state.worker.wake()
+        await _make_due(ctx, state, run)
         return {"woken": True}
     decided = Decision(decision == "approve", reason, arguments, approval)
     return {"woken": await _decide(ctx, state, run, decided)}
@@ -247,10 +245,15 @@ async def _decide(ctx: Context, state: State, identifier: str, decision: Decisio
         kept = await store.decide(db, identifier, decision.as_json())
     if not kept:
         return False
+    await _make_due(ctx, state, identifier)
+    return True
+
+
+async def _make_due(ctx: Context, state: State, identifier: str) -> None:
+    """Have a run looked at: by this process's worker at once, where it has one."""
     await state.dispatch.add(ctx.tenant, identifier)
     if state.worker is not None:
         state.worker.wake()
-    return True
 
 
 async def _settled(ctx: Context, identifier: str, wait: float) -> Run:
