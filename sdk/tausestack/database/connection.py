@@ -22,6 +22,10 @@ async def in_thread(threads: anyio.CapacityLimiter, work: Callable[[], _T]) -> _
     return await anyio.to_thread.run_sync(work, limiter=threads)
 
 
+def no_turn() -> None:
+    """Give nothing back when a transaction ends: for those that took no turn."""
+
+
 class Outcome(NamedTuple):
     """What a statement gave: its rows, and how many rows it changed."""
 
@@ -92,10 +96,6 @@ class Connection:
                     await in_thread(self._threads, self._raw.commit)
             finally:
                 await self.aclose()
-
-    async def rollback(self) -> None:
-        """Undo the transaction and close it."""
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the transaction, undoing it unless it was committed; closing twice is harmless."""

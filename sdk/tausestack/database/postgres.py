@@ -8,7 +8,7 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tausestack.database.connection import Connection, in_thread
+from tausestack.database.connection import Connection, in_thread, no_turn
 from tausestack.database.ownership import TENANT_ROLE, prepare, schema_name
 from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
@@ -74,7 +74,7 @@ class PostgresTables:
 
     async def exists(self, tenant: str) -> bool:
         """Return whether the tenant has a row in any table."""
-        connection = await self.begin(tenant, write=False, ended=_nothing)
+        connection = await self.begin(tenant, write=False, ended=no_turn)
         try:
             for table in await self._tables(connection):
                 if await connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)):
@@ -85,7 +85,7 @@ class PostgresTables:
 
     async def delete(self, tenant: str) -> None:
         """Delete the tenant's rows in every table."""
-        connection = await self.begin(tenant, write=True, ended=_nothing)
+        connection = await self.begin(tenant, write=True, ended=no_turn)
         try:
             await connection.execute(sa.text("SET CONSTRAINTS ALL DEFERRED"))
             for table in await self._tables(connection):
@@ -149,7 +149,3 @@ def _psycopg(url: str) -> sa.URL:
     if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise ValueError("the database's URL must be one of PostgreSQL: postgresql://user@host/name")
     return parsed.set(drivername="postgresql+psycopg")
-
-
-def _nothing() -> None:
-    """There is no turn to give back."""

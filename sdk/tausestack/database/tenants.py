@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from tausestack.database.connection import Connection
+from tausestack.database.connection import Connection, no_turn
 from tausestack.database.schema import Schema
 from tausestack.database.sqlite import SQLiteFiles
 from tausestack.database.turns import Turns
@@ -51,7 +51,7 @@ class TenantDatabases:
     @asynccontextmanager
     async def reading(self, tenant: str) -> AsyncGenerator[Connection]:
         """Open a reading transaction of the tenant: one snapshot on SQLite, and no statement can write."""
-        connection = await self._databases.begin(_checked(tenant), write=False, ended=_nothing)
+        connection = await self._databases.begin(_checked(tenant), write=False, ended=no_turn)
         try:
             yield connection
         finally:
@@ -100,7 +100,3 @@ def _databases(schema: Schema, data: Path, url: str | None, max_open: int) -> _D
 
 def _checked(tenant: str) -> str:
     return tenant if tenant == SYSTEM_TENANT else check_tenant(tenant)
-
-
-def _nothing() -> None:
-    """A reader has no turn to give back."""

@@ -131,7 +131,7 @@ async def test_a_begun_transaction_may_end_in_another_task(databases: TenantData
         await connection.commit()
     undone = await databases.begin("acme")
     await _open_account(undone, tables, "c")
-    await undone.rollback()
+    await undone.aclose()
     assert await _balances(databases, tables) == {"a": 0}
 
 
