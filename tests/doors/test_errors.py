@@ -35,6 +35,30 @@ def test_wrong_types_are_named_with_their_path(tenant: Tenant) -> None:
     assert reply.json()["errors"][0]["path"] == "key"
 
 
+@pytest.mark.covers("errors:short-quotes")
+def test_a_long_value_that_is_wrong_is_not_quoted_back_whole(tenant: Tenant) -> None:
+    reply = tenant.call("storage/put_json", {"key": "x" * 1_000_000, "value": {}})
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["path"] == "key"
+    assert "longer than 512" in reply.json()["detail"]
+    assert len(reply.content) < 2_000
+
+
+@pytest.mark.covers("errors:edited-approval")
+def test_an_edit_that_fits_no_schema_leaves_the_approval_to_be_decided(tenant: Tenant) -> None:
+    request = "crea una factura para Ana por 50.000 COP de clases"
+    held = tenant.must("agents/run", {"agent": "concierge", "input": request, "wait": 20})
+    assert held["status"] == "interrupted"
+    asked = held["interrupt"]["arguments"]
+    wrong = {"run": held["id"], "decision": {"arguments": asked | {"items": [{"description": 5}]}}}
+    refused = tenant.call("agents/resume", wrong)
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "invalid_arguments"
+    assert "items/0" in refused.json()["detail"]
+    ended = tenant.must("agents/resume", {"run": held["id"], "decision": {"approve": True}, "wait": 20})
+    assert ended["steps"][0]["status"] == "done"
+
+
 @pytest.mark.covers("errors:key-length")
 def test_a_key_that_is_too_long_is_refused_at_both_doors(tenant: Tenant) -> None:
     put, key = {"key": "k", "value": {}}, "x" * 256

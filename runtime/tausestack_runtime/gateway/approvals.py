@@ -103,6 +103,14 @@ class Approvals:
             raise Forbidden("The approval has not been decided yet", approval=known.id)
         raise Forbidden("The approval is for another call, has expired or was used", approval=known.id)
 
+    async def one(self, tenant: str, identifier: str) -> dict[str, Any]:
+        """Return an approval, or raise `NotFound`."""
+        async with self._databases.reading(tenant) as db:
+            known = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
+        if known is None:
+            raise _unknown()
+        return _shape(known)
+
     async def decide(
         self,
         tenant: str,
@@ -124,7 +132,7 @@ class Approvals:
         async with self._databases.transaction(tenant) as db:
             known = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
             if known is None:
-                raise NotFound("There is no such approval, or it is not yours")
+                raise _unknown()
             if known.status == status or (known.status == "used" and status == "approved"):
                 return _shape(known)
             if known.status != "pending":
@@ -191,6 +199,10 @@ async def _use(db: Connection, call: Call, identifier: str, *, repeatable: bool)
         )
         == 1
     )
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such approval, or it is not yours")
 
 
 def _rejection(reason: str | None) -> str:

@@ -35,6 +35,9 @@ from tausestack_runtime.ledger import Ledger, Line
 CONCURRENT_CALLS = 256
 """How many calls a tenant may have in flight; a nested call shares its parent's place."""
 
+MAX_QUOTED = 400
+"""How many characters of a message about wrong arguments are passed on."""
+
 MAX_NAME = 128
 """How many characters of a name that was asked for are kept; what exists has no more."""
 
@@ -53,9 +56,15 @@ class Pipeline:
     """Takes a call of a known principal to its end."""
 
     def __init__(
-        self, *, snapshots: Snapshots, upstreams: Upstreams, identity: Identity, approvals: Approvals, ledger: Ledger,
+        self,
+        *,
+        snapshots: Snapshots,
+        upstreams: Upstreams,
+        identity: Identity,
+        approvals: Approvals,
+        ledger: Ledger,
         metrics: Metrics,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._identity = identity
@@ -138,7 +147,7 @@ class Pipeline:
         tool, installation, epoch = await self.find(call)
         call.service, call.price = installation.service, tool.policy.price
         self.authorise(call, tool)
-        _check_arguments(call, tool)
+        check_arguments(call, tool)
         with self._place(call):
             await self._approve(call, tool)
             return await self._sent(call, tool, installation, epoch)
@@ -257,11 +266,12 @@ class _Place:
                 del self._counts[self._call.tenant]
 
 
-def _check_arguments(call: Call, tool: Tool) -> None:
+def check_arguments(call: Call, tool: Tool) -> None:
+    """Raise `InvalidArguments`, naming each place, where the arguments don't fit the tool's schema."""
     if "inputSchema" not in tool.raw:
         return
     wrong = [
-        {"path": "/".join(str(part) for part in error.instance_path), "message": error.message}
+        {"path": _clipped("/".join(str(part) for part in error.instance_path)), "message": _clipped(error.message)}
         for error, _ in zip(tool.validator.iter_errors(call.arguments), range(10), strict=False)
     ]
     if wrong:
@@ -270,6 +280,11 @@ def _check_arguments(call: Call, tool: Tool) -> None:
         raise InvalidArguments(
             f"Wrong arguments for {call.server}/{call.tool}{where}: {first['message']}", errors=wrong
         )
+
+
+def _clipped(text: str) -> str:
+    # The validator quotes the value that is wrong, which may be as long as a request.
+    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED // 2] + "…" + text[-MAX_QUOTED // 2 :]
 
 
 def _rule(call: Call, error: str) -> str:

@@ -15,7 +15,7 @@ from tausestack.scopes import SYSTEM
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.identity import Identity
-from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
 from tausestack_runtime.gateway.snapshots import SystemCall, not_found
 from tausestack_runtime.ledger import Ledger
 
@@ -26,8 +26,14 @@ class Platform:
     """Runs the platform's tools; each takes the whole call and returns its structured result."""
 
     def __init__(
-        self, *, approvals: Approvals, ledger: Ledger, identity: Identity, pipeline: Pipeline, system: SystemCall,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        approvals: Approvals,
+        ledger: Ledger,
+        identity: Identity,
+        pipeline: Pipeline,
+        system: SystemCall,
+    ) -> None:
         self._approvals = approvals
         self._ledger = ledger
         self._identity = identity
@@ -71,6 +77,12 @@ class Platform:
 
     async def _decide_approval(self, call: Call) -> dict[str, Any]:
         given = call.arguments
+        if given.get("arguments") is not None:
+            # Before the approval is spent: a slip in the edit leaves it to be decided again.
+            held = await self._approvals.one(call.tenant, given["id"])
+            edited = _as(call, held["server"], held["tool"], given["arguments"])
+            tool, _, _ = await self._pipeline.find(edited)
+            check_arguments(edited, tool)
         decided = await self._approvals.decide(
             call.tenant,
             given["id"],
@@ -112,15 +124,7 @@ class Platform:
         return self._identity.session(principal)
 
     async def _explain(self, call: Call) -> dict[str, Any]:
-        asked = Call(
-            tenant=call.tenant,
-            principal=call.principal,
-            server=call.arguments["server"],
-            tool=call.arguments["tool"],
-            arguments={},
-            door=call.door,
-            deadline=call.deadline,
-        )
+        asked = _as(call, call.arguments["server"], call.arguments["tool"], {})
         address = f"{asked.server}/{asked.tool}"
         try:
             tool, _, _ = await self._pipeline.find(asked)
@@ -156,3 +160,15 @@ class Platform:
 
     async def _verify_audit(self, call: Call) -> dict[str, Any]:
         return asdict(await self._ledger.verify(call.tenant))
+
+
+def _as(call: Call, server: str, tool: str, arguments: dict[str, Any]) -> Call:
+    return Call(
+        tenant=call.tenant,
+        principal=call.principal,
+        server=server,
+        tool=tool,
+        arguments=arguments,
+        door=call.door,
+        deadline=call.deadline,
+    )
