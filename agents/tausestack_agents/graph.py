@@ -149,4 +149,5 @@ class _Nodes:
     async def answer(self, state: State) -> dict[str, Any]:
         """Word the answer, and note the turn in the thread."""
         text = await self._thinker.word(state.get("input", ""), state.get("results", []), state.get("language", "en"))
+        text = text.replace("\0", "")  # a tool may have returned one, and PostgreSQL's text can't hold it
         return {"answer": text, "answered": True, "turns": [Turn(input=state.get("input", ""), output=text)]}

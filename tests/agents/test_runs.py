@@ -300,3 +300,17 @@ async def test_runs_work_on_postgresql_and_stay_with_their_tenant(agents_on_post
     ended = await agents.acme.call("resume", {"run": held["id"], "decision": {"approve": True}, "wait": 25})
     assert ended["status"] == "success", ended
     assert agents.gateway.effects["billing/create_invoice"] == 1
+
+
+@pytest.mark.covers("agents:postgres")
+async def test_a_nul_that_a_tool_returned_breaks_no_run_on_postgresql(agents_on_postgres: Any) -> None:
+    agents = agents_on_postgres
+    agents.gateway.answers["colombia/validate_nit"] = lambda _: {
+        "nit": "9\0",
+        "valid": True,
+        "formatted": "nueve\0 cero",
+    }
+    run = await agents.acme.run("¿Es válido el NIT 900.123.456-8?")
+    assert run["status"] == "success", run
+    assert "nueve cero" in run["output"]
+    assert run["steps"][0]["result"]["formatted"] == "nueve\0 cero"
