@@ -21,8 +21,8 @@ class ServiceSpec:
     """How long it stays without a connection; None: for ever."""
     keys: tuple[str, ...] = ()
     """Names of the derived keys that it gets."""
-    preload: tuple[str, ...] = ()
-    """Modules too heavy to import on first use: a fork server of its own holds them."""
+    heavy: bool = False
+    """Imports 50 MB that no other needs: its own process does, in a second, rather than the fork server for all."""
     worker: bool = False
     """Works without being called: comes back at once after a crash, and at the start where it left work behind."""
     template: bool = False
@@ -36,7 +36,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
         "agents",
         "tausestack_agents.server:server",
         idle_seconds=None,
-        preload=("tausestack_agents.server",),
+        heavy=True,
         worker=True,
     ),
     ServiceSpec("billing", "tausestack_toolservers.billing.server:server"),

@@ -66,7 +66,7 @@ class Operations:
                 "run": str(self._settings.run),
                 "port": self._settings.port,
             },
-            "fork_servers": [_process(server.name, server.pid) for server in self._forks.servers],
+            "fork_servers": [_process("nursery", self._forks.pid)],
             "pss_bytes": sum(resident_bytes(pid) or 0 for pid in [own, *descendants(own)]),
         }
 

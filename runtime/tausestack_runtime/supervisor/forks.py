@@ -1,4 +1,4 @@
-"""The supervisor's side of its fork servers: one for every service, and one more for each heavy preload."""
+"""The supervisor's side of the fork server that every service is born from."""
 
 from __future__ import annotations
 
@@ -19,24 +19,9 @@ from tausestack_runtime.supervisor.spawn import spawn
 
 FULL_PAUSE_SECONDS = 0.02
 
-Preload = tuple[str, ...]
-
-
-class ForkServer:
-    """One fork server's channel; what is ordered before it listens waits in the channel."""
-
-    def __init__(self, name: str, channel: socket.socket, preload: Preload) -> None:
-        channel.setblocking(False)
-        self.name = name
-        self.channel = channel
-        self.preload = preload
-        self.pid: int | None = None
-        self.waiting: set[int] = set()
-        self.outbox: deque[tuple[Order, socket.socket]] = deque()
-
 
 class Forks:
-    """Starts fork servers, sends them orders, and starts them again when they die."""
+    """Sends the fork server orders, and starts another when it dies; what is ordered early waits in the channel."""
 
     def __init__(
         self,
@@ -46,7 +31,7 @@ class Forks:
         modules: Sequence[str],
         reported: Callable[[Report], None],
     ) -> None:
-        """`modules` are those of the services, for the light fork server to import.
+        """`modules` are those of the services, for the fork server to import.
 
         `reported` gets one report for each order, whatever happens to the fork server.
         """
@@ -55,128 +40,109 @@ class Forks:
         self._environment = environment
         self._modules = modules
         self._reported = reported
-        self._servers: dict[Preload, ForkServer] = {}
-        self._backoffs: dict[Preload, Backoff] = {}
-        self._births: dict[int, ForkServer] = {}
+        self._channel: socket.socket | None = None
+        self._waiting: set[int] = set()
+        self._outbox: deque[tuple[Order, socket.socket]] = deque()
+        self._backoff = Backoff()
         self._ids = itertools.count(1)
         self._closed = False
-
-    @property
-    def servers(self) -> list[ForkServer]:
-        """The fork servers that live, or are about to."""
-        return list(self._servers.values())
+        self.pid: int | None = None
 
     @property
     def settled(self) -> bool:
         """Whether no process is being born whose id is not known yet."""
-        return not self._births and not any(server.waiting for server in self._servers.values())
+        return not self._waiting
 
     def next_id(self) -> int:
         """Return the id for a new order."""
         return next(self._ids)
 
-    def start(self, preload: Preload) -> None:
-        """Start the fork server of a preload; the empty one first, for the others are forked from it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        server = self._take(ours, preload)
-        with theirs:
-            if preload:
-                birth = self.next_id()
-                self._births[birth] = server
-                self.order((), Order(birth, "nursery", preload=preload), theirs.dup())
-            else:
-                command = [sys.executable, "-m", "tausestack_runtime.supervisor.nursery", str(theirs.fileno())]
-                server.pid = spawn([*command, str(os.getpid()), *self._modules], self._environment, [theirs.fileno()])
-        self._log.debug("fork server starts", preload=preload)
-
     def adopt(self, pid: int, channel: socket.socket) -> None:
-        """Take over the light fork server, which was split off before."""
-        self._take(channel, ()).pid = pid
+        """Take over the fork server that was split off, by its end of the channel."""
+        channel.setblocking(False)
+        self.pid, self._channel = pid, channel
+        self._loop.watch(channel, self._heard)
 
-    def order(self, preload: Preload, order: Order, passed: socket.socket) -> None:
-        """Have a process forked by the fork server of a preload; takes over the socket passed."""
-        server = self._servers.get(preload)
-        if server is None:
+    def order(self, order: Order, passed: socket.socket) -> None:
+        """Have a process forked; takes over the socket passed."""
+        if self._channel is None:
             passed.close()
-            self._loop.after(0, lambda: self._answer(Report(order.id, error="the fork server is being started again")))
+            late = Report(order.id, error="the fork server is being started again")
+            self._loop.after(0, lambda: self._reported(late))
             return
-        server.waiting.add(order.id)
-        server.outbox.append((order, passed))
-        self._send(server)
+        self._waiting.add(order.id)
+        self._outbox.append((order, passed))
+        self._send()
 
     def hear(self) -> None:
         """Take every report that has come: a process reports before it can end, so none is reaped unknown."""
-        for server in self.servers:
-            while self._servers.get(server.preload) is server and self._heard(server):
-                continue
+        while self._heard():
+            continue
 
     def close(self) -> None:
-        """Have every fork server end, and start none again."""
+        """Have the fork server end, and start none again."""
         self._closed = True
-        for server in self.servers:
-            self._drop(server)
-            if server.pid is not None:
-                os.kill(server.pid, signal.SIGKILL)
+        self._drop()
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
 
-    def _take(self, channel: socket.socket, preload: Preload) -> ForkServer:
-        server = ForkServer("nursery" if not preload else f"nursery-{preload[0]}", channel, preload)
-        self._servers[preload] = server
-        self._loop.watch(channel, lambda: self._heard(server))
-        return server
+    def _start(self) -> None:
+        """Start another fork server in place of one that died."""
+        if self._closed:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", "tausestack_runtime.supervisor.nursery", str(theirs.fileno())]
+            pid = spawn([*command, str(os.getpid()), *self._modules], self._environment, [theirs.fileno()])
+        self.adopt(pid, ours)
+        self._log.debug("fork server starts", pid=pid)
 
-    def _send(self, server: ForkServer) -> None:
-        while server.outbox:
-            order, passed = server.outbox[0]
+    def _send(self) -> None:
+        while self._outbox and self._channel is not None:
+            order, passed = self._outbox[0]
             try:
-                send_order(server.channel, order, passed)
+                send_order(self._channel, order, passed)
             except BlockingIOError:
-                self._loop.after(FULL_PAUSE_SECONDS, lambda: self._send(server))
+                self._loop.after(FULL_PAUSE_SECONDS, self._send)
                 return
             except OSError:
                 return  # it is dead: the end of the channel, which is read next, answers all that waits
-            server.outbox.popleft()
+            self._outbox.popleft()
             passed.close()
 
-    def _heard(self, server: ForkServer) -> bool:
+    def _heard(self) -> bool:
         """Take one report, if there is one, and return whether there was."""
+        if self._channel is None:
+            return False
         try:
-            report = receive_report(server.channel)
+            report = receive_report(self._channel)
         except BlockingIOError:
             return False
         except ConnectionResetError:
             report = None
         if report is None:
-            self._died(server)
+            self._died()
             return False
-        server.waiting.discard(report.id)
-        self._answer(report)
+        self._waiting.discard(report.id)
+        self._reported(report)
         return True
 
-    def _answer(self, report: Report) -> None:
-        server = self._births.pop(report.id, None)
-        if server is None:
-            self._reported(report)
-        elif report.pid is not None:
-            server.pid = report.pid
+    def _died(self) -> None:
+        self._drop()
+        self.pid = None
+        delay = self._backoff.crashed(0.0)
+        self._log.error("fork server died", again_in=delay)
+        lost, self._waiting = sorted(self._waiting), set()
+        for order in lost:
+            self._reported(Report(order, error="the fork server died"))
+        self._loop.after(delay, self._start)
 
-    def _died(self, server: ForkServer) -> None:
-        self._drop(server)
-        backoff = self._backoffs.setdefault(server.preload, Backoff())
-        delay = backoff.crashed(0.0)
-        self._log.error("fork server died", name=server.name, again_in=delay)
-        for order in sorted(server.waiting):
-            self._answer(Report(order, error="the fork server died"))
-        self._loop.after(delay, lambda: self._restart(server.preload))
-
-    def _restart(self, preload: Preload) -> None:
-        if not self._closed and preload not in self._servers:
-            self.start(preload)
-
-    def _drop(self, server: ForkServer) -> None:
-        self._loop.unwatch(server.channel)
-        server.channel.close()
-        for _order, passed in server.outbox:
+    def _drop(self) -> None:
+        if self._channel is None:
+            return
+        self._loop.unwatch(self._channel)
+        self._channel.close()
+        self._channel = None
+        for _order, passed in self._outbox:
             passed.close()
-        server.outbox.clear()
-        if self._servers.get(server.preload) is server:
-            del self._servers[server.preload]
+        self._outbox.clear()

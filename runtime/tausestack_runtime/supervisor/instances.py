@@ -104,7 +104,7 @@ class Instances:
         self._closing = False
 
     def use(self, forks: Forks) -> None:
-        """Set the fork servers that processes come from."""
+        """Set the fork server that processes come from."""
         self._forks = forks
 
     def __iter__(self) -> Iterator[Instance]:
@@ -146,7 +146,7 @@ class Instances:
             tenant=instance.tenant,
         )
         self._ordered[order.id] = instance
-        self._forks.order(instance.spec.preload, self._complete(instance.spec, order), instance.listener.dup())
+        self._forks.order(self._complete(instance.spec, order), instance.listener.dup())
 
     def reported(self, report: Report) -> None:
         """Take a fork server's answer to an order."""

@@ -112,8 +112,6 @@ class Nursery:
         name_process(order.name)
         send_report(self._channel, Report(order.id, pid=os.getpid()))
         self._channel.close()
-        if order.module is None:
-            return Nursery(passed, self._supervisor, order.preload).run()
         gc.enable()
         return serve(order, passed)
 

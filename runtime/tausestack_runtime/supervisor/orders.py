@@ -11,13 +11,12 @@ MAX_PACKET = 65536
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A process to be forked: a service that serves the socket sent along, or a further fork server."""
+    """A process to be forked: a service that serves the socket sent along."""
 
     id: int
     name: str
-    module: str | None = None
-    """`package.module:attribute` of a service's kit `Server`; None: a fork server whose channel is sent along."""
-    preload: tuple[str, ...] = ()
+    module: str
+    """`package.module:attribute` of a service's kit `Server`."""
     data: str = ""
     database_url: str | None = None
     jwks: str = ""
@@ -40,7 +39,6 @@ def receive_order(channel: socket.socket) -> tuple[Order, socket.socket] | None:
     if not packet:
         return None
     fields = json.loads(packet)
-    fields["preload"] = tuple(fields["preload"])
     return Order(**fields), socket.socket(fileno=descriptors[0])
 
 

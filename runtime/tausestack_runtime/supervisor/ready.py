@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -20,13 +21,19 @@ class ReadyProbe:
     """Asks `/health/ready` from the start on, until it first answers 200."""
 
     def __init__(
-        self, loop: Loop, log: structlog.typing.FilteringBoundLogger, address: tuple[Any, ...], started_at: float
+        self,
+        loop: Loop,
+        log: structlog.typing.FilteringBoundLogger,
+        address: tuple[Any, ...],
+        started_at: float,
+        ready: Callable[[], None],
     ) -> None:
-        """Take the port's own address, and when the stack's start began, in seconds since the epoch."""
+        """Take the port's own address, when the stack's start began (seconds since the epoch), and what to do then."""
         self._loop = loop
         self._log = log
         self._address = address
         self._started_at = started_at
+        self._ready = ready
         self._probes = 0
         self._connection: socket.socket | None = None
         self.seconds: float | None = None
@@ -69,5 +76,6 @@ class ReadyProbe:
         if status == [b"200"]:
             self.seconds = time.time() - self._started_at
             self._log.info("stack is ready", seconds=round(self.seconds, 3))
+            self._ready()
         else:
             self._loop.after(PAUSE_SECONDS, self.start)

@@ -24,7 +24,7 @@ def serve(order: Order, listener: socket.socket) -> int:
 
     configure_logging(order.log_level, order.name)
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    name, _, attribute = str(order.module).partition(":")
+    name, _, attribute = order.module.partition(":")
     try:
         server = getattr(importlib.import_module(name), attribute)
     except Exception:

@@ -64,7 +64,7 @@ class Supervisor:
         plain |= settings.environment()
         # It may hold a password. A service is told it in its order; pip, which a service runs, is not.
         plain.pop("TAUSESTACK_DATABASE_URL", None)
-        modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.preload]
+        modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.heavy]
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
         self._keys = open_keys(settings.data, settings.secret)
@@ -78,7 +78,6 @@ class Supervisor:
         self._internal = self._folder.bind(self._door)
         self._loop = Loop()
         self._told_to_stop = 0
-        self._heavy = sorted({spec.preload for spec in services if spec.preload})
         self._services = services
 
         address, port = self._port.getsockname()[:2]
@@ -106,7 +105,7 @@ class Supervisor:
         )
         for spec in services:
             self._instances.open(spec)
-        self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at)
+        self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at, self._wake_workers)
         operations = Operations(self._for_gateway, adapter, self._instances, self._gateway, self._ready, self._forks)
         self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
 
@@ -115,9 +114,6 @@ class Supervisor:
         with self._signals():
             self._gateway.start()
             self._ready.start()
-            for preload in self._heavy:
-                self._forks.start(preload)
-            self._wake_workers()
             self._log.info("stack started", url=self._url, data=str(self._settings.data))
             while not self._told_to_stop:
                 self._loop.turn()
@@ -165,7 +161,10 @@ class Supervisor:
         )
 
     def _wake_workers(self) -> None:
-        """Start the services that may have left work behind: those whose own database is there."""
+        """Start the services that may have left work behind: those whose own database is there.
+
+        Not before the stack is ready: what they import would slow its start.
+        """
         for spec in self._services:
             own = self._settings.data / "tenants" / SYSTEM_TENANT / f"{spec.name}.db"
             instance = self._instances.get(spec.name)
@@ -217,7 +216,7 @@ class Supervisor:
         if not self._forks.settled:
             self._loop.after(SWEEP_SECONDS, self._sweep)
             return
-        known = {instance.pid for instance in self._instances} | {server.pid for server in self._forks.servers}
+        known = {instance.pid for instance in self._instances} | {self._forks.pid}
         for pid in children():
             if pid not in known and pid != self._gateway.pid:
                 with contextlib.suppress(ProcessLookupError):
