@@ -61,7 +61,7 @@ class McpEndpoint:
             if request.id is None:
                 await exchange.reply(202, b"")
                 return
-            await self._answer(exchange, request, principal, parent, tenant, server)
+            await self._answer(exchange, request, principal, parent, server)
         except Cancelled:
             return
         except Refused as error:
@@ -83,15 +83,14 @@ class McpEndpoint:
         return await self._identity.principal(credential, tenant), None
 
     async def _answer(
-        self, exchange: Exchange, request: Request, principal: Principal, parent: Call | None, tenant: str,
-        server: str | None,
-    ) -> None:  # fmt: skip
+        self, exchange: Exchange, request: Request, principal: Principal, parent: Call | None, server: str | None
+    ) -> None:
         if request.method == "tools/call":
-            await self._call(exchange, request, principal, parent, tenant, server)
+            await self._call(exchange, request, principal, parent, server)
             return
         if OPERATOR in principal.scopes:
             raise Forbidden("The operator's key makes tenants and keys, and nothing inside them", scope=TOOLS_READ)
-        snapshot = await self._snapshots.tenant(tenant)
+        snapshot = await self._snapshots.tenant(principal.tenant)
         if server is not None and server not in snapshot.installations:
             raise not_found()
         if request.method == "server/discover":
@@ -102,13 +101,12 @@ class McpEndpoint:
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {request.method[:120]}", request.id)
 
     async def _call(
-        self, exchange: Exchange, request: Request, principal: Principal, parent: Call | None, tenant: str,
-        server: str | None,
-    ) -> None:  # fmt: skip
+        self, exchange: Exchange, request: Request, principal: Principal, parent: Call | None, server: str | None
+    ) -> None:
         arguments = as_object(request.params.get("arguments", {}))
         if arguments is None:
             raise Refused(INVALID_PARAMS, "params.arguments has to be an object", request.id)
-        owner, tool = await self._named(principal, tenant, server, str(request.params["name"]))
+        owner, tool = await self._named(principal, server, str(request.params["name"]))
         loop = asyncio.get_running_loop()
 
         async def notify(message: dict[str, Any]) -> None:
@@ -116,7 +114,7 @@ class McpEndpoint:
                 await exchange.event(orjson.dumps(message))
 
         call = Call(
-            tenant=tenant,
+            tenant=principal.tenant,
             principal=principal,
             server=owner,
             tool=tool,
@@ -139,13 +137,13 @@ class McpEndpoint:
         else:
             await exchange.reply(200, raw)
 
-    async def _named(self, principal: Principal, tenant: str, server: str | None, name: str) -> tuple[str, str]:
+    async def _named(self, principal: Principal, server: str | None, name: str) -> tuple[str, str]:
         """Return the server and tool that a name means on this endpoint."""
         if server is not None:
             return server, name
-        if tenant == SYSTEM_TENANT:
+        if principal.tenant == SYSTEM_TENANT:
             raise not_found()
-        tool = (await self._snapshots.tenant(tenant)).wires.get(name)
+        tool = (await self._snapshots.tenant(principal.tenant)).wires.get(name)
         # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
         return ("", name) if tool is None or OPERATOR in principal.scopes else (tool.server, tool.name)
 
