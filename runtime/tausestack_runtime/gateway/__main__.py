@@ -11,6 +11,7 @@ import uvloop
 
 from tausestack.telemetry import configure_logging
 from tausestack_runtime.gateway.app import build
+from tausestack_runtime.gateway.patience import PatientProtocol
 from tausestack_runtime.settings import StartError, read_settings
 
 GRACE_SECONDS = 10
@@ -26,7 +27,7 @@ def main() -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             build(settings),
-            http="httptools",
+            http=PatientProtocol,
             ws="none",
             lifespan="on",
             access_log=False,

@@ -1,0 +1,84 @@
+"""Requests that do not come, or do not end: the door waits for none of them forever."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tausestack_runtime.gateway.patience import PatientProtocol
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+
+
+class Hasty(PatientProtocol):
+    head_seconds = 0.3
+    body_seconds = 0.6
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body, take longer than the patience for a head, and answer."""
+    while (message := await receive()).get("more_body"):
+        pass
+    if message["type"] == "http.request":
+        await asyncio.sleep(0.8 if scope["path"] == "/slow" else 0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        server = uvicorn.Server(uvicorn.Config(app, http=Hasty, ws="none", lifespan="off", log_config=None))
+        serving = asyncio.create_task(server._serve([sock]))
+        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield sock.getsockname()[1]
+        server.should_exit = True
+        await serving
+
+
+async def answer(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
+    """Send pieces and return all that comes until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(pause)
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.covers("doors:patience")
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"],
+)
+async def test_a_request_that_does_not_come_is_not_waited_for(port: int, sent: bytes) -> None:
+    assert await answer(port, sent) == b""
+
+
+@pytest.mark.covers("doors:patience")
+async def test_trickled_bytes_buy_no_time(port: int) -> None:
+    pieces = [b"GET / HTTP/1.1\r\n", *(f"X{n}: y\r\n".encode() for n in range(8)), b"\r\n"]
+    assert b"200" not in await answer(port, *pieces, pause=0.1)
+
+
+@pytest.mark.covers("doors:head-size")
+async def test_a_head_without_end_is_refused(port: int) -> None:
+    endless = b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 1_000_000
+    assert not (await answer(port, endless)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.covers("doors:patience")
+async def test_an_answer_that_takes_long_is_waited_for(port: int) -> None:
+    request = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi\r\n"
+    assert (await answer(port, request)).endswith(b"ok")
