@@ -41,6 +41,8 @@ MAX_QUOTED = 400
 MAX_NAME = 128
 """How many characters of a name that was asked for are kept; what exists has no more."""
 
+_UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
+
 logger = structlog.get_logger("gateway")
 
 
@@ -191,10 +193,7 @@ class Pipeline:
                 self._snapshots.expire()
 
     async def _refused(self, call: Call, error: TauseError) -> None:
-        denied = isinstance(error, (Forbidden, NotFound, InvalidRequest, RateLimited)) and call.state in {
-            CallState.ADMITTED,
-            CallState.WAITING,
-        }
+        denied = isinstance(error, (Forbidden, NotFound, InvalidRequest, RateLimited)) and call.state in _UNDECIDED
         call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state
         if denied:
             outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
@@ -206,11 +205,12 @@ class Pipeline:
         self._metrics.ended(call.service, outcome, call.elapsed_us())
         if call.principal.id == "gateway":
             return
-        denied = outcome in {"denied", "waiting"}
+        # What failed before it was decided on was neither allowed nor denied.
+        decided = "" if call.state in _UNDECIDED else "allow"
         line = self._line(
             call,
-            kind="denied" if denied else "result",
-            decision="deny" if outcome == "denied" else "wait" if denied else "allow",
+            kind="denied" if outcome in {"denied", "waiting"} else "result",
+            decision={"denied": "deny", "waiting": "wait"}.get(outcome, decided),
             outcome=outcome,
             error=error,
             result=result,
@@ -234,7 +234,7 @@ class Pipeline:
             server=call.server[:MAX_NAME],
             tool=call.tool[:MAX_NAME],
             decision=decision,
-            rule=_rule(call, error),
+            rule=_rule(call, error) if decision else "",
             outcome=outcome,
             error=error,
             arguments_digest=digest(call.arguments),

@@ -1,0 +1,81 @@
+"""The pipeline's lines say what was decided, and nothing that was not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tausestack.contract import Principal
+from tausestack.errors import Unavailable
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.metrics import Metrics
+from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.ledger import Ledger
+
+pytestmark = pytest.mark.anyio
+
+KEY = Principal("acme", "key:k1", frozenset({"tools:call"}), "developer")
+
+
+class Auth:
+    """auth and registry, which are away, or never answer."""
+
+    def __init__(self) -> None:
+        self.asked, self.hangs = asyncio.Event(), False
+
+    async def __call__(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.asked.set()
+        if self.hangs:
+            await asyncio.Event().wait()
+        raise Unavailable("away")
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    found = Ledger(tmp_path / "ledger.db")
+    found.start()
+    yield found
+    await found.close()
+
+
+def pipeline(auth: Auth, ledger: Ledger) -> Pipeline:
+    """Return a pipeline whose calls come no further than the question whether they are allowed."""
+    beyond: Any = None
+    return Pipeline(
+        snapshots=Snapshots(auth, []),
+        upstreams=beyond,
+        identity=beyond,
+        approvals=beyond,
+        ledger=ledger,
+        metrics=Metrics(),
+    )
+
+
+def call() -> Call:
+    return Call("acme", KEY, "storage", "get_json", {}, "rest", deadline=asyncio.get_running_loop().time() + 60)
+
+
+@pytest.mark.covers("pipeline:undecided")
+async def test_a_call_that_nobody_could_decide_on_was_not_allowed(ledger: Ledger) -> None:
+    with pytest.raises(Unavailable):
+        await pipeline(Auth(), ledger).run(call())
+    [line] = await ledger.audit("acme")
+    assert (line["decision"], line["rule"], line["outcome"]) == ("", "", "failed")
+
+
+@pytest.mark.covers("pipeline:undecided")
+async def test_a_caller_that_goes_away_leaves_its_line(ledger: Ledger) -> None:
+    auth = Auth()
+    auth.hangs = True
+    running = asyncio.create_task(pipeline(auth, ledger).run(call()))
+    await auth.asked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    [line] = await ledger.audit("acme")
+    assert (line["decision"], line["outcome"]) == ("", "cancelled")
