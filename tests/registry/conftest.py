@@ -58,7 +58,7 @@ def adapter() -> Adapter:
 
 
 @pytest.fixture
-async def stack(adapter: Adapter) -> AsyncGenerator[Any]:
+async def stack(adapter: Adapter) -> AsyncGenerator[ts.testing.Stack]:
     async with ts.testing.stack(server, keys={"secrets": b"k" * 32}) as made:
         made.answer("adapter/fetch", adapter.fetch)
         made.answer("adapter/probe", adapter.probe)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tausestack.errors import Conflict, InvalidArguments, NotFound, Unavailable, UpstreamError
+from tausestack.testing import Stack
 
 pytestmark = pytest.mark.anyio
 
@@ -15,18 +16,18 @@ def named(servers: dict[str, Any]) -> dict[str, Any]:
     return {server["name"]: server for server in servers["servers"]}
 
 
-async def snapshot(stack: Any, tenant: str, plan: str | None = None) -> dict[str, Any]:
+async def snapshot(stack: Stack, tenant: str, plan: str | None = None) -> dict[str, Any]:
     found = await stack.tenant(tenant, system=True).call("snapshot", {"plan": plan})
     return {one["name"]: one for one in found["installations"]}
 
 
-async def revealed(stack: Any, tenant: str) -> dict[str, str]:
+async def revealed(stack: Stack, tenant: str) -> dict[str, str]:
     asked = {"server": "other", "names": ["TOKEN"]}
     return (await stack.tenant(tenant, system=True).call("reveal", asked))["secrets"]
 
 
 @pytest.mark.covers("registry:by-plan")
-async def test_a_plan_brings_its_services_and_the_registry_remembers_it(stack: Any) -> None:
+async def test_a_plan_brings_its_services_and_the_registry_remembers_it(stack: Stack) -> None:
     assert {"auth", "agents", "platform", "registry", "billing", "storage"} == set(
         await snapshot(stack, "acme", "basic")
     )
@@ -36,7 +37,7 @@ async def test_a_plan_brings_its_services_and_the_registry_remembers_it(stack: A
 
 
 @pytest.mark.covers("registry:own-service")
-async def test_one_of_our_services_is_installed_and_uninstalled_for_one_tenant_alone(stack: Any) -> None:
+async def test_one_of_our_services_is_installed_and_uninstalled_for_one_tenant_alone(stack: Stack) -> None:
     installed = await stack.acme.call("install", {"ref": "colombia"})
     assert installed["status"] == "active"
     assert "validate_nit" in {tool["name"] for tool in installed["tools"]}
@@ -51,7 +52,7 @@ async def test_one_of_our_services_is_installed_and_uninstalled_for_one_tenant_a
 
 
 @pytest.mark.covers("registry:install-external")
-async def test_a_third_partys_tools_are_kept_raw_and_speak_not_in_our_name(stack: Any) -> None:
+async def test_a_third_partys_tools_are_kept_raw_and_speak_not_in_our_name(stack: Stack) -> None:
     installed = await stack.acme.call("install", {"ref": "mcp-server-time", "approve": True})
     assert installed["status"] == "active"
     one = (await snapshot(stack, "acme"))["mcp-server-time"]
@@ -64,7 +65,7 @@ async def test_a_third_partys_tools_are_kept_raw_and_speak_not_in_our_name(stack
 
 
 @pytest.mark.covers("registry:install-twice")
-async def test_installing_what_is_installed_returns_it_unchanged(stack: Any, adapter: Any) -> None:
+async def test_installing_what_is_installed_returns_it_unchanged(stack: Stack, adapter: Any) -> None:
     first = await stack.acme.call("install", {"ref": "pypi:mcp-server-time==2.0", "approve": True})
     again = await stack.acme.call("install", {"ref": "pypi:mcp-server-time==9.9", "approve": True})
     assert again == first
@@ -73,7 +74,7 @@ async def test_installing_what_is_installed_returns_it_unchanged(stack: Any, ada
 
 
 @pytest.mark.covers("registry:quarantine")
-async def test_without_an_approval_the_tools_wait_in_quarantine(stack: Any, adapter: Any) -> None:
+async def test_without_an_approval_the_tools_wait_in_quarantine(stack: Stack, adapter: Any) -> None:
     installed = await stack.acme.call("install", {"ref": "pypi:other"})
     assert installed["status"] == "quarantined"
     assert {tool["status"] for tool in installed["tools"]} == {"quarantined"}
@@ -87,7 +88,7 @@ async def test_without_an_approval_the_tools_wait_in_quarantine(stack: Any, adap
 
 
 @pytest.mark.covers("registry:plan")
-async def test_a_plan_shows_all_and_changes_nothing_and_its_hash_can_be_approved(stack: Any, adapter: Any) -> None:
+async def test_a_plan_shows_all_and_changes_nothing_and_its_hash_can_be_approved(stack: Stack, adapter: Any) -> None:
     plan = await stack.acme.call("plan", {"ref": "pypi:other"})
     assert [tool["name"] for tool in plan["tools"]] == ["get_current_time", "convert_time"]
     assert (plan["sandbox"], plan["version"], plan["installed"]) == ("bwrap", "3.0", False)
@@ -102,7 +103,7 @@ async def test_a_plan_shows_all_and_changes_nothing_and_its_hash_can_be_approved
 
 
 @pytest.mark.covers("registry:install-fails-whole")
-async def test_what_fails_leaves_nothing_behind(stack: Any, adapter: Any) -> None:
+async def test_what_fails_leaves_nothing_behind(stack: Stack, adapter: Any) -> None:
     adapter.failure = Unavailable("it does not start")
     with pytest.raises(Unavailable, match="does not start"):
         await stack.acme.call("install", {"ref": "pypi:other", "secrets": {"TOKEN": "x"}, "approve": True})
@@ -125,7 +126,7 @@ async def test_what_fails_leaves_nothing_behind(stack: Any, adapter: Any) -> Non
     ],
 )
 async def test_a_server_with_definitions_out_of_bounds_is_not_installed(
-    stack: Any, adapter: Any, tools: list[dict[str, Any]]
+    stack: Stack, adapter: Any, tools: list[dict[str, Any]]
 ) -> None:
     adapter.tools = tools
     with pytest.raises(UpstreamError):
@@ -134,7 +135,7 @@ async def test_a_server_with_definitions_out_of_bounds_is_not_installed(
 
 
 @pytest.mark.covers("registry:secrets-sealed")
-async def test_secrets_are_sealed_and_given_to_the_server_alone(stack: Any, adapter: Any) -> None:
+async def test_secrets_are_sealed_and_given_to_the_server_alone(stack: Stack, adapter: Any) -> None:
     canary = "canary-5b1f"
     settings = {"config": {"REGION": "co", "LIMIT": 5}, "secrets": {"TOKEN": canary}, "approve": True}
     installed = await stack.acme.call("install", {"ref": "pypi:other", **settings})
@@ -158,26 +159,26 @@ async def test_secrets_are_sealed_and_given_to_the_server_alone(stack: Any, adap
     "ref",
     ["https://example.com/mcp", "npm:thing", "server.json", "pypi:a b", "pypi:x==1; rm", "../x", "git+ssh://x", ""],
 )
-async def test_other_references_are_refused_saying_which_are_taken(stack: Any, ref: str) -> None:
+async def test_other_references_are_refused_saying_which_are_taken(stack: Stack, ref: str) -> None:
     with pytest.raises(InvalidArguments, match="catalogue name"):
         await stack.acme.call("install", {"ref": ref})
 
 
-async def test_an_unknown_name_is_not_found(stack: Any) -> None:
+async def test_an_unknown_name_is_not_found(stack: Stack) -> None:
     with pytest.raises(NotFound, match="catalogue has no"):
         await stack.acme.call("install", {"ref": "nothing-such"})
 
 
 @pytest.mark.covers("registry:variables")
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONSTARTUP", "PATH", "home", "a b", "X=Y", ""])
-async def test_a_variable_that_would_take_over_the_process_is_refused(stack: Any, name: str) -> None:
+async def test_a_variable_that_would_take_over_the_process_is_refused(stack: Stack, name: str) -> None:
     for kind in ("config", "secrets"):
         with pytest.raises(InvalidArguments):
             await stack.acme.call("install", {"ref": "pypi:other", kind: {name: "x"}})
 
 
 @pytest.mark.covers("registry:default")
-async def test_one_server_at_most_is_the_default(stack: Any) -> None:
+async def test_one_server_at_most_is_the_default(stack: Stack) -> None:
     await stack.acme.call("install", {"ref": "colombia", "default": True})
     await stack.acme.call("install", {"ref": "pypi:other", "approve": True, "default": True})
     assert [name for name, one in (await snapshot(stack, "acme")).items() if one["default"]] == ["other"]
@@ -186,7 +187,7 @@ async def test_one_server_at_most_is_the_default(stack: Any) -> None:
 
 
 @pytest.mark.covers("registry:changes")
-async def test_each_change_is_published_after_it_is_kept(stack: Any) -> None:
+async def test_each_change_is_published_after_it_is_kept(stack: Stack) -> None:
     async def since(boot: str, epoch: int) -> dict[str, Any]:
         return await stack.system.call("changes", {"boot": boot, "epoch": epoch})
 
@@ -199,7 +200,7 @@ async def test_each_change_is_published_after_it_is_kept(stack: Any) -> None:
     assert (await since(start["boot"], seen["epoch"]))["tenants"] == ["globex"]
 
 
-async def test_a_name_of_ones_own_choice(stack: Any) -> None:
+async def test_a_name_of_ones_own_choice(stack: Stack) -> None:
     installed = await stack.acme.call("install", {"ref": "pypi:other", "name": "clock", "approve": True})
     assert installed["name"] == "clock"
     with pytest.raises(InvalidArguments, match="keeps its name"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tausestack.testing import Stack
 from tausestack_registry.catalogue import bundled
 from tausestack_registry.index import ToolIndex
 from tausestack_registry.words import clauses, spanish_stem, words
@@ -14,7 +15,7 @@ from tausestack_registry.words import clauses, spanish_stem, words
 pytestmark = pytest.mark.anyio
 
 
-async def found(stack: Any, query: str, limit: int = 3) -> list[str]:
+async def found(stack: Stack, query: str, limit: int = 3) -> list[str]:
     await stack.acme.call("install", {"ref": "colombia"})
     await stack.acme.call("install", {"ref": "mcp-server-time", "approve": True})
     return [hit["address"] for hit in (await stack.acme.call("find_tools", {"query": query, "limit": limit}))["tools"]]
@@ -35,19 +36,19 @@ async def found(stack: Any, query: str, limit: int = 3) -> list[str]:
         ("en qué departamento queda el municipio de Envigado", "colombia/find_municipality"),
     ],
 )
-async def test_a_request_in_either_language_finds_its_tool(stack: Any, query: str, address: str) -> None:
+async def test_a_request_in_either_language_finds_its_tool(stack: Stack, query: str, address: str) -> None:
     assert address in await found(stack, query)
 
 
 @pytest.mark.covers("registry:find-tools-parts")
-async def test_each_part_of_a_request_finds_its_tool(stack: Any) -> None:
+async def test_each_part_of_a_request_finds_its_tool(stack: Stack) -> None:
     query = "Valida el NIT 900.123.456-8, dime qué hora es en Bogotá y crea una factura para Café Andino"
     hits = await found(stack, query, 6)
     assert {"colombia/validate_nit", "mcp-server-time/get_current_time", "billing/create_invoice"} <= set(hits)
 
 
 @pytest.mark.covers("registry:find-tools-own")
-async def test_a_search_sees_what_the_tenant_has_and_no_more(stack: Any) -> None:
+async def test_a_search_sees_what_the_tenant_has_and_no_more(stack: Stack) -> None:
     await found(stack, "time")
     others = await stack.globex.call("find_tools", {"query": "current time in a timezone", "limit": 100})
     assert not any(hit["address"].startswith(("mcp-server-time/", "colombia/")) for hit in others["tools"])
@@ -101,7 +102,7 @@ def test_the_catalogue_is_of_valid_documents() -> None:
 
 
 @pytest.mark.covers("registry:search-catalogue")
-async def test_the_catalogue_is_searched_in_either_language(stack: Any) -> None:
+async def test_the_catalogue_is_searched_in_either_language(stack: Stack) -> None:
     async def names(query: str | None) -> list[str]:
         return [one["ref"] for one in (await stack.acme.call("search", {"query": query}))["servers"]]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
 from tausestack.client.agents import Agents
 from tausestack.client.approvals import Approvals
-from tausestack.client.wire import PATIENCE_SECONDS, Repeatable, Wire, path_of, raise_problem
+from tausestack.client.wire import PATIENCE_SECONDS, Repeatable, Wire, WireClient, path_of, raise_problem
 from tausestack.names import check_server, check_tenant, parse_address
 from tausestack.raw import given
 
@@ -21,7 +21,7 @@ Progress = Callable[[dict[str, Any]], Awaitable[None] | None]
 """Takes `{"progress", "total"?, "message"?}` while a call runs."""
 
 
-class Client:
+class Client(WireClient):
     """Calls one tenant's tools, servers and agents.
 
     Every failure is a `tausestack.errors.TauseError`. A request that broke is sent again where that can't make
@@ -33,19 +33,9 @@ class Client:
     ) -> None:
         """Take a tenant, a key of it, the gateway's URL, and the seconds for which a lost gateway is tried again."""
         self.tenant = check_tenant(tenant)
-        self.wire = Wire(url, api_key, patience=patience)
+        super().__init__(Wire(url, api_key, patience=patience))
         self.agents = Agents(self)
         self.approvals = Approvals(self)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the client's connections."""
-        await self.wire.aclose()
 
     async def call(
         self,

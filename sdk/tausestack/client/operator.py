@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 from tausestack.client.client import DEFAULT_URL
-from tausestack.client.wire import PATIENCE_SECONDS, Wire, never, path_of
+from tausestack.client.wire import PATIENCE_SECONDS, Wire, WireClient, never, path_of
 from tausestack.names import check_tenant
 from tausestack.raw import given
 
 
-class Operator:
+class Operator(WireClient):
     """Makes tenants and their keys; a tenant's admin key may ask for the keys of its own tenant too."""
 
     def __init__(self, operator_key: str, url: str = DEFAULT_URL, *, patience: float = PATIENCE_SECONDS) -> None:
-        self.wire = Wire(url, operator_key, patience=patience)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the client's connections."""
-        await self.wire.aclose()
+        super().__init__(Wire(url, operator_key, patience=patience))
 
     async def create_tenant(self, tenant: str, *, name: str | None = None, plan: str | None = None) -> dict[str, Any]:
         """Make a tenant and return `{"tenant": …, "api_key": …}`: an admin key, shown this once."""

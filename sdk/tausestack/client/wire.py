@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -152,6 +152,23 @@ class Wire:
                 trust_env=self._through_proxy,
             )
         return self._http
+
+
+class WireClient:
+    """A client of one gateway, closed by `async with` or `aclose`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self.wire.aclose()
 
 
 def raise_problem(problem: Any, status: int) -> NoReturn:
