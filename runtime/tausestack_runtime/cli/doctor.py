@@ -93,7 +93,7 @@ async def _cold_calls(figures: dict[str, Any]) -> list[Check]:
     checks: list[Check] = []
     for spec in SERVICES:
         path = socket_path(folder, spec.name)
-        bound = HEAVY_COLD_BOUND if spec.preload else COLD_BOUND
+        bound = HEAVY_COLD_BOUND if spec.heavy else COLD_BOUND
         name, limit = f"cold call: {spec.name}", f"<= {bound:g} s"
         if spec.name in running:
             # It may have been started together with the stack itself: a figure, but no cold call.
