@@ -186,11 +186,13 @@ async def cancel(
     """Stop a run; what it has done already stays done."""
     state = _state(ctx)
     async with state.databases.transaction(ctx.tenant) as db:
-        await store.get_run(db, run)
+        found = await store.get_run(db, run)
         await store.cancel_run(db, run)
     if state.worker is not None:
         state.worker.cancel(ctx.tenant, run)
     state.bell.ring(ctx.tenant, run)
+    if found.interrupt is not None and found.interrupt.get("approval") is not None:
+        await ctx.call("platform/withdraw_approvals", {"run": run})
     return await _shown(ctx, run)
 
 
@@ -229,7 +231,7 @@ async def run_events(request: Request, ctx: Context) -> Response:
         if await store.find_run(db, identifier) is None:
             raise NotFound("There is no such run, or it is not yours")
     last = request.headers.get("last-event-id", "")
-    after = int(last) if last.isdigit() and len(last) < 12 else 0
+    after = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
     stream = follow(_state(ctx).databases, _state(ctx).bell, ctx.tenant, identifier, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 

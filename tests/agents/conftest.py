@@ -144,6 +144,11 @@ class FakeGateway:
             held["status"] = "approved" if sent.arguments["decision"] == "approve" else "rejected"
             held["arguments"] = sent.arguments.get("arguments") or held["arguments"]
             return {"id": sent.arguments["id"], "status": held["status"]}
+        if sent.address == "platform/withdraw_approvals":
+            pending = [held for held in self.approvals.values() if held["status"] == "pending"]
+            for held in pending:
+                held["status"] = "withdrawn"
+            return {"withdrawn": len(pending)}
         assert sent.credential.startswith(f"delegation:{sent.tenant}:")
         if sent.address == "registry/find_tools":
             if not self.may_search:

@@ -8,7 +8,7 @@ import structlog
 
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
-from tausestack.errors import TauseError
+from tausestack.errors import InternalError, TauseError
 from tausestack.tokens import Signer
 from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
@@ -77,7 +77,13 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._http(Exchange(scope, receive, send))
+            exchange = Exchange(scope, receive, send)
+            try:
+                await self._http(exchange)
+            except Exception:
+                logger.exception("a door broke", method=exchange.method, path=exchange.path)
+                if not exchange.replied:
+                    await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
 
     async def _http(self, exchange: Exchange) -> None:
         refusal = None if exchange.internal else self._guard.refusal(exchange)

@@ -37,6 +37,7 @@ class Exchange:
             self._headers[name] = value
         self._receive, self._send = receive, send
         self.streaming = False
+        self.replied = False
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value by its lower-case name; the last one where it is repeated."""
@@ -75,6 +76,7 @@ class Exchange:
         self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
     ) -> None:
         """Send a whole reply."""
+        self.replied = True
         own = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
         await self._send({"type": "http.response.body", "body": body})

@@ -60,7 +60,7 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "list_approvals",
                 "List the calls that wait for a person's approval, and those that were decided.",
-                {"status": {"enum": ["pending", "approved", "rejected", "used"]}},
+                {"status": {"enum": ["pending", "approved", "rejected", "used", "withdrawn"]}},
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
             ),
@@ -80,6 +80,13 @@ def definitions() -> list[dict[str, Any]]:
                 {},
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+            ),
+            _tool(
+                "withdraw_approvals",
+                "Withdraw what a run that was cancelled still asks for.",
+                {"run": _TEXT},
+                ["run"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),
         ],
         key=lambda tool: tool["name"],

@@ -47,6 +47,7 @@ class Platform:
             "list_approvals": self._list_approvals,
             "query_audit": self._query_audit,
             "verify_audit": self._verify_audit,
+            "withdraw_approvals": self._withdraw_approvals,
         }
 
     async def run(self, call: Call) -> Outcome:
@@ -160,6 +161,9 @@ class Platform:
 
     async def _verify_audit(self, call: Call) -> dict[str, Any]:
         return asdict(await self._ledger.verify(call.tenant))
+
+    async def _withdraw_approvals(self, call: Call) -> dict[str, Any]:
+        return {"withdrawn": await self._approvals.withdraw(call.tenant, call.arguments["run"], by=call.principal)}
 
 
 def _as(call: Call, server: str, tool: str, arguments: dict[str, Any]) -> Call:

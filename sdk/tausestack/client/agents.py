@@ -88,11 +88,16 @@ class Agents:
         *,
         thread: str | None = None,
     ) -> AsyncGenerator[Event]:
-        """Start a run and yield its events until it ended; a broken stream goes on where it broke."""
+        """Start a run and yield its events until it ended or waits for a person; a broken stream goes on.
+
+        The last event of a run that waits is `interrupted`. After `resume`, `events(run, after=event.id)` has the rest.
+        """
         run = await self.run(agent, input, thread=thread)
         async with aclosing(self.events(run.id)) as events:
             async for event in events:
                 yield event
+                if event.kind == "interrupted":
+                    return
 
     async def events(self, run: str, *, after: str | None = None) -> AsyncGenerator[Event]:
         """Yield a run's events after one of them, or from the first, until it ended; an interrupted run has not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
@@ -68,13 +68,14 @@ class SyncAgents:
         return self._thread.run(self._agents.wait, run, timeout=timeout)
 
     def stream(self, agent: str, input: str, *, thread: str | None = None) -> Generator[Event]:
-        """Start a run and yield its events until it ended."""
-        yield from self.events(self.run(agent, input, thread=thread).id)
+        """Start a run and yield its events until it ended or waits for a person (the last is `interrupted` then)."""
+        return self._followed(self._agents.stream(agent, input, thread=thread))
 
     def events(self, run: str, *, after: str | None = None) -> Generator[Event]:
         """Yield a run's events after one of them, or from the first, until it ended."""
-        source = self._agents.events(run, after=after)
+        return self._followed(self._agents.events(run, after=after))
 
+    def _followed(self, source: AsyncGenerator[Event]) -> Generator[Event]:
         async def following() -> Event | None:
             return await anext(source, None)
 

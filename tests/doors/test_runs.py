@@ -1,0 +1,26 @@
+"""Runs through the doors: followed, held, cancelled."""
+
+from __future__ import annotations
+
+import pytest
+
+import tausestack as ts
+from stack import Stack, Tenant
+
+INVOICE = "Crea una factura para Café Andino por 250.000 COP de asesoría"
+
+
+@pytest.mark.covers("approvals:withdrawn", "client:stream-waits")
+def test_a_stream_ends_where_the_run_waits_and_cancelling_withdraws_its_approval(stack: Stack, tenant: Tenant) -> None:
+    with ts.connect_sync(tenant=tenant.name, api_key=tenant.key, url=stack.url) as client:
+        kinds = [event.kind for event in client.agents.stream("concierge", INVOICE)]
+        assert kinds[-1] == "interrupted"
+        (waiting,) = client.approvals.list(status="pending")
+        assert client.agents.cancel(waiting["run"]).status == "cancelled"
+        after = [event.kind for event in client.agents.events(waiting["run"])]
+        assert after[-1] == "cancelled"
+    (withdrawn,) = tenant.client.get("/approvals").json()["approvals"]
+    assert withdrawn["status"] == "withdrawn"
+    decided = tenant.client.post(f"/approvals/{withdrawn['id']}", json={"decision": "approve"})
+    assert decided.status_code == 409
+    assert tenant.must("billing/list_invoices", {})["invoices"] == []
