@@ -76,6 +76,15 @@ def test_a_session_of_the_operator_stands_in_the_tenants_own_ledger(stack: Stack
     assert (opened["principal"], opened["server"], opened["outcome"]) == ("operator", "platform", "done")
 
 
+@pytest.mark.covers("attacks:operator-keys")
+def test_the_operators_work_on_a_tenants_keys_stands_in_the_tenants_own_ledger(stack: Stack, tenant: Tenant) -> None:
+    made = stack.operator("POST", f"tenants/{tenant.name}/keys", json={"role": "viewer"}).json()
+    assert stack.operator("DELETE", f"tenants/{tenant.name}/keys/{made['id']}").status_code == 200
+    found = [(line["principal"], line["tool"]) for line in lines(tenant) if line["server"] == "auth"]
+    assert found == [("operator", "revoke_api_key"), ("operator", "create_api_key")]
+    assert stack.operator("POST", "tenants/nobody/keys", json={"role": "viewer"}).status_code == 404
+
+
 @pytest.mark.covers("attacks:operator-in-system")
 def test_the_operator_reaches_auth_alone_in_the_system_tenant(stack: Stack) -> None:
     for server, tool in (("storage", "put_json"), ("billing", "list_plans"), ("adapter", "probe"), ("nothing", "x")):

@@ -105,6 +105,11 @@ class RestEndpoint:
                 "The operator's key makes tenants and keys, and nothing inside them: use a key of the tenant",
                 scope=TOOLS_READ,
             )
+        if below.partition("/")[0] == "keys" and exchange.method != "GET":
+            # The keys of a tenant are its own concern: that the operator reached for them stands in its chain.
+            await self._snapshots.tenant(principal.tenant)
+            tool = "create_api_key" if exchange.method == "POST" else "revoke_api_key"
+            await self._pipeline.note(self._call(exchange, principal, "auth", tool, {}))
         await self._resource(exchange, own, path, OPERATOR_RESOURCES)
 
     async def _doctor(self, exchange: Exchange) -> None:
