@@ -15,6 +15,8 @@ import pytest
 from stack import Stack, Tenant, running
 
 KILLS = 50
+SOAK_KILLS = 1_000
+SECONDS_A_KILL = 5
 CLIENTS = 8
 
 
@@ -72,7 +74,7 @@ def kill_under_load(stack: Stack, kills: int) -> list[Caller]:
     for caller in callers:
         caller.start()
     killed: set[int] = set()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + kills * SECONDS_A_KILL
     while len(killed) < kills and time.monotonic() < deadline:
         pid = stack.services()["billing"].get("pid")
         if pid and pid not in killed and all(caller.outcomes.total() > len(killed) for caller in callers):
@@ -88,14 +90,25 @@ def kill_under_load(stack: Stack, kills: int) -> list[Caller]:
 @pytest.mark.covers("durability:kill-reads-and-keyed-writes", "durability:kill-in-doubt")
 @pytest.mark.timeout(400)
 def test_fifty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as stack:
-        callers = kill_under_load(stack, KILLS)
+    nothing_is_lost_or_repeated(tmp_path, KILLS)
+
+
+@pytest.mark.soak
+@pytest.mark.covers("durability:soak")
+def test_a_thousand_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    nothing_is_lost_or_repeated(tmp_path, SOAK_KILLS)
+
+
+def nothing_is_lost_or_repeated(folder: Path, kills: int) -> None:
+    """Kill billing under load, and compare what callers were told with what was applied."""
+    with running(folder / "data") as stack:
+        callers = kill_under_load(stack, kills)
         tenant = callers[0].tenant
         totals = {one["metric"]: one["quantity"] for one in tenant.must("billing/get_usage", {})["usage"]}
         assert tenant.client.get("/audit/verify").json()["ok"] is True
     assert [failure for caller in callers for failure in caller.failures] == []
     keyed = [name for caller in callers for name in caller.keyed]
-    assert len(keyed) > KILLS
+    assert len(keyed) > kills
     assert {name: totals.get(name) for name in keyed if totals.get(name) != 1} == {}
     unkeyed = {name: code for caller in callers for name, code in caller.unkeyed.items()}
     assert set(unkeyed.values()) <= {"done", "in_doubt"}

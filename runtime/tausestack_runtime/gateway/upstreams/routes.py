@@ -47,9 +47,9 @@ MAX_STREAMS = 512
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 ASSERTION_MARGIN_SECONDS = 15
-RESEND_PAUSE_SECONDS = 0.02
-MAX_RESENDS = 8
-"""How often a call that broke midway is sent again, where that is safe at all."""
+FIRST_PAUSE_SECONDS, PAUSE_GROWTH, LAST_PAUSE_SECONDS = 0.02, 1.4, 0.5
+MAX_RESENDS = 16
+"""How often a call is sent again, where that is safe at all: over some four seconds, with growing pauses."""
 
 
 class Upstreams:
@@ -79,7 +79,7 @@ class Upstreams:
             try:
                 return await self._attempt(call, installation, body)
             except NotSent as error:
-                await _pause(call.deadline, error)
+                await _pause(attempt, call.deadline, error)
             except Broken as error:
                 if not safe:
                     raise InDoubt(
@@ -88,7 +88,7 @@ class Upstreams:
                     ) from error
                 if attempt == MAX_RESENDS:
                     raise Unavailable(f"{call.server} keeps breaking off in the middle of {call.tool}") from error
-                await _pause(call.deadline, error)
+                await _pause(attempt, call.deadline, error)
             except TimedOut as error:
                 if safe:
                     raise DeadlineExceeded(f"{call.server} did not answer {call.tool} in time") from error
@@ -183,11 +183,11 @@ class Upstreams:
         return token
 
 
-async def _pause(deadline: float, error: Exception) -> None:
-    loop = asyncio.get_running_loop()
-    if loop.time() + RESEND_PAUSE_SECONDS >= deadline:
+async def _pause(attempt: int, deadline: float, error: Exception) -> None:
+    seconds = min(FIRST_PAUSE_SECONDS * PAUSE_GROWTH**attempt, LAST_PAUSE_SECONDS)
+    if asyncio.get_running_loop().time() + seconds >= deadline:
         raise Unavailable("the server takes no connections") from error
-    await asyncio.sleep(RESEND_PAUSE_SECONDS)
+    await asyncio.sleep(seconds)
 
 
 def _request_body(call: Call) -> bytes:
