@@ -138,7 +138,7 @@ def _bubblewrap(command: Sequence[str], folders: Sequence[str], env: Mapping[str
         raise Unavailable("bubblewrap is not installed any more")
     program = _memory(seccomp.program(sockets=True))
     variables: list[str] = ["--clearenv"]
-    for name, value in _environment("/tmp/work", env).items():  # noqa: S108
+    for name, value in _environment("/tmp/work", env).items():  # noqa: S108 a path inside the sandbox
         variables += ["--setenv", name, value]
     # By a file, not as arguments: those can be read by every process of the machine.
     settings = _memory(b"\0".join(os.fsencode(word) for word in variables) + b"\0")
@@ -158,7 +158,7 @@ def _bubblewrap(command: Sequence[str], folders: Sequence[str], env: Mapping[str
         argv += ["--ro-bind-try", path, path]
     for path in folders:
         argv += ["--ro-bind", path, path]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp/work", "--remount-ro", "/", "--chdir", "/tmp/work"]  # noqa: S108
+    argv += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp/work", "--remount-ro", "/", "--chdir", "/tmp/work"]  # noqa: S108 likewise
     order = {"tier": "bwrap", "limits": LIMITS, "argv": [*argv, "--", *command], "pass_fds": [program, settings]}
     return _launched(order, (program, settings))
 
