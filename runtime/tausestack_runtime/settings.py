@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tausestack_runtime.egress import allowed_hosts
+
 
 class StartError(Exception):
     """Why nothing can start: one sentence that says what to do."""
@@ -25,6 +27,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
     sandbox: Literal["auto", "bwrap", "landlock"] = Field("auto", description="the sandbox of third-party servers")
+    allowed_private_hosts: str | None = Field(
+        None, description="host:port of remote servers that need not be at a public address, in a comma list"
+    )
     model: str | None = Field(
         None, description="the agents' model; unset: by which vendor's key is there, else offline"
     )
@@ -41,6 +46,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 a link in it stays a link
+
+    @field_validator("allowed_private_hosts")
+    @classmethod
+    def _hosts(cls, setting: str | None) -> str | None:
+        allowed_hosts(setting or "")
+        return setting
 
     @property
     def secret(self) -> str | None:

@@ -23,7 +23,14 @@ def test_what_is_given_goes_before_the_environment_which_goes_before_the_default
 
 @pytest.mark.covers("settings:environment")
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "seventy"), ("PORT", "70000"), ("SANDBOX", "none"), ("LOG_LEVEL", "loud")]
+    ("name", "value"),
+    [
+        ("PORT", "seventy"),
+        ("PORT", "70000"),
+        ("SANDBOX", "none"),
+        ("LOG_LEVEL", "loud"),
+        ("ALLOWED_PRIVATE_HOSTS", "localhost"),
+    ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, name, value):
     monkeypatch.setenv(f"TAUSESTACK_{name}", value)

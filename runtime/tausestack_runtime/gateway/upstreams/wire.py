@@ -1,33 +1,48 @@
-"""Pooled HTTP/1.1 over a Unix socket: the gateway's hop to a server."""
+"""Pooled HTTP/1.1 over a Unix socket, TCP or TLS: the hop to a server."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import socket
+import ssl
 from collections.abc import Sequence
 
+from tausestack_runtime.egress import Egress, Origin
 from tausestack_runtime.gateway.upstreams.wire_connection import Connection
+from tausestack_runtime.gateway.upstreams.wire_place import OriginPlace, Place, UnixPlace
 from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
 from tausestack_runtime.gateway.upstreams.wire_request import request_bytes
 
 __all__ = ["Broken", "NotSent", "Pool", "Reply", "TimedOut", "TooLarge", "WireError"]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-BACKLOG_PAUSE_SECONDS = 0.005
-BACKLOG_PAUSE_MOST_SECONDS = 0.1
+IDLE_SECONDS = 60.0
+ORIGIN_IDLE_SECONDS = 4.0
+"""Less than the 5 s after which most HTTP servers close a connection that nobody uses."""
 
 
 class Pool:
-    """Connections to the server behind one Unix socket, kept open between calls.
+    """Connections to one server, kept open between calls.
 
     At most `max_connections` calls are under way; others wait their turn. A connection that nobody used for
     `max_idle_seconds` is closed, which has to be less than the server's own patience.
     """
 
-    def __init__(self, path: str, *, max_connections: int = 64, max_idle_seconds: float = 60) -> None:
-        self._path = path
-        self._max_idle = max_idle_seconds
+    def __init__(
+        self,
+        where: str | Origin,
+        *,
+        max_connections: int = 64,
+        max_idle_seconds: float | None = None,
+        egress: Egress | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`where` is a Unix socket's path, or an origin, which `egress` has to let pass: public addresses by default.
+
+        `tls` stands in for the process's own context.
+        """
+        self._where: Place = UnixPlace(where) if isinstance(where, str) else OriginPlace(where, egress or Egress(), tls)
+        own = IDLE_SECONDS if isinstance(where, str) else ORIGIN_IDLE_SECONDS
+        self._max_idle = own if max_idle_seconds is None else max_idle_seconds
         self._places = asyncio.Semaphore(max_connections)
         self._all: set[Connection] = set()
         self._busy: set[Connection] = set()
@@ -48,14 +63,14 @@ class Pool:
         """Send a request and return its reply as soon as its head is there.
 
         `deadline` is a time of the running loop and holds for the whole exchange, the body too. Cancelling the task
-        closes the connection. Raises `NotSent`, `Broken`, `TimedOut`, `TooLarge`, and `ValueError` for a malformed
-        request.
+        closes the connection. Raises `NotSent`, `Broken`, `TimedOut`, `TooLarge`, `Forbidden` for an origin that may
+        not be reached, and `ValueError` for a malformed request.
         """
         if self._closed:
             raise NotSent("the pool is closed")
         if deadline <= asyncio.get_running_loop().time():
             raise NotSent("the deadline has passed already")
-        request = request_bytes(method, target, headers, body)
+        request = request_bytes(method, target, headers, body, self._where.host)
         await self._place(deadline)
         try:
             connection, head = await self._begun(request, deadline, max_body)
@@ -96,7 +111,6 @@ class Pool:
             if connection is None:
                 connection = await self._connected(deadline)
             fresh = not connection.used
-            connection.used = True
             try:
                 head = connection.begin(request, deadline, max_body)
             except NotSent:
@@ -114,34 +128,12 @@ class Pool:
         return None
 
     async def _connected(self, deadline: float) -> Connection:
-        loop = asyncio.get_running_loop()
-        pause = BACKLOG_PAUSE_SECONDS
-        while True:
-            raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                raw.setblocking(False)
-                # Not by the loop: a full backlog is an error of its own on each, and on a Unix socket this is at once.
-                raw.connect(self._path)
-                made = functools.partial(Connection, raw, self._released)
-                _, connection = await loop.create_unix_connection(made, sock=raw)
-            except BlockingIOError as error:
-                raw.close()
-                if loop.time() + pause >= deadline:
-                    raise NotSent("the server's backlog is full") from error
-            except OSError as error:
-                raw.close()
-                raise NotSent("the server takes no connections") from error
-            except BaseException:
-                raw.close()
-                raise
-            else:
-                self._all.add(connection)
-                if self._closed:
-                    connection.leave()
-                    raise NotSent("the pool is closed")
-                return connection
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, BACKLOG_PAUSE_MOST_SECONDS)
+        connection = await self._where.connect(self._released, deadline)
+        self._all.add(connection)
+        if self._closed:
+            connection.leave()
+            raise NotSent("the pool is closed")
+        return connection
 
     def _released(self, connection: Connection) -> None:
         """Take a connection back whose exchange or life has ended."""

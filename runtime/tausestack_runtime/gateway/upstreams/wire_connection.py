@@ -1,4 +1,4 @@
-"""One connection to a server, one exchange at a time."""
+"""One connection to a server, one exchange at a time; this one over a Unix socket."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._head_bytes = 0
         self._max_body = 0
-        self._unwritten = False
+        self._unread = False
         self._paused = False
         self._left = False
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.idle_since = 0.0
         self.used = False
+        """Whether a request was ever written here."""
+        self.reused = False
+        """Whether the last request was not the first."""
 
     @property
     def usable(self) -> bool:
@@ -50,20 +53,20 @@ class Connection(asyncio.Protocol):
         """
         assert self._transport is not None
         try:
-            # Past the transport, whose buffer is empty: a closed peer shows at once, while nothing was sent.
-            written = self._raw.send(request)
+            written = self._write(request)
         except BlockingIOError:
             written = 0
         except OSError as error:
             self.leave()
             raise NotSent("the server has closed the connection") from error
+        self.reused, self.used = self.used, True
         self._head = self._loop.create_future()
         self._reply = None
         self._headers = {}
         self._in_head = True
         self._head_bytes = 0
         self._max_body = max_body
-        self._unwritten = False
+        self._unread = False
         self._timer = self._loop.call_at(deadline, self._expire)
         if written < len(request):
             self._transport.write(memoryview(request)[written:])
@@ -120,17 +123,32 @@ class Connection(asyncio.Protocol):
             self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
-        assert self._transport is not None
-        self._unwritten = self._transport.get_write_buffer_size() > 0
+        self._unread = self._unread_at_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_bytes == 0 and (self._unwritten or isinstance(exc, (ConnectionResetError, BrokenPipeError))):
-            # On a Unix socket a reset means that the request, or the rest of it, was never read.
+        if self._head_bytes == 0 and (self._unread or self._unread_by(exc)):
             self._end(NotSent("the server went away before it had read the request"))
         else:
             self._end(Broken("the server broke off in the middle of the call"))
         self.closed.set_result(None)
         self._on_idle(self)
+
+    # What differs by the kind of socket
+
+    def _write(self, request: bytes) -> int:
+        """Write what the socket takes of a request at once and return its length, or raise `OSError`."""
+        # Past the transport, whose buffer is empty: a closed peer shows at once, while nothing was sent.
+        return self._raw.send(request)
+
+    def _unread_at_end(self) -> bool:
+        """Whether the server can't have read the whole request before it ended the connection."""
+        assert self._transport is not None
+        return self._transport.get_write_buffer_size() > 0
+
+    def _unread_by(self, error: Exception | None) -> bool:
+        """Whether the server can't have read the whole request before the connection broke with an error."""
+        # On a Unix socket a reset means that the request, or the rest of it, was never read.
+        return isinstance(error, (ConnectionResetError, BrokenPipeError))
 
     # httptools callbacks
 

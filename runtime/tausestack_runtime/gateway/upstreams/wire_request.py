@@ -13,26 +13,32 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _OWN = frozenset({b"connection", b"content-length", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 
 
-def request_bytes(method: str, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
+def request_bytes(
+    method: str, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, host: bytes | None = None
+) -> bytes:
     """Return a request as it goes over the wire.
 
-    `target` is an origin-form path in ASCII. Raises `ValueError` for what could end a line, a header or the request
-    early, and for headers that frame the message.
+    `target` is an origin-form path in ASCII. `host` is the only `Host` that will do; None: the headers' own, or else
+    `localhost`. Raises `ValueError` for what could end a line, a header or the request early, and for headers that
+    frame the message.
     """
     if _METHOD.fullmatch(method) is None or _TARGET.fullmatch(target) is None:
         raise ValueError("the method or the target of a request is malformed")
     parts = [method.encode(), b" ", target.encode(), b" HTTP/1.1\r\n"]
-    host = False
+    named = False
     for name, value in headers:
         if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
             raise ValueError("a header of a request is malformed")
         lowered = name.lower()
         if lowered in _OWN:
             raise ValueError(f"the header {lowered.decode()} is set by the pool")
-        host = host or lowered == b"host"
+        if lowered == b"host":
+            if host is not None:
+                raise ValueError("the header host is set by the pool")
+            named = True
         parts += (name, b": ", value, b"\r\n")
-    if not host:
-        parts.append(b"host: localhost\r\n")
+    if not named:
+        parts += (b"host: ", host or b"localhost", b"\r\n")
     if body or method not in {"GET", "HEAD", "DELETE"}:
         parts.append(b"content-length: %d\r\n" % len(body))
     parts += (b"\r\n", body)
