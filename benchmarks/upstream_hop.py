@@ -1,4 +1,4 @@
-"""The hop from the gateway to a server over a Unix socket: our pool against aiohttp's client and httpx2's."""
+"""The hop from the gateway to a server: our pool over a Unix socket and over TCP, aiohttp's client and httpx2's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ import aiohttp
 import httpx2
 import uvloop
 
+from tausestack_runtime.egress import Egress, Origin
 from tausestack_runtime.gateway.upstreams.wire import Pool
 
 Send = Callable[[], Awaitable[bytes]]
-Client = Callable[[str], AbstractAsyncContextManager[Send]]
+Client = Callable[[str, int], AbstractAsyncContextManager[Send]]
 
 CONCURRENT = (1, 32)
 ROUNDS = 5
@@ -55,7 +56,9 @@ async def app(scope, receive, send):
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(REPLY)).encode())]
     await send({{"type": "http.response.start", "status": 200, "headers": headers}})
     await send({{"type": "http.response.body", "body": REPLY}})
-uvicorn.run(app, fd=int(sys.argv[1]), loop="uvloop", http="httptools", lifespan="off", ws="none", log_level="error")
+sockets = [socket.socket(fileno=int(argument)) for argument in sys.argv[1:]]
+config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", ws="none", log_level="error")
+uvicorn.Server(config).run(sockets=sockets)
 """
 
 
@@ -69,9 +72,23 @@ class Figures:
 
 
 @asynccontextmanager
-async def own_pool(path: str) -> AsyncGenerator[Send]:
-    """Our own pool."""
-    pool = Pool(path)
+async def own_pool(path: str, _: int) -> AsyncGenerator[Send]:
+    """Our own pool over the Unix socket."""
+    async with asking(Pool(path)) as send:
+        yield send
+
+
+@asynccontextmanager
+async def own_pool_over_tcp(_: str, port: int) -> AsyncGenerator[Send]:
+    """Our own pool over TCP to loopback."""
+    origin = Origin("http", "127.0.0.1", port)
+    async with asking(Pool(origin, egress=Egress(frozenset({(origin.host, port)})))) as send:
+        yield send
+
+
+@asynccontextmanager
+async def asking(pool: Pool) -> AsyncGenerator[Send]:
+    """Send through a pool, and close it."""
     headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     loop = asyncio.get_running_loop()
 
@@ -84,7 +101,7 @@ async def own_pool(path: str) -> AsyncGenerator[Send]:
 
 
 @asynccontextmanager
-async def aiohttp_client(path: str) -> AsyncGenerator[Send]:
+async def aiohttp_client(path: str, _: int) -> AsyncGenerator[Send]:
     """aiohttp's client with its connector for Unix sockets."""
     connector = aiohttp.UnixConnector(path, limit=64)
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -97,7 +114,7 @@ async def aiohttp_client(path: str) -> AsyncGenerator[Send]:
 
 
 @asynccontextmanager
-async def httpx2_client(path: str) -> AsyncGenerator[Send]:
+async def httpx2_client(path: str, _: int) -> AsyncGenerator[Send]:
     """One httpx2 client, shared, with its transport for Unix sockets."""
     limits = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
     transport = httpx2.AsyncHTTPTransport(uds=path, limits=limits)
@@ -109,7 +126,12 @@ async def httpx2_client(path: str) -> AsyncGenerator[Send]:
         yield send
 
 
-CLIENTS: dict[str, Client] = {"own pool": own_pool, "aiohttp": aiohttp_client, "httpx2": httpx2_client}
+CLIENTS: dict[str, Client] = {
+    "own pool": own_pool,
+    "own, TCP": own_pool_over_tcp,
+    "aiohttp": aiohttp_client,
+    "httpx2": httpx2_client,
+}
 
 
 async def measured(send: Send, concurrent: int, calls: int) -> Figures:
@@ -129,11 +151,11 @@ async def measured(send: Send, concurrent: int, calls: int) -> Figures:
     return Figures(cpu / done * 1e6, statistics.median(latencies) * 1e6, done / wall)
 
 
-async def compared(path: str) -> dict[tuple[str, int], list[Figures]]:
+async def compared(path: str, port: int) -> dict[tuple[str, int], list[Figures]]:
     """Measure every client in turn, round after round, so that a noisy moment meets all of them."""
     found: dict[tuple[str, int], list[Figures]] = {}
     async with contextlib.AsyncExitStack() as stack:
-        sends = {name: await stack.enter_async_context(client(path)) for name, client in CLIENTS.items()}
+        sends = {name: await stack.enter_async_context(client(path, port)) for name, client in CLIENTS.items()}
         for send in sends.values():
             await measured(send, max(CONCURRENT), WARM_CALLS)
         for _ in range(ROUNDS):
@@ -144,18 +166,19 @@ async def compared(path: str) -> dict[tuple[str, int], list[Figures]]:
 
 
 @contextlib.contextmanager
-def served(path: str) -> Generator[None]:
-    """Run the server in a process of its own, on the last core where there are several and we on the first."""
-    with socket.socket(socket.AF_UNIX) as listening:
+def served(path: str) -> Generator[int]:
+    """Run the server in a process of its own and yield its TCP port; it has the last core and we the first."""
+    with socket.socket(socket.AF_UNIX) as listening, socket.create_server(("127.0.0.1", 0), backlog=1024) as tcp:
         listening.bind(path)
         listening.listen(1024)
-        command = [sys.executable, "-c", SERVER, str(listening.fileno())]
-        server = subprocess.Popen(command, pass_fds=[listening.fileno()])
+        passed = [listening.fileno(), tcp.fileno()]
+        server = subprocess.Popen([sys.executable, "-c", SERVER, *map(str, passed)], pass_fds=passed)
+        port = tcp.getsockname()[1]
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(server.pid, cores[-1:])
     os.sched_setaffinity(0, cores[:1])
     try:
-        yield
+        yield port
     finally:
         os.sched_setaffinity(0, cores)
         server.terminate()
@@ -164,8 +187,8 @@ def served(path: str) -> Generator[None]:
 
 def main() -> None:
     """Print each client's cost and its ratio to our pool's, the best of the rounds for each figure."""
-    with tempfile.TemporaryDirectory(prefix="hop-") as folder, served(f"{folder}/s"):
-        found = uvloop.run(compared(f"{folder}/s"))
+    with tempfile.TemporaryDirectory(prefix="hop-") as folder, served(f"{folder}/s") as port:
+        found = uvloop.run(compared(f"{folder}/s", port))
     print(f"{'client':<10}{'at once':>8}{'CPU us':>9}{'ratio':>7}{'p50 us':>9}{'calls/s':>10}{'ratio':>7}")
     for concurrent in CONCURRENT:
         own = best(found["own pool", concurrent])
