@@ -29,11 +29,18 @@ META_APPROVAL = "pro.tause/approval"
 """In a call's `_meta`: the approval that the call was waiting for."""
 META_ERROR = "pro.tause/error"
 """In a failed result's `_meta`: the failure's `{code, …}`."""
+META_STALE = "pro.tause/stale"
+"""In a definition's `_meta`: why its server is not there to confirm it."""
 META_PARENT = "pro.tause/parent"
 """In a nested call's `_meta`: the id of the call in whose course it is made."""
 
+EARLIER_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""The versions with an `initialize` that are spoken at the edges, newest first."""
+
 MCP_VERSION_META = "io.modelcontextprotocol/protocolVersion"
 MCP_CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
+MCP_LOG_LEVEL_META = "io.modelcontextprotocol/logLevel"
+MCP_SUBSCRIPTION_META = "io.modelcontextprotocol/subscriptionId"
 MCP_CLIENT_META = "io.modelcontextprotocol/clientInfo"
 MCP_SERVER_META = "io.modelcontextprotocol/serverInfo"
 
@@ -58,6 +65,9 @@ class ToolPolicy(BaseModel):
     )
     scopes: list[str] = Field(
         default_factory=list, description="scopes a caller needs; empty: tools:call:{server}/{tool}"
+    )
+    task: bool = Field(
+        default=False, description="it may answer with a task, where the client declares the tasks extension"
     )
     price: str = Field(default="standard", description="price class of one call")
     approval: Approval = Field(

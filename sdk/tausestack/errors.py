@@ -4,6 +4,7 @@
 TauseError
 ├── InvalidRequest          400  the request's form is wrong
 │   ├── InvalidArguments    422  a tool's arguments do not fit its schema
+│   ├── HeaderMismatch      400  a header that mirrors the body says something else
 │   └── PayloadTooLarge     413  over the size that the door takes
 ├── Unauthenticated         401  no credential, or one that is not good
 ├── Forbidden               403  a good credential that lacks a scope
@@ -80,6 +81,12 @@ class InvalidArguments(InvalidRequest):
     """A tool's arguments do not fit its input schema."""
 
     code, status, rpc, title = "invalid_arguments", 422, INVALID_PARAMS, "Invalid arguments"
+
+
+class HeaderMismatch(InvalidRequest):
+    """A header that mirrors a part of the body is missing, or says something else."""
+
+    code, status, rpc, title = "header_mismatch", 400, HEADER_MISMATCH, "Header mismatch"
 
 
 class PayloadTooLarge(InvalidRequest):

@@ -95,6 +95,18 @@ def resource_uri(server: str, uri: str) -> str:
     return f"tausestack://{server}/{quote(uri, safe='')}"
 
 
+def resource_template(server: str, template: str) -> str:
+    """Return the template of a server's resources in a merged list: its variables stay, all else is quoted."""
+    parts = re.split(r"(\{[^{}]*\})", template)
+    quoted = (part if part.startswith("{") else quote(part, safe="") for part in parts)
+    return f"tausestack://{server}/{''.join(quoted)}"
+
+
+def task_id(server: str, task: str) -> str:
+    """Return the id of a server's task on a merged endpoint."""
+    return f"{server}:{task}"
+
+
 def parse_resource_uri(uri: str) -> tuple[str, str]:
     """Return the server and the original URI of a merged list's resource, or raise `InvalidRequest`."""
     scheme, _, rest = uri.partition("://")

@@ -58,6 +58,12 @@ def covers(grants: Iterable[str], need: str) -> bool:
     return any(_covers(grant, need) for grant in grants)
 
 
+def reaches(bounds: Iterable[Iterable[str]], server: str) -> bool:
+    """Return whether every bound lets something of a server be called."""
+    there = f"{TOOLS_CALL}:{server}/"
+    return all(any(grant.startswith(there) or _covers(grant, there) for grant in bound) for bound in bounds)
+
+
 def missing(bounds: Iterable[Iterable[str]], needs: Iterable[str]) -> str | None:
     """Return the first need that some bound does not cover, or None; every bound has to cover every need."""
     limits = [frozenset(bound) for bound in bounds]

@@ -11,15 +11,21 @@ from tausestack.database import TenantDatabases
 from tausestack.errors import InternalError, TauseError
 from tausestack.tokens import Signer
 from tausestack_runtime.asgi import Receive, Scope, Send
+from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.mcp.endpoint import McpEndpoint
+from tausestack_runtime.gateway.mcp.lists import Lists
+from tausestack_runtime.gateway.mcp.methods import Methods
+from tausestack_runtime.gateway.mcp.offers import Offers
+from tausestack_runtime.gateway.mcp.subscriptions import Subscriptions
 from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
-from tausestack_runtime.gateway.snapshots import Snapshots, not_found
+from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.keys import open_keys, operator_key
 from tausestack_runtime.ledger import Ledger
@@ -40,13 +46,15 @@ class Gateway:
         signer = Signer(open_keys(settings.data, settings.secret, make=False).signing_seed())
         self._control = ControlClient(control_socket(settings.run))
         sockets = {spec.name: str(socket_path(settings.run, spec.name)) for spec in SERVICES}
-        self._upstreams = Upstreams(sockets, self._control, signer)
+        egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
+        self._upstreams = Upstreams(sockets, self._control, signer, egress)
         self._snapshots = Snapshots(self._upstreams.system, definitions())
         identity = Identity(
             operator_key=operator_key(settings.data, make=False),
             signer=signer,
             snapshots=self._snapshots,
             control=self._control,
+            in_flight=self._upstreams.in_flight,
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
         approvals = Approvals(self._databases)
@@ -55,7 +63,6 @@ class Gateway:
         pipeline = Pipeline(
             snapshots=self._snapshots,
             upstreams=self._upstreams,
-            identity=identity,
             approvals=approvals,
             ledger=self._ledger,
             metrics=self._metrics,
@@ -67,7 +74,9 @@ class Gateway:
             pipeline=pipeline,
             system=self._upstreams.system,
         )
-        self._mcp = McpEndpoint(pipeline, identity, self._snapshots)
+        offers = Offers(self._upstreams)
+        methods = Methods(pipeline, self._snapshots, Lists(offers))
+        self._mcp = McpEndpoint(identity, methods, Subscriptions(self._snapshots, self._upstreams, offers))
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control)
         self._guard = Guard(settings.host)
         self._exits = AsyncExitStack()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 from tausestack.contract import META_ERROR, Principal
 from tausestack.errors import TauseError, ToolFailed, from_data
 from tausestack.raw import as_array, as_object
+from tausestack_runtime.gateway.mirrors import Mirror
 
 Notify = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes a JSON-RPC notification on its way to the caller."""
@@ -25,6 +26,17 @@ MAX_KEY = 255
 """Characters of an idempotency key."""
 MAX_DEPTH = 4
 """How deep calls may nest: a service calls another, which calls another."""
+
+TOOLS_CALL = "tools/call"
+NAMED = {
+    TOOLS_CALL: "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+"""The parameter that says what a method is about; `Mcp-Name` mirrors it."""
 
 
 class CallState(StrEnum):
@@ -40,10 +52,11 @@ class CallState(StrEnum):
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way through the house.
+    """One call on its way through the house: of a tool, or of another method of its server.
 
     `key` is the idempotency key; `approval` the grant that it claims; `deadline` is in seconds of the event loop's
-    clock; `meta` is what the client sent in `_meta`, without the keys that only the house may set.
+    clock; `meta` is what the client sent in `_meta`, without the keys that only the house may set. Where `method` is
+    not a tool's, `tool` is what it is about (a prompt's name, a resource's URI), and `rest` its other parameters.
     """
 
     tenant: str
@@ -53,6 +66,8 @@ class Call:
     arguments: dict[str, Any]
     door: str
     deadline: float
+    method: str = TOOLS_CALL
+    rest: dict[str, Any] = field(default_factory=dict[str, Any])
     key: str | None = None
     approval: str | None = None
     parent: Call | None = None
@@ -65,6 +80,10 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     price: str = ""
     """The tool's price class, once the tool is found."""
+    mirrors: tuple[Mirror, ...] = ()
+    """The tool's parameters that headers mirror, likewise."""
+    headers: Mapping[bytes, bytes] | None = None
+    """The client's headers, where they have to agree with the arguments."""
     service: str = "unknown"
     """The process of ours that serves it, once that is known: what metrics may name."""
     assertion: str = ""
@@ -82,6 +101,19 @@ class Call:
         parts = given.split("-") if isinstance(given, str) else []
         return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else self.id[5:].ljust(32, "0")
 
+    @property
+    def wire_id(self) -> str | int:
+        """The id that its request bears at the server: the client's own, so that the reply can go back raw."""
+        return self.id if self.request_id is None else self.request_id
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The request's parameters under the server's own names, without `_meta`."""
+        if self.method == TOOLS_CALL:
+            return {"name": self.tool, "arguments": self.arguments, **self.rest}
+        about = NAMED.get(self.method)
+        return {**self.rest, about: self.tool} if about else self.rest
+
     def elapsed_us(self) -> int:
         """Return the microseconds since the call was admitted."""
         return int((time.perf_counter() - self.started) * 1_000_000)
@@ -93,6 +125,11 @@ class Outcome:
 
     result: dict[str, Any]
     raw: bytes | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the server asks for input before it goes on: the client comes again with it."""
+        return self.result.get("resultType") == "input_required"
 
     @property
     def failed(self) -> bool:

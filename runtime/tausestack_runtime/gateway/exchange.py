@@ -29,28 +29,28 @@ class Exchange:
         self.query: bytes = scope["query_string"]
         self.internal: bool = (scope.get("server") or ("", 0))[1] is None
         """Whether it came through the internal socket, which only our own processes can reach."""
-        self._headers: dict[bytes, bytes] = {}
+        self.headers: dict[bytes, bytes] = {}
         self.repeated: set[bytes] = set()
         for name, value in scope["headers"]:
-            if name in self._headers:
+            if name in self.headers:
                 self.repeated.add(name)
-            self._headers[name] = value
+            self.headers[name] = value
         self._receive, self._send = receive, send
         self.streaming = False
         self.replied = False
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value by its lower-case name; the last one where it is repeated."""
-        value = self._headers.get(name)
+        value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
     def accepts_events(self) -> bool:
         """Whether the caller takes an event stream."""
-        return EVENT_STREAM in self._headers.get(b"accept", b"")
+        return EVENT_STREAM in self.headers.get(b"accept", b"")
 
     async def body(self) -> bytes:
         """Return the whole body, or raise `PayloadTooLarge` above 4 MiB."""
-        declared = self._headers.get(b"content-length", b"")
+        declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
         return await read_body(self._receive, MAX_BODY_BYTES)

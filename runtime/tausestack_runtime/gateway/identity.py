@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,8 @@ from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tenancy import credential_hash
 from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signer, Verifier
 from tausestack_runtime.gateway.call import Call
-from tausestack_runtime.gateway.snapshots import Snapshots, not_found
+from tausestack_runtime.gateway.installed import not_found
+from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.supervisor.control import ControlClient
 
 MAX_CREDENTIAL = 8192
@@ -37,21 +39,22 @@ def bearer(authorization: str | None) -> str:
 class Identity:
     """Turns credentials into principals: API keys, the operator's key, delegations, and our own processes'."""
 
-    def __init__(self, *, operator_key: str, signer: Signer, snapshots: Snapshots, control: ControlClient) -> None:
+    def __init__(
+        self,
+        *,
+        operator_key: str,
+        signer: Signer,
+        snapshots: Snapshots,
+        control: ControlClient,
+        in_flight: Mapping[str, Call],
+    ) -> None:
+        """`in_flight` are the calls that are under way, by id: their servers may call on their behalf."""
         self._operator_hash = credential_hash(operator_key)
         self._signer = signer
         self._delegations = Verifier(signer.jwks(), GATEWAY_AUDIENCE)
         self._snapshots = snapshots
         self._control = control
-        self._in_flight: dict[str, Call] = {}
-
-    def enter(self, call: Call) -> None:
-        """Note that a call is in flight: its server may call on its behalf."""
-        self._in_flight[call.id] = call
-
-    def leave(self, call: Call) -> None:
-        """Note that a call has ended."""
-        self._in_flight.pop(call.id, None)
+        self._in_flight = in_flight
 
     async def principal(self, credential: str, tenant: str) -> Principal:
         """Return who a credential belongs to, for the tenant of the path.

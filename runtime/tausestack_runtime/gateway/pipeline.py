@@ -10,10 +10,12 @@ from typing import Protocol
 import orjson
 import structlog
 
+from tausestack.contract import ToolPolicy
 from tausestack.errors import (
     ApprovalRequired,
     Cancelled,
     Forbidden,
+    HeaderMismatch,
     InDoubt,
     InternalError,
     InvalidArguments,
@@ -23,13 +25,15 @@ from tausestack.errors import (
     TauseError,
 )
 from tausestack.names import SYSTEM_TENANT
-from tausestack.scopes import OPERATOR, SYSTEM, missing
+from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack_runtime.gateway.approvals import Approvals
-from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, Call, CallState, Outcome, digest
-from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.metrics import Metrics
-from tausestack_runtime.gateway.snapshots import Installation, Snapshots, Tool, not_found
-from tausestack_runtime.gateway.upstreams.routes import ADAPTER, Upstreams
+from tausestack_runtime.gateway.mirrors import mismatch
+from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.upstreams.routes import Upstreams
+from tausestack_runtime.gateway.upstreams.ways import ADAPTER
 from tausestack_runtime.ledger import Ledger, Line
 
 CONCURRENT_CALLS = 256
@@ -40,6 +44,9 @@ MAX_QUOTED = 400
 
 MAX_NAME = 128
 """How many characters of a name that was asked for are kept; what exists has no more."""
+
+_CHANGING = frozenset({"tasks/update", "tasks/cancel"})
+_READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write", idempotent=True)
 
 _UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
 
@@ -62,14 +69,12 @@ class Pipeline:
         *,
         snapshots: Snapshots,
         upstreams: Upstreams,
-        identity: Identity,
         approvals: Approvals,
         ledger: Ledger,
         metrics: Metrics,
     ) -> None:
         self._snapshots = snapshots
         self._upstreams = upstreams
-        self._identity = identity
         self._approvals = approvals
         self._ledger = ledger
         self._metrics = metrics
@@ -94,8 +99,12 @@ class Pipeline:
             failure = InternalError(f"Something went wrong on our side; it is in the log under {call.id}")
             await self._refused(call, failure)
             raise failure from error
-        call.state = CallState.FAILED if outcome.failed else CallState.DONE
-        await self._ended(call, "failed" if outcome.failed else "done", "tool_error" if outcome.failed else "", outcome)
+        if outcome.failed:
+            call.state = CallState.FAILED
+            await self._ended(call, "failed", "tool_error", outcome)
+        else:
+            call.state = CallState.DONE
+            await self._ended(call, "input_required" if outcome.waits else "done", "", outcome)
         return outcome
 
     async def note(self, call: Call) -> None:
@@ -139,34 +148,56 @@ class Pipeline:
         raw = {"name": call.tool, "_meta": {"pro.tause/tool": {"scopes": [scope], "side_effect": "write"}}}
         kind = "platform" if call.server == "platform" else "service"
         tool = Tool(call.server, raw, "active")
-        return tool, Installation(call.server, kind, call.server, "", "", False, "active", {call.tool: tool}), ""
+        return tool, Installation(call.server, kind, call.server, tools={call.tool: tool}), ""
 
     async def _admitted(self, call: Call) -> Outcome:
         if call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
         if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
             raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
+        if call.method != TOOLS_CALL:
+            return await self._other_admitted(call)
         tool, installation, epoch = await self.find(call)
-        call.service, call.price = installation.service, tool.policy.price
+        policy = tool.policy
+        call.service, call.price = installation.service, policy.price
         self.authorise(call, tool)
-        check_arguments(call, tool)
+        if tool.mirrors:
+            _check_mirrors(call, tool)
+        if not installation.foreign:
+            # A third party's server knows its own schema best, and tells the model in its own words what is wrong.
+            check_arguments(call, tool)
         with self._place(call):
-            await self._approve(call, tool)
-            return await self._sent(call, tool, installation, epoch)
+            await self._approve(call, policy)
+            return await self._sent(call, policy, installation, epoch)
+
+    async def _other_admitted(self, call: Call) -> Outcome:
+        """Admit what is no tool's call: reading a resource or a prompt, completing, and the life of a task."""
+        snapshot = await self._snapshots.tenant(call.tenant)
+        installation = snapshot.installations.get(call.server)
+        if installation is None or installation.status != "active":
+            raise not_found()
+        call.service = installation.service
+        changes = call.method in _CHANGING
+        limits = call.principal.limits
+        if not reaches(limits, call.server) and (changes or missing(limits, [TOOLS_READ]) is not None):
+            lacking = call_scope(call.server, "*") if changes else TOOLS_READ
+            raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
+        with self._place(call):
+            return await self._sent(call, _WRITES if changes else _READS, installation, snapshot.epoch)
 
     def _place(self, call: Call) -> _Place:
         if call.parent is None and self._in_flight[call.tenant] >= CONCURRENT_CALLS:
             raise RateLimited(
                 f"{CONCURRENT_CALLS} calls of this tenant are in flight already", retry_after=1, limit=CONCURRENT_CALLS
             )
-        return _Place(self._in_flight, call, self._identity)
+        return _Place(self._in_flight, call)
 
-    async def _approve(self, call: Call, tool: Tool) -> None:
-        asked = tool.policy.approval
+    async def _approve(self, call: Call, policy: ToolPolicy) -> None:
+        asked = policy.approval
         acting = call.principal.agent is not None
         if asked == "never" or (asked == "agents" and not acting):
             return
-        repeatable = tool.policy.keyed or tool.policy.retriable
+        repeatable = policy.keyed or policy.retriable
         if call.approval is not None:
             await self._approvals.claim(call, repeatable=repeatable)
             return
@@ -179,17 +210,17 @@ class Pipeline:
             f"{call.server}/{call.tool} waits for a person's approval", approval=approval, call=call.id
         )
 
-    async def _sent(self, call: Call, tool: Tool, installation: Installation, epoch: str) -> Outcome:
-        if tool.policy.side_effect != "read":
+    async def _sent(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Outcome:
+        if policy.side_effect != "read":
             await self._ledger.append(self._line(call, kind="intent", decision="allow", outcome=""))
         call.state = CallState.SENT
         if installation.kind == "platform":
             assert self.platform is not None
             return await self.platform.run(call)
         try:
-            return await self._upstreams.call(call, installation, tool.policy, epoch)
+            return await self._upstreams.call(call, installation, policy, epoch)
         finally:
-            if installation.service in {"auth", "registry"} and tool.policy.side_effect != "read":
+            if installation.service in {"auth", "registry"} and policy.side_effect != "read":
                 self._snapshots.expire()
 
     async def _refused(self, call: Call, error: TauseError) -> None:
@@ -232,12 +263,12 @@ class Pipeline:
             run=call.principal.run or "",
             door=call.door,
             server=call.server[:MAX_NAME],
-            tool=call.tool[:MAX_NAME],
+            tool=call.tool[:MAX_NAME] if call.method == TOOLS_CALL else call.method,
             decision=decision,
             rule=_rule(call, error) if decision else "",
             outcome=outcome,
             error=error,
-            arguments_digest=digest(call.arguments),
+            arguments_digest=digest(call.arguments if call.method == TOOLS_CALL else call.params),
             result_digest="" if result is None else digest(result.result),
             bytes_in=call.bytes_in,
             bytes_out=len(raw),
@@ -248,22 +279,28 @@ class Pipeline:
 
 
 class _Place:
-    """A call's place among its tenant's, and its entry among the calls in flight."""
+    """A call's place among its tenant's."""
 
-    def __init__(self, counts: Counter[str], call: Call, identity: Identity) -> None:
-        self._counts, self._call, self._identity = counts, call, identity
+    def __init__(self, counts: Counter[str], call: Call) -> None:
+        self._counts, self._call = counts, call
 
     def __enter__(self) -> None:
-        self._identity.enter(self._call)
         if self._call.parent is None:
             self._counts[self._call.tenant] += 1
 
     def __exit__(self, *_: object) -> None:
-        self._identity.leave(self._call)
         if self._call.parent is None:
             self._counts[self._call.tenant] -= 1
             if not self._counts[self._call.tenant]:
                 del self._counts[self._call.tenant]
+
+
+def _check_mirrors(call: Call, tool: Tool) -> None:
+    """Raise `HeaderMismatch` where the client's headers and the arguments disagree."""
+    call.mirrors = tool.mirrors
+    wrong = None if call.headers is None else mismatch(tool.mirrors, call.arguments, call.headers)
+    if wrong is not None:
+        raise HeaderMismatch(f"The header {wrong} is missing, malformed or differs from the argument that it mirrors")
 
 
 def check_arguments(call: Call, tool: Tool) -> None:

@@ -13,96 +13,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-import jsonschema_rs
-import orjson
-
-from tausestack.contract import ToolPolicy, tool_policy
-from tausestack.errors import NotFound, TauseError, Unavailable
-from tausestack.names import SYSTEM_TENANT, wire_name
-from tausestack.scopes import SYSTEM, needed
+from tausestack.errors import TauseError, Unavailable
+from tausestack.names import SYSTEM_TENANT
+from tausestack_runtime.gateway.installed import Installation, Tool, installation_of, not_found
 
 FRESH_SECONDS = 0.5
 """How long an answer of a change feed holds; a revocation is in force within twice that."""
 
 SystemCall = Callable[[str, str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls (service, tool) for (tenant) with arguments as the gateway itself; returns the structured result."""
-
-
-def not_found() -> NotFound:
-    """Return the one answer for whatever is not there or not yours."""
-    return NotFound("There is no such tenant, server or tool, or it is not yours")
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A tool as its server defines it, with the names it goes by here."""
-
-    server: str
-    raw: dict[str, Any]
-    status: str
-
-    @cached_property
-    def name(self) -> str:
-        """Its name on its own server."""
-        return str(self.raw["name"])
-
-    @cached_property
-    def wire(self) -> str:
-        """Its name in the tenant's merged list."""
-        return wire_name(self.server, self.name)
-
-    @cached_property
-    def policy(self) -> ToolPolicy:
-        """Its side effects, scopes and approval."""
-        return tool_policy(self.raw)
-
-    @cached_property
-    def needs(self) -> tuple[str, ...]:
-        """The scopes that a caller has to hold."""
-        return needed(self.server, self.name, self.policy.scopes)
-
-    @property
-    def hidden(self) -> bool:
-        """Whether only our own processes may know of it."""
-        return SYSTEM in self.policy.scopes
-
-    @cached_property
-    def definition(self) -> bytes:
-        """The definition as it stands in its own server's list."""
-        return orjson.dumps(self.raw)
-
-    @cached_property
-    def merged_definition(self) -> bytes:
-        """The definition as it stands in the merged list; a missing description is filled in, as hosts expect one."""
-        described = self.raw.get("description") or f"{self.name} of {self.server}"
-        return orjson.dumps({**self.raw, "name": self.wire, "description": described})
-
-    @cached_property
-    def validator(self) -> Any:
-        """The compiled input schema; patterns run in linear time, and nothing is ever fetched."""
-        return jsonschema_rs.Draft202012Validator(
-            self.raw.get("inputSchema") or {"type": "object"},
-            retriever=_refuse_to_fetch,
-            pattern_options=jsonschema_rs.RegexOptions(),
-        )
-
-
-def _refuse_to_fetch(uri: str) -> Any:
-    raise ValueError(f"schemas may not refer to the network: {uri}")
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A server that a tenant has installed."""
-
-    name: str
-    kind: str
-    service: str
-    title: str
-    version: str
-    default: bool
-    status: str
-    tools: dict[str, Tool]
 
 
 @dataclass(frozen=True)
@@ -136,8 +55,24 @@ class TenantSnapshot:
     def wires(self) -> dict[str, Tool]:
         """Tools by wire name; the default installation's also by their own names."""
         found = {tool.wire: tool for one in self.installations.values() for tool in one.tools.values()}
-        plain = {t.name: t for one in self.installations.values() if one.default for t in one.tools.values()}
-        return {**plain, **found}
+        return {**({} if self.default is None else self.default.tools), **found}
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """The names that the default installation's tools go by as they are: those that no wire name is equal to."""
+        if self.default is None:
+            return frozenset()
+        return frozenset(name for name, tool in self.default.tools.items() if self.wires[name] is tool)
+
+    @cached_property
+    def default(self) -> Installation | None:
+        """The installation whose things go by their own names in the merged list, if there is one."""
+        return next((one for one in self.installations.values() if one.default), None)
+
+    @cached_property
+    def listings(self) -> dict[str, bytes]:
+        """Lists of tools that were put together from this snapshot, by who may see them."""
+        return {}
 
     def tool(self, server: str, name: str) -> Tool:
         """Return an installed, active tool, or raise the one `NotFound`."""
@@ -228,26 +163,12 @@ class Snapshots:
             if started == {name: feed.generation(tenant) for name, feed in self._feeds.items()}:
                 break
         epoch = "|".join(f"{feed.boot}:{feed.generation(tenant)}" for feed in self._feeds.values())
-        installations = {one["name"]: self._installation(one) for one in installed["installations"]}
+        found = (installation_of(one, self._platform_tools) for one in installed["installations"])
+        installations = {one.name: one for one in found}
         keys = {one["key_id"]: _key(tenant, one) for one in identity["keys"]}
         snapshot = TenantSnapshot(tenant, epoch, "active", plan, keys, installations)
         self._tenants[tenant] = snapshot
         return snapshot
-
-    def _installation(self, raw: dict[str, Any]) -> Installation:
-        name = str(raw["name"])
-        definitions = self._platform_tools if raw["kind"] == "platform" else raw["tools"]
-        tools = [Tool(name, _without_status(tool), str(tool.get("status", "active"))) for tool in definitions]
-        return Installation(
-            name=name,
-            kind=str(raw["kind"]),
-            service=str(raw.get("service") or name),
-            title=str(raw.get("title") or name),
-            version=str(raw.get("version") or ""),
-            default=bool(raw.get("default")),
-            status=str(raw.get("status", "active")),
-            tools={tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)},
-        )
 
     async def _fresh(self, service: str) -> None:
         feed = self._feeds[service]
@@ -292,7 +213,3 @@ def _key(tenant: str, raw: dict[str, Any]) -> Key:
         scopes=frozenset(raw["scopes"]),
         expires=datetime.fromisoformat(expires) if expires else None,
     )
-
-
-def _without_status(tool: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in tool.items() if name != "status"}

@@ -15,8 +15,9 @@ from tausestack.scopes import SYSTEM
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
-from tausestack_runtime.gateway.snapshots import SystemCall, not_found
+from tausestack_runtime.gateway.snapshots import SystemCall
 from tausestack_runtime.ledger import Ledger
 
 logger = structlog.get_logger("platform")

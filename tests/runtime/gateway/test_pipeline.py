@@ -49,7 +49,6 @@ def pipeline(auth: Auth, ledger: Ledger) -> Pipeline:
     return Pipeline(
         snapshots=Snapshots(auth, []),
         upstreams=beyond,
-        identity=beyond,
         approvals=beyond,
         ledger=ledger,
         metrics=Metrics(),

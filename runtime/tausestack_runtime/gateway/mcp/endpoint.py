@@ -3,71 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 
-from tausestack.contract import (
-    MCP_SERVER_META,
-    META_APPROVAL,
-    META_KEY,
-    META_PARENT,
-    META_PREFIX,
-    PROTOCOL_VERSION,
-    VERSION,
-    Principal,
-)
-from tausestack.errors import (
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    Cancelled,
-    Forbidden,
-    NotFound,
-    TauseError,
-    to_jsonrpc,
-)
+from tausestack.contract import MCP_SUBSCRIPTION_META, META_PARENT, Principal
+from tausestack.errors import INVALID_PARAMS, METHOD_NOT_FOUND, Cancelled, NotFound, TauseError, to_jsonrpc
 from tausestack.names import SYSTEM_TENANT
-from tausestack.raw import as_object
-from tausestack.scopes import OPERATOR, TOOLS_CALL, TOOLS_READ, covers, missing
-from tausestack_runtime.gateway.call import CALL_SECONDS, Call
+from tausestack.raw import as_object, object_at
+from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.exchange import JSON, Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
-from tausestack_runtime.gateway.mcp.envelope import Refused, Request, read
-from tausestack_runtime.gateway.pipeline import Pipeline
-from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot, Tool, not_found
+from tausestack_runtime.gateway.mcp.asking import Ask
+from tausestack_runtime.gateway.mcp.envelope import Refused, Request, check, parsed, read
+from tausestack_runtime.gateway.mcp.methods import Methods
+from tausestack_runtime.gateway.mcp.subscriptions import ACKNOWLEDGED, LISTEN, Feed, Subscriptions
+from tausestack_runtime.gateway.snapshots import FRESH_SECONDS
+from tausestack_runtime.gateway.upstreams.replies import Answered
 
-LIST_TTL_MS = 5_000
+KEEPALIVE_SECONDS = 15.0
 
 
 class McpEndpoint:
-    """Answers `server/discover`, `tools/list` and `tools/call`."""
+    """Answers POSTs of MCP 2026-07-28, and hands earlier clients on."""
 
-    def __init__(self, pipeline: Pipeline, identity: Identity, snapshots: Snapshots) -> None:
-        self._pipeline = pipeline
+    def __init__(self, identity: Identity, methods: Methods, subscriptions: Subscriptions) -> None:
         self._identity = identity
-        self._snapshots = snapshots
+        self._methods = methods
+        self._subscriptions = subscriptions
 
     async def __call__(self, exchange: Exchange, tenant: str, server: str | None) -> None:
-        """Serve one POST; `server` is None on the merged endpoint."""
+        """Serve one request; `server` is None on the merged endpoint."""
         if exchange.method != "POST":
             await exchange.reply(405, b"", headers=[(b"allow", b"POST")])
             return
         request_id: str | int | None = None
         try:
             credential = bearer(exchange.header(b"authorization"))
-            request = await read(exchange)
+            message, size = await read(exchange)
+            request = parsed(message, size)
             request_id = request.id
-            principal, parent = await self._who(exchange, credential, request, tenant)
+            check(exchange, request)
+            who = await self._who(exchange, credential, request, tenant)
             if request.id is None:
                 await exchange.reply(202, b"")
                 return
-            await self._answer(exchange, request, principal, parent, server)
+            await self._answer(exchange, _ask(exchange, request, who, server), credential)
         except Cancelled:
             return
         except Refused as error:
-            await _fail(exchange, error.request_id if request_id is None else request_id, error)
+            await fail(exchange, error.request_id if request_id is None else request_id, error)
         except TauseError as error:
-            await _fail(exchange, request_id, error)
+            await fail(exchange, request_id, error)
 
     async def _who(
         self, exchange: Exchange, credential: str, request: Request, tenant: str
@@ -82,139 +71,107 @@ class McpEndpoint:
             return await self._identity.own_process(credential, tenant), None
         return await self._identity.principal(credential, tenant), None
 
-    async def _answer(
-        self, exchange: Exchange, request: Request, principal: Principal, parent: Call | None, server: str | None
-    ) -> None:
-        if request.method == "tools/call":
-            await self._call(exchange, request, principal, parent, server)
+    async def _answer(self, exchange: Exchange, ask: Ask, credential: str) -> None:
+        if ask.method == LISTEN:
+            await exchange.while_connected(self._listen(exchange, ask, credential))
             return
-        if OPERATOR in principal.scopes:
-            raise Forbidden("The operator's key makes tenants and keys, and nothing inside them", scope=TOOLS_READ)
-        snapshot = await self._snapshots.tenant(principal.tenant)
-        if server is not None and server not in snapshot.installations:
-            raise not_found()
-        if request.method == "server/discover":
-            await exchange.reply_json(200, _response(request, _discovery(snapshot, server)))
-        elif request.method == "tools/list":
-            await exchange.reply(200, _listing(request, snapshot, server, principal))
-        else:
-            raise Refused(METHOD_NOT_FOUND, f"Method not found: {request.method[:120]}", request.id)
-
-    async def _call(
-        self, exchange: Exchange, request: Request, principal: Principal, parent: Call | None, server: str | None
-    ) -> None:
-        arguments = as_object(request.params.get("arguments", {}))
-        if arguments is None:
-            raise Refused(INVALID_PARAMS, "params.arguments has to be an object", request.id)
-        owner, tool = await self._named(principal, server, str(request.params["name"]))
-        loop = asyncio.get_running_loop()
-
-        async def notify(message: dict[str, Any]) -> None:
-            if exchange.accepts_events():
-                await exchange.event(orjson.dumps(message))
-
-        call = Call(
-            tenant=principal.tenant,
-            principal=principal,
-            server=owner,
-            tool=tool,
-            arguments=arguments,
-            door="mcp",
-            deadline=parent.deadline if parent else loop.time() + CALL_SECONDS,
-            key=_text(request.meta.get(META_KEY)) or exchange.header(b"idempotency-key"),
-            approval=_text(request.meta.get(META_APPROVAL)),
-            parent=parent,
-            meta={name: value for name, value in request.meta.items() if not name.startswith(META_PREFIX)},
-            request_id=request.id,
-            bytes_in=request.size,
-            notify=notify,
-        )
-        outcome = await exchange.while_connected(self._pipeline.run(call))
-        raw = outcome.raw or orjson.dumps(_response(request, outcome.result))
+        outcome = await exchange.while_connected(self._methods.answer(ask))
+        raw = outcome.raw or orjson.dumps({"jsonrpc": "2.0", "id": ask.id, "result": outcome.result})
         if exchange.streaming:
             await exchange.event(raw)
             await exchange.end_events()
         else:
             await exchange.reply(200, raw)
 
-    async def _named(self, principal: Principal, server: str | None, name: str) -> tuple[str, str]:
-        """Return the server and tool that a name means on this endpoint."""
-        if server is not None:
-            return server, name
-        if principal.tenant == SYSTEM_TENANT:
-            raise not_found()
-        tool = (await self._snapshots.tenant(principal.tenant)).wires.get(name)
-        # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
-        return ("", name) if tool is None or OPERATOR in principal.scopes else (tool.server, tool.name)
+    async def _listen(self, exchange: Exchange, ask: Ask, credential: str) -> None:
+        """Keep a stream of notifications, until its client or its credential goes."""
+        wanted = as_object(ask.params.get("notifications"))
+        if wanted is None:
+            raise Refused(INVALID_PARAMS, "params.notifications has to be an object", ask.id)
+        snapshot = await self._methods.snapshot(ask)
+        async with self._subscriptions.open(ask, snapshot, wanted) as feed:
+            acknowledged = {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": {"notifications": feed.granted}}
+            await exchange.event(orjson.dumps(_tagged(acknowledged, ask.id)))
+            async with watched(self._identity, credential, ask.principal.tenant) as refused:
+                await _relay(exchange, ask, feed, refused)
 
 
-def visible(tool: Tool, principal: Principal) -> bool:
-    """Whether a principal is shown a tool: it is active, and they may call it or read what there is."""
-    if tool.hidden or tool.status != "active" or OPERATOR in tool.policy.scopes:
-        return False
-    if all(covers(limit, TOOLS_READ) for limit in principal.limits):
-        return True
-    return missing(principal.limits, tool.needs) is None
+@asynccontextmanager
+async def watched(identity: Identity, credential: str, tenant: str) -> AsyncGenerator[asyncio.Task[None]]:
+    """Give a task that ends with what a new request would be refused with: a stream outlives no credential."""
+
+    async def until_refused() -> None:
+        while True:
+            await asyncio.sleep(FRESH_SECONDS)
+            await identity.principal(credential, tenant)
+
+    task = asyncio.create_task(until_refused())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen: whoever keeps the stream has raised it
 
 
-def _listing(request: Request, snapshot: TenantSnapshot, server: str | None, principal: Principal) -> bytes:
-    """Return the whole `tools/list` response: cached definitions, joined."""
-    if not any(covers(limit, TOOLS_READ) or _may_call(limit) for limit in principal.limits):
-        raise Forbidden(f"This credential lacks the scope {TOOLS_READ}", scope=TOOLS_READ)
-    if request.params.get("cursor") is not None:
-        raise Refused(INVALID_PARAMS, "This cursor is not one of ours", request.id)
-    if server is not None:
-        tools = snapshot.installations[server].tools.values()
-        shown = [tool.definition for tool in tools if visible(tool, principal)]
-    else:
-        found = sorted(snapshot.wires.items())
-        shown = [
-            tool.merged_definition if name == tool.wire else tool.definition
-            for name, tool in found
-            if visible(tool, principal)
-        ]
-    head = orjson.dumps({"jsonrpc": "2.0", "id": request.id})[:-1]
-    rest = orjson.dumps({"resultType": "complete", "ttlMs": LIST_TTL_MS, "cacheScope": "private"})[1:-1]
-    return head + b',"result":{' + rest + b',"tools":[' + b",".join(shown) + b"]}}"
-
-
-def _may_call(limit: frozenset[str]) -> bool:
-    return any(scope.startswith(TOOLS_CALL) for scope in limit)
-
-
-def _discovery(snapshot: TenantSnapshot, server: str | None) -> dict[str, Any]:
-    own = None if server is None else snapshot.installations[server]
-    return {
-        "resultType": "complete",
-        "supportedVersions": [PROTOCOL_VERSION],
-        "capabilities": {"tools": {}},
-        "ttlMs": LIST_TTL_MS,
-        "cacheScope": "private",
-        "_meta": {
-            MCP_SERVER_META: {
-                "name": "tausestack" if own is None else own.name,
-                "title": "TauseStack" if own is None else own.title,
-                "version": VERSION if own is None else own.version or VERSION,
-            }
-        },
-    }
-
-
-def _response(request: Request, result: dict[str, Any]) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": request.id, "result": result}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-async def _fail(exchange: Exchange, request_id: str | int | None, error: TauseError) -> None:
-    body = orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": to_jsonrpc(error)})
+async def fail(exchange: Exchange, request_id: str | int | None, error: TauseError) -> None:
+    """Answer with an error in JSON-RPC's words; a server's own goes on as it came."""
+    told = error.error if isinstance(error, Answered) else to_jsonrpc(error)
+    body = orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": told})
     await exchange.fail(error, _status(error), body, JSON, b"message")
+
+
+async def _relay(exchange: Exchange, ask: Ask, feed: Feed, refused: asyncio.Task[None]) -> None:
+    while True:
+        waiting = asyncio.ensure_future(feed.waiting.get())
+        try:
+            done, _ = await asyncio.wait(
+                {waiting, refused}, timeout=KEEPALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waiting.cancel()
+        if refused in done:
+            refused.result()
+        if waiting in done:
+            await exchange.event(orjson.dumps(_tagged(waiting.result(), ask.id)))
+        else:
+            await exchange.chunk(b": still here\n\n")
+
+
+def _ask(exchange: Exchange, request: Request, who: tuple[Principal, Call | None], server: str | None) -> Ask:
+    assert request.id is not None
+    principal, parent = who
+
+    async def notify(message: dict[str, Any]) -> None:
+        if exchange.accepts_events():
+            await exchange.event(orjson.dumps(message))
+
+    return Ask(
+        principal=principal,
+        server=server,
+        id=request.id,
+        method=request.method,
+        params=request.params,
+        meta=request.meta,
+        size=request.size,
+        notify=notify,
+        parent=parent,
+        key=exchange.header(b"idempotency-key"),
+        headers=exchange.headers,
+    )
+
+
+def _tagged(message: dict[str, Any], subscription: str | int) -> dict[str, Any]:
+    params = object_at(message, "params")
+    meta = {**object_at(params, "_meta"), MCP_SUBSCRIPTION_META: subscription}
+    return {**message, "params": {**params, "_meta": meta}}
 
 
 def _status(error: TauseError) -> int:
     """JSON-RPC's own errors have the statuses that the protocol gives them; ours keep theirs."""
+    if isinstance(error, Answered):
+        return error.http
     if error.rpc == METHOD_NOT_FOUND:
         return 404
     if isinstance(error, NotFound):

@@ -1,21 +1,23 @@
-"""Reading one MCP 2026-07-28 request: JSON-RPC's form, the headers that mirror the body, the required `_meta`."""
+"""Reading one MCP request: JSON-RPC's form, its era, the headers that mirror the body, the required `_meta`."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from tausestack.contract import MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCOL_VERSION
+from tausestack.contract import EARLIER_VERSIONS, MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCOL_VERSION
 from tausestack.errors import HEADER_MISMATCH, INVALID_PARAMS, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION, InvalidRequest
-from tausestack.raw import as_object
+from tausestack.raw import as_object, object_at
+from tausestack_runtime.gateway.call import NAMED
 from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.mirrors import decoded
 from tausestack_runtime.gateway.nesting import loads
 
-NAMED_METHODS = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+SUPPORTED = (PROTOCOL_VERSION, *EARLIER_VERSIONS)
+SESSION = b"mcp-session-id"
+_MIRRORED = frozenset({b"mcp-method", b"mcp-name", b"mcp-protocol-version"})
 
 
 class Refused(InvalidRequest):
@@ -29,7 +31,7 @@ class Refused(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request whose envelope is good; `id` is None for a notification."""
+    """A request whose envelope is good; `id` is None for a notification, `size` is in bytes."""
 
     id: str | int | None
     method: str
@@ -38,75 +40,92 @@ class Request:
     size: int
 
 
-async def read(exchange: Exchange) -> Request:
-    """Return the request of an exchange, or raise `Refused`."""
+async def read(exchange: Exchange) -> tuple[Any, int]:
+    """Return the body of an exchange, parsed, and its size in bytes; raises `Refused` where it is not JSON."""
     raw = await exchange.body()
     try:
-        message = as_object(loads(raw))
+        return loads(raw), len(raw)
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
-    method = None if message is None else message.get("method")
-    if message is None or message.get("jsonrpc") != "2.0" or not isinstance(method, str):
+
+
+def is_earlier(exchange: Exchange, message: Any) -> bool:
+    """Whether a message is of a client of an earlier version: one with sessions, and an `initialize`.
+
+    Before 2025-06-18 nothing but the session and the method's name tells.
+    """
+    declared = exchange.header(b"mcp-protocol-version")
+    one = as_object(message)
+    if one is not None and MCP_VERSION_META in object_at(one, "params", "_meta"):
+        return False
+    if declared is not None:
+        return declared in EARLIER_VERSIONS
+    if one is None:
+        return isinstance(message, list)
+    return exchange.header(SESSION) is not None or one.get("method") == "initialize" or "method" not in one
+
+
+def parsed(message: Any, size: int) -> Request:
+    """Return a request or notification from its JSON, or raise `Refused` where its form is wrong."""
+    one = as_object(message)
+    method = None if one is None else one.get("method")
+    if one is None or one.get("jsonrpc") != "2.0" or not isinstance(method, str):
         raise Refused(InvalidRequest.rpc, "The body has to be one JSON-RPC request or notification")
-    request_id = message.get("id")
-    if "id" in message and (isinstance(request_id, bool) or not isinstance(request_id, (str, int))):
+    request_id = one.get("id")
+    if "id" in one and (isinstance(request_id, bool) or not isinstance(request_id, (str, int))):
         raise Refused(InvalidRequest.rpc, "A request's id is a string or an integer")
-    params = as_object(message.get("params", {}))
+    params = as_object(one.get("params", {}))
     if params is None:
         raise Refused(INVALID_PARAMS, "params has to be an object", request_id)
     meta = as_object(params.get("_meta", {}))
     if meta is None:
         raise Refused(INVALID_PARAMS, "_meta has to be an object", request_id)
-    request = Request(request_id, method, params, meta, len(raw))
+    return Request(request_id, method, params, meta, size)
+
+
+def check(exchange: Exchange, request: Request) -> None:
+    """Raise `Refused` where a request of 2026-07-28 lacks what that version requires of every one."""
     _check_version(exchange, request)
-    if request_id is not None:
+    if request.id is not None:
         _check_mirrors(exchange, request)
-    return request
 
 
 def _check_version(exchange: Exchange, request: Request) -> None:
     declared = exchange.header(b"mcp-protocol-version")
     stated = request.meta.get(MCP_VERSION_META)
-    if request.method == "initialize" or (declared not in {None, PROTOCOL_VERSION} and stated in {None, declared}):
+    if declared not in {None, PROTOCOL_VERSION} and stated in {None, declared}:
         raise Refused(
             UNSUPPORTED_PROTOCOL_VERSION,
-            f"Unsupported protocol version: this endpoint speaks {PROTOCOL_VERSION}",
+            f"Unsupported protocol version: this endpoint speaks {', '.join(SUPPORTED)}",
             request.id,
-            supported=[PROTOCOL_VERSION],
-            requested=declared or str(request.params.get("protocolVersion", "")),
+            supported=list(SUPPORTED),
+            requested=declared,
         )
     if request.id is None:
         return
     if declared is None:
-        raise Refused(HEADER_MISMATCH, "The header MCP-Protocol-Version is missing", request.id)
+        raise _mismatch(request, "The header MCP-Protocol-Version is missing")
     if stated is None or not isinstance(request.meta.get(MCP_CAPABILITIES_META), dict):
         raise Refused(INVALID_PARAMS, f"_meta has to hold {MCP_VERSION_META} and {MCP_CAPABILITIES_META}", request.id)
     if stated != declared:
-        raise Refused(HEADER_MISMATCH, "MCP-Protocol-Version differs from the body's", request.id)
+        raise _mismatch(request, "MCP-Protocol-Version differs from the body's")
 
 
 def _check_mirrors(exchange: Exchange, request: Request) -> None:
     if exchange.header(b"mcp-method") != request.method:
-        raise Refused(HEADER_MISMATCH, "The header Mcp-Method is missing or differs from the body's method", request.id)
-    field = NAMED_METHODS.get(request.method)
+        raise _mismatch(request, "The header Mcp-Method is missing or differs from the body's method")
+    field = NAMED.get(request.method)
     if field is None:
         return
     name = request.params.get(field)
     if not isinstance(name, str):
         raise Refused(INVALID_PARAMS, f"params.{field} has to be a string", request.id)
     header = exchange.header(b"mcp-name")
-    if header is None or _decoded(header) != name:
-        raise Refused(HEADER_MISMATCH, f"The header Mcp-Name is missing or differs from params.{field}", request.id)
-    repeated = {b"mcp-method", b"mcp-name", b"mcp-protocol-version"} & exchange.repeated
-    if repeated:
-        raise Refused(HEADER_MISMATCH, "A header that mirrors the body is repeated", request.id)
+    if header is None or decoded(header) != name:
+        raise _mismatch(request, f"The header Mcp-Name is missing or differs from params.{field}")
+    if exchange.repeated & _MIRRORED:
+        raise _mismatch(request, "A header that mirrors the body is repeated")
 
 
-def _decoded(value: str) -> str:
-    """Return a mirrored header's text: as it is, or from `=?base64?…?=` where it is not plain ASCII."""
-    if not (value.startswith("=?base64?") and value.endswith("?=")):
-        return value
-    try:
-        return base64.b64decode(value[9:-2], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return value
+def _mismatch(request: Request, message: str) -> Refused:
+    return Refused(HEADER_MISMATCH, message, request.id)

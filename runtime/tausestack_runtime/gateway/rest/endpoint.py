@@ -22,12 +22,14 @@ from tausestack.scopes import OPERATOR, TOOLS_READ
 from tausestack_runtime.gateway.call import CALL_SECONDS, Call, Notify, Outcome
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
-from tausestack_runtime.gateway.mcp.endpoint import visible
+from tausestack_runtime.gateway.installed import Tool, not_found
+from tausestack_runtime.gateway.mcp.endpoint import watched
+from tausestack_runtime.gateway.mcp.lists import visible
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE
 from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource
-from tausestack_runtime.gateway.snapshots import FRESH_SECONDS, Snapshots, Tool, not_found
+from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -184,7 +186,7 @@ class RestEndpoint:
     async def _shown(self, principal: Principal) -> list[Tool]:
         snapshot = await self._snapshots.tenant(principal.tenant)
         found = sorted(snapshot.installations.items())
-        return [tool for _, one in found for tool in one.tools.values() if visible(tool, principal)]
+        return [tool for _, one in found for tool in one.tools.values() if visible(tool, principal.limits)]
 
     async def _stream_run(self, exchange: Exchange, principal: Principal, run: str) -> None:
         call = self._call(exchange, principal, "agents", "get_run", {"run": run})
@@ -199,22 +201,15 @@ class RestEndpoint:
         self, exchange: Exchange, call: Call, run: str, headers: list[tuple[bytes, bytes]], epoch: str
     ) -> None:
         copying = asyncio.ensure_future(self._copy_events(exchange, call, run, headers, epoch))
-        watching = asyncio.ensure_future(self._until_refused(exchange, call.tenant))
-        try:
-            done, _ = await asyncio.wait({copying, watching}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            copying.cancel()
-            watching.cancel()
-            await asyncio.wait({copying, watching})
-
-    async def _until_refused(self, exchange: Exchange, tenant: str) -> None:
-        """Raise what a new request would be refused with: a stream outlives no credential."""
         credential = bearer(exchange.header(b"authorization"))
-        while True:
-            await asyncio.sleep(FRESH_SECONDS)
-            await self._identity.principal(credential, tenant)
+        async with watched(self._identity, credential, call.tenant) as refused:
+            try:
+                done, _ = await asyncio.wait({copying, refused}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                copying.cancel()
+                await asyncio.wait({copying})
 
     async def _copy_events(
         self, exchange: Exchange, call: Call, run: str, headers: list[tuple[bytes, bytes]], epoch: str

@@ -8,7 +8,7 @@ from typing import Any
 from tausestack.contract import VERSION
 from tausestack.raw import as_array, as_object
 from tausestack_runtime.gateway.call import MAX_KEY
-from tausestack_runtime.gateway.snapshots import Tool
+from tausestack_runtime.gateway.installed import Tool
 
 MAX_NESTING = 8
 """How deep a schema that refers to itself is written out."""

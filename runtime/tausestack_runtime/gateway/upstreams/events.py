@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from tausestack_runtime.gateway.upstreams.wire_reply import TooLarge
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
-async def event_payloads(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def event_payloads(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """Yield the payload of each event: its `data` lines, joined by newlines; comments and other fields are dropped.
 
     Raises `TooLarge` when one event is larger than 16 MiB.

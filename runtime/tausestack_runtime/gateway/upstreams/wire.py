@@ -50,6 +50,11 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def empty(self) -> bool:
+        """Whether it holds no connection."""
+        return not self._all
+
     async def request(
         self,
         method: str,

@@ -1,0 +1,169 @@
+"""What a tenant has installed, as the gateway needs it: servers, their tools, and the names these go by here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import jsonschema_rs
+import orjson
+
+from tausestack.contract import META_STALE, PROTOCOL_VERSION, ToolPolicy, tool_policy
+from tausestack.errors import NotFound
+from tausestack.names import wire_name
+from tausestack.raw import as_array, as_object, object_at, objects_in
+from tausestack.scopes import SYSTEM, needed
+from tausestack_runtime.gateway.mirrors import Mirror, mirrors_of
+
+Kind = Literal["service", "platform", "adapter", "remote"]
+
+
+def not_found() -> NotFound:
+    """Return the one answer for whatever is not there or not yours."""
+    return NotFound("There is no such tenant, server or tool, or it is not yours")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool as its server defines it, with the names it goes by here."""
+
+    server: str
+    raw: dict[str, Any]
+    status: str
+
+    @cached_property
+    def name(self) -> str:
+        """Its name on its own server."""
+        return str(self.raw["name"])
+
+    @cached_property
+    def wire(self) -> str:
+        """Its name in the tenant's merged list."""
+        return wire_name(self.server, self.name)
+
+    @cached_property
+    def policy(self) -> ToolPolicy:
+        """Its side effects, scopes and approval."""
+        return tool_policy(self.raw)
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """The scopes that a caller has to hold."""
+        return needed(self.server, self.name, self.policy.scopes)
+
+    @cached_property
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """The parameters that headers mirror."""
+        return mirrors_of(object_at(self.raw, "inputSchema"))
+
+    @property
+    def hidden(self) -> bool:
+        """Whether only our own processes may know of it."""
+        return SYSTEM in self.policy.scopes
+
+    def definition(self, name: str, stale: str | None = None) -> bytes:
+        """Return the definition under a name that it goes by; `stale` says why its server is not there to confirm it.
+
+        A missing description is filled in, as hosts expect one.
+        """
+        shown = {**self.raw, "name": name}
+        if not self.raw.get("description"):
+            shown["description"] = f"{self.name} of {self.server}"
+        if stale is not None:
+            shown["_meta"] = {**object_at(self.raw, "_meta"), META_STALE: stale}
+        return orjson.dumps(shown)
+
+    @cached_property
+    def validator(self) -> Any:
+        """The compiled input schema; patterns run in linear time, and nothing is ever fetched."""
+        return jsonschema_rs.Draft202012Validator(
+            self.raw.get("inputSchema") or {"type": "object"},
+            retriever=_refuse_to_fetch,
+            pattern_options=jsonschema_rs.RegexOptions(),
+        )
+
+
+def _refuse_to_fetch(uri: str) -> Any:
+    raise ValueError(f"schemas may not refer to the network: {uri}")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a third party's server said of itself when its installation was planned; raw objects."""
+
+    server: dict[str, Any] = field(default_factory=dict[str, Any])
+    capabilities: dict[str, Any] = field(default_factory=dict[str, Any])
+    instructions: str | None = None
+    lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+    """`prompts`, `resources` and `resourceTemplates`."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A server that a tenant has installed."""
+
+    name: str
+    kind: Kind
+    service: str
+    """The process of ours that serves it: a service's own, the adapter host, or this one."""
+    title: str = ""
+    version: str = ""
+    default: bool = False
+    status: str = "active"
+    tools: dict[str, Tool] = field(default_factory=dict[str, Tool])
+    url: str = ""
+    protocols: tuple[str, ...] = ()
+    """The versions that a third party was seen to speak, newest first."""
+    offer: Offer = field(default_factory=Offer)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a third party's: nothing that it says is taken for ours, and it may be away."""
+        return self.kind in {"adapter", "remote"}
+
+    @property
+    def direct(self) -> bool:
+        """Whether the gateway itself speaks to its URL, rather than the tenant's adapter host."""
+        return self.kind == "remote" and PROTOCOL_VERSION in self.protocols
+
+    @property
+    def earlier(self) -> str | None:
+        """The newest earlier version that a remote server speaks over HTTP, if it does."""
+        versions = (version for version in self.protocols if version < PROTOCOL_VERSION)
+        return next(versions, None) if self.kind == "remote" else None
+
+
+def installation_of(raw: dict[str, Any], platform_tools: Sequence[dict[str, Any]]) -> Installation:
+    """Return an installation from the registry's words; the gateway's own tools are its own to say."""
+    name, kind = str(raw["name"]), raw["kind"]
+    definitions = platform_tools if kind == "platform" else raw["tools"]
+    tools = [Tool(name, _without_status(tool), str(tool.get("status", "active"))) for tool in definitions]
+    return Installation(
+        name=name,
+        kind=kind,
+        service=str(raw.get("service") or name),
+        title=str(raw.get("title") or name),
+        version=str(raw.get("version") or ""),
+        default=bool(raw.get("default")),
+        status=str(raw.get("status", "active")),
+        tools={tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)},
+        url=str(raw.get("url") or ""),
+        protocols=tuple(str(version) for version in as_array(raw.get("protocols")) or []),
+        offer=_offer(as_object(raw.get("offer")) or {}),
+    )
+
+
+def _offer(raw: dict[str, Any]) -> Offer:
+    said = raw.get("instructions")
+    return Offer(
+        server=object_at(raw, "serverInfo"),
+        capabilities=object_at(raw, "capabilities"),
+        instructions=said if isinstance(said, str) else None,
+        lists={name: objects_in(raw.get(name)) for name in ("prompts", "resources", "resourceTemplates")},
+    )
+
+
+def _without_status(tool: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tool.items() if name != "status"}

@@ -1,0 +1,167 @@
+"""Every method of MCP 2026-07-28 that answers with one result, on the merged endpoint and on a server's own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tausestack.contract import META_APPROVAL, META_KEY, META_PREFIX
+from tausestack.errors import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    MISSING_CLIENT_CAPABILITY,
+    Forbidden,
+)
+from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import as_object, object_at
+from tausestack.scopes import OPERATOR, TOOLS_READ
+from tausestack_runtime.gateway.call import CALL_SECONDS, NAMED, TOOLS_CALL, Call, Outcome
+from tausestack_runtime.gateway.installed import Installation, not_found
+from tausestack_runtime.gateway.mcp import naming
+from tausestack_runtime.gateway.mcp.asking import Ask
+from tausestack_runtime.gateway.mcp.discovery import TASKS, capabilities_of, discovery
+from tausestack_runtime.gateway.mcp.envelope import Refused
+from tausestack_runtime.gateway.mcp.lists import KINDS, Lists
+from tausestack_runtime.gateway.mcp.naming import Named, Outward, needs_renaming
+from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
+
+_NOT_PASSED = frozenset({"_meta", "name", "uri", "taskId", "arguments"})
+
+
+class Methods:
+    """Answers requests; it translates names and decides nothing."""
+
+    def __init__(self, pipeline: Pipeline, snapshots: Snapshots, lists: Lists) -> None:
+        self._pipeline = pipeline
+        self._snapshots = snapshots
+        self._lists = lists
+
+    async def answer(self, ask: Ask) -> Outcome:
+        """Return the result of a request, and its whole response in bytes where there is one already."""
+        if ask.method == TOOLS_CALL:
+            return await self._call_tool(ask)
+        snapshot = await self.snapshot(ask)
+        if ask.method == "tools/list":
+            return await self._lists.tools(ask, snapshot)
+        if ask.method == "server/discover":
+            return Outcome(discovery(snapshot, ask.server))
+        if ask.method in KINDS:
+            _require(ask, snapshot, ask.method.partition("/")[0])
+            return await self._lists.others(ask, snapshot, KINDS[ask.method])
+        return await self._pass_on(ask, await self._named(ask, snapshot))
+
+    async def snapshot(self, ask: Ask) -> TenantSnapshot:
+        """Return the tenant's snapshot, or raise what keeps the principal from what there is."""
+        if OPERATOR in ask.principal.scopes:
+            raise Forbidden("The operator's key makes tenants and keys, and nothing inside them", scope=TOOLS_READ)
+        snapshot = await self._snapshots.tenant(ask.principal.tenant)
+        if ask.server is not None and ask.server not in snapshot.installations:
+            raise not_found()
+        return snapshot
+
+    async def _call_tool(self, ask: Ask) -> Outcome:
+        arguments = as_object(ask.params.get("arguments", {}))
+        if arguments is None:
+            raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
+        name = str(ask.params["name"])
+        if ask.server is not None:
+            return await self._run(ask, ask.server, name, arguments)
+        if ask.principal.tenant == SYSTEM_TENANT:
+            raise not_found()
+        snapshot = await self._snapshots.tenant(ask.principal.tenant)
+        tool = snapshot.wires.get(name)
+        if tool is None or OPERATOR in ask.principal.scopes:
+            # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
+            return await self._run(ask, "", name, arguments)
+        outcome = await self._run(ask, tool.server, tool.name, arguments)
+        return self._left(ask, snapshot.installations[tool.server], outcome)
+
+    async def _pass_on(self, ask: Ask, named: Named) -> Outcome:
+        arguments = as_object(ask.params.get("arguments", {}))
+        if arguments is None:
+            raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
+        outcome = await self._run(ask, named.installation.name, named.name, arguments)
+        return self._left(ask, named.installation, outcome)
+
+    async def _named(self, ask: Ask, snapshot: TenantSnapshot) -> Named:
+        """Return what a request is about, or raise what says that there is no such thing."""
+        capability = "completions" if ask.method == "completion/complete" else ask.method.partition("/")[0]
+        if ask.method not in NAMED and ask.method != "completion/complete":
+            raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method[:120]}", ask.id)
+        _require(ask, snapshot, capability)
+        if ask.method == "completion/complete":
+            ref = object_at(ask.params, "ref")
+            about = ref.get("name" if ref.get("type") == "ref/prompt" else "uri")
+        else:
+            about = ask.params.get(NAMED[ask.method])
+        if not isinstance(about, str):
+            raise Refused(INVALID_PARAMS, "What the request is about has to be said, as a string", ask.id)
+        if ask.server is not None:
+            return Named(snapshot.installations[ask.server], about)
+        found = await self._merged(ask, snapshot, capability, about)
+        if found is None:
+            raise Refused(INVALID_PARAMS, f"There is no {capability.rstrip('s')} '{about[:200]}'", ask.id)
+        return found
+
+    async def _merged(self, ask: Ask, snapshot: TenantSnapshot, capability: str, about: str) -> Named | None:
+        if capability == "tasks":
+            return naming.task(snapshot, about)
+        if capability == "resources" or object_at(ask.params, "ref").get("type") == "ref/resource":
+            return naming.resource(snapshot, about)
+        return (
+            naming.prompt(snapshot, about)
+            or await self._lists.shortened(snapshot, about)
+            or naming.plain(snapshot, about)
+        )
+
+    async def _run(self, ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Outcome:
+        rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
+        if ask.method == "prompts/get" and "arguments" in ask.params:
+            rest["arguments"] = arguments
+        if "ref" in rest:
+            field = "name" if object_at(rest, "ref").get("type") == "ref/prompt" else "uri"
+            rest["ref"] = {**object_at(rest, "ref"), field: name}
+        call = Call(
+            tenant=ask.principal.tenant,
+            principal=ask.principal,
+            server=server,
+            tool=name,
+            arguments=arguments,
+            door="mcp",
+            deadline=ask.parent.deadline if ask.parent else asyncio.get_running_loop().time() + CALL_SECONDS,
+            method=ask.method,
+            rest=rest,
+            key=_text(ask.meta.get(META_KEY)) or ask.key,
+            approval=_text(ask.meta.get(META_APPROVAL)),
+            parent=ask.parent,
+            meta={name: value for name, value in ask.meta.items() if not name.startswith(META_PREFIX)},
+            request_id=ask.id,
+            bytes_in=ask.size,
+            notify=ask.notify,
+            headers=ask.headers,
+        )
+        return await self._pipeline.run(call)
+
+    def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
+        """Return an outcome with the names that its server gave as they go by on this endpoint."""
+        if ask.server is not None or installation.default or not (outcome.raw is None or needs_renaming(outcome.raw)):
+            return outcome
+        return Outcome(Outward(installation.name, plain=False).result(ask.method, outcome.result))
+
+
+def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
+    """Raise where an endpoint has not said that it can do what is asked."""
+    offered = capabilities_of(snapshot, ask.server)
+    if capability == "tasks":
+        if TASKS not in object_at(offered, "extensions"):
+            raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
+        if TASKS not in object_at(ask.capabilities, "extensions"):
+            needed: dict[str, Any] = {"extensions": {TASKS: {}}}
+            raise Refused(MISSING_CLIENT_CAPABILITY, f"{ask.method} needs {TASKS}", ask.id, requiredCapabilities=needed)
+    elif capability not in offered:
+        raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,179 @@
+"""What servers offer beside tools: prompts, resources and templates, asked of them and kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
+
+from tausestack.contract import META_STALE, Principal, ToolPolicy
+from tausestack.errors import TauseError
+from tausestack.raw import object_at, objects_in
+from tausestack.scopes import SYSTEM
+from tausestack.tenancy import cache_key
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.installed import Installation
+from tausestack_runtime.gateway.snapshots import TenantSnapshot
+from tausestack_runtime.gateway.upstreams.routes import Upstreams
+
+Kind = Literal["prompts", "resources", "resourceTemplates", "tools"]
+METHODS: dict[Kind, str] = {
+    "prompts": "prompts/list",
+    "resources": "resources/list",
+    "resourceTemplates": "resources/templates/list",
+    "tools": "tools/list",
+}
+ANSWER_SECONDS = 5.0
+"""How long a server may take to list: after that, what it listed before stands."""
+MIN_TTL_MS, DEFAULT_TTL_MS, MAX_TTL_MS = 1_000, 5_000, 60_000
+CONFIRM_SECONDS = 30.0
+"""How long a server that answered is taken to be there."""
+BRIEF_SECONDS = 0.5
+"""How long a list of tools, which is known, waits to learn which servers are away."""
+MAX_ITEMS, MAX_PAGES = 1_000, 50
+MAX_KEPT = 4096
+
+logger = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A server's list, and until when it holds; `stale` says why it may no longer be true."""
+
+    items: list[dict[str, Any]]
+    ttl_ms: int
+    until: float
+    stale: str | None = None
+
+    def marked(self) -> list[dict[str, Any]]:
+        """Return the items, each marked where the list is stale."""
+        if self.stale is None:
+            return self.items
+        return [{**item, "_meta": {**object_at(item, "_meta"), META_STALE: self.stale}} for item in self.items]
+
+
+class Offers:
+    """Lists by tenant, server and kind; one that can't be had anew is what it was, marked stale."""
+
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+        self._kept: OrderedDict[str, Listed] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Listed]] = {}
+
+    async def listed(self, snapshot: TenantSnapshot, installation: Installation, kind: Kind) -> Listed:
+        """Return a server's list."""
+        key = cache_key(snapshot.tenant, "", snapshot.epoch, installation.name, kind)
+        known = self._kept.get(key)
+        if known is not None and known.until > _now():
+            return known
+        return await self._once(key, self._asked(snapshot, installation, kind, key, known))
+
+    def forget(self, snapshot: TenantSnapshot, installation: Installation) -> None:
+        """Ask anew next time: the server said that its lists changed."""
+        for kind in METHODS:
+            self._kept.pop(cache_key(snapshot.tenant, "", snapshot.epoch, installation.name, kind), None)
+
+    async def confirm(self, snapshot: TenantSnapshot) -> dict[str, str]:
+        """Return why each server that is away is so, by name; those not heard of lately are asked, and briefly awaited.
+
+        The tenant's own processes are not: starting one to list what is known would be waste.
+        """
+        due: list[asyncio.Task[Listed]] = []
+        for one in snapshot.installations.values():
+            breaker = self._upstreams.breakers.of(snapshot.tenant, one.name)
+            if one.direct and not breaker.open and breaker.heard + CONFIRM_SECONDS < _now():
+                key = cache_key(snapshot.tenant, "", snapshot.epoch, one.name, "tools")
+                due.append(self._task(key, self._asked(snapshot, one, "tools", key, None)))
+        if due:
+            await asyncio.wait(due, timeout=BRIEF_SECONDS)
+        reasons = {
+            name: self._upstreams.breakers.of(snapshot.tenant, name).stale
+            for name, one in snapshot.installations.items()
+            if one.foreign
+        }
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    async def _once(self, key: str, asked: Coroutine[Any, Any, Listed]) -> Listed:
+        return await asyncio.shield(self._task(key, asked))
+
+    def _task(self, key: str, asked: Coroutine[Any, Any, Listed]) -> asyncio.Task[Listed]:
+        """Return the one task that asks; who waits for it may go away, and another still wait."""
+        task = self._asking.get(key)
+        if task is not None:
+            asked.close()
+            return task
+        task = self._asking[key] = asyncio.create_task(asked)
+        task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return task
+
+    async def _asked(
+        self, snapshot: TenantSnapshot, installation: Installation, kind: Kind, key: str, known: Listed | None
+    ) -> Listed:
+        try:
+            found = await self._pages(snapshot, installation, METHODS[kind])
+        except TauseError as error:
+            logger.info("a server lists nothing", server=installation.name, kind=kind, error=error.message)
+            before = installation.offer.lists.get(kind, []) if known is None else known.items
+            found = Listed(before, DEFAULT_TTL_MS, _now() + DEFAULT_TTL_MS / 1000, error.message)
+        else:
+            if kind == "tools" and _differs(installation, found.items):
+                await self._observed(snapshot, installation, found.items)
+        self._kept[key] = found
+        self._kept.move_to_end(key)
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    async def _pages(self, snapshot: TenantSnapshot, installation: Installation, method: str) -> Listed:
+        principal = Principal(tenant=snapshot.tenant, id="gateway", scopes=frozenset({SYSTEM}))
+        items: list[dict[str, Any]] = []
+        ttl, cursor = MAX_TTL_MS, None
+        deadline = _now() + ANSWER_SECONDS
+        for _ in range(MAX_PAGES):
+            call = Call(
+                tenant=snapshot.tenant,
+                principal=principal,
+                server=installation.name,
+                tool="",
+                arguments={},
+                door="gateway",
+                deadline=deadline,
+                method=method,
+                rest={} if cursor is None else {"cursor": cursor},
+            )
+            outcome = await self._upstreams.call(call, installation, ToolPolicy(side_effect="read"), snapshot.epoch)
+            items += objects_in(outcome.result.get(_field(method)))
+            said, cursor = outcome.result.get("ttlMs"), outcome.result.get("nextCursor")
+            ttl = min(ttl, said if isinstance(said, int) else DEFAULT_TTL_MS)
+            if not isinstance(cursor, str) or len(items) >= MAX_ITEMS:
+                break
+        ttl = max(ttl, MIN_TTL_MS)
+        return Listed(items[:MAX_ITEMS], ttl, _now() + ttl / 1000)
+
+    async def _observed(
+        self, snapshot: TenantSnapshot, installation: Installation, tools: list[dict[str, Any]]
+    ) -> None:
+        """Tell the registry that a server's tools are not those that were approved."""
+        seen = {"server": installation.name, "tools": tools}
+        try:
+            await self._upstreams.system("registry", "observed", snapshot.tenant, seen)
+        except TauseError as error:
+            logger.warning("changed tools could not be told", server=installation.name, error=error.message)
+
+
+def _field(method: str) -> str:
+    return "resourceTemplates" if method == "resources/templates/list" else method.partition("/")[0]
+
+
+def _differs(installation: Installation, tools: list[dict[str, Any]]) -> bool:
+    return {str(tool.get("name")): tool for tool in tools} != {
+        name: tool.raw for name, tool in installation.tools.items()
+    }
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,238 @@
+"""Streams of notifications: a tenant's own changes, and those of its servers, in one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from tausestack.errors import Forbidden, RateLimited, TauseError
+from tausestack.raw import as_array, object_at
+from tausestack.scopes import TOOLS_READ
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.installed import Installation
+from tausestack_runtime.gateway.mcp import naming
+from tausestack_runtime.gateway.mcp.asking import Ask
+from tausestack_runtime.gateway.mcp.discovery import capabilities_of
+from tausestack_runtime.gateway.mcp.lists import may_read
+from tausestack_runtime.gateway.mcp.naming import Outward
+from tausestack_runtime.gateway.mcp.offers import Offers
+from tausestack_runtime.gateway.snapshots import FRESH_SECONDS, Snapshots, TenantSnapshot
+from tausestack_runtime.gateway.upstreams.routes import Upstreams
+
+LISTEN = "subscriptions/listen"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+STREAM_SECONDS = 6 * 3600.0
+READY_SECONDS = 2.0
+"""How long a stream's begin waits for its servers to listen too, so that nothing is missed from then on."""
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 30.0
+MAX_STREAMS = 256
+"""How many streams a tenant may have open at this gateway."""
+MAX_WAITING = 256
+"""How many notifications wait for a slow reader; more are dropped, as each only says that something changed."""
+
+LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+_BY_ID = {"resourceSubscriptions": naming.resource, "taskIds": naming.task}
+
+logger = structlog.get_logger("gateway")
+
+
+@dataclass(slots=True)
+class Feed:
+    """An open stream: what of the asked-for was granted, and the notifications as they come."""
+
+    granted: dict[str, Any]
+    waiting: asyncio.Queue[dict[str, Any]] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
+    unheard: set[str] = field(default_factory=set[str])
+    """Servers that have not yet said that they listen too, nor that they don't."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def heard(self, server: str) -> None:
+        """Note that a server listens, or does not."""
+        self.unheard.discard(server)
+        if not self.unheard:
+            self.settled.set()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Have a notification wait for the reader."""
+        with suppress(asyncio.QueueFull):
+            self.waiting.put_nowait(message)
+
+
+class Subscriptions:
+    """Opens streams."""
+
+    def __init__(self, snapshots: Snapshots, upstreams: Upstreams, offers: Offers) -> None:
+        self._snapshots = snapshots
+        self._upstreams = upstreams
+        self._offers = offers
+        self._open: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def open(self, ask: Ask, snapshot: TenantSnapshot, wanted: Mapping[str, Any]) -> AsyncGenerator[Feed]:
+        """Open a stream of what a filter asks for (`notifications` of `subscriptions/listen`); leaving closes it."""
+        tenant = ask.principal.tenant
+        if self._open[tenant] >= MAX_STREAMS:
+            raise RateLimited(f"{MAX_STREAMS} streams of this tenant are open already", retry_after=5)
+        feed = Feed(_granted(ask, snapshot, wanted))
+        self._open[tenant] += 1
+        following = asyncio.create_task(self._follow(ask, snapshot, feed))
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(feed.settled.wait(), READY_SECONDS)
+            yield feed
+        finally:
+            self._open[tenant] -= 1
+            following.cancel()
+            await asyncio.wait({following})
+            _seen(following)
+
+    async def _follow(self, ask: Ask, snapshot: TenantSnapshot, feed: Feed) -> None:
+        """Keep a stream's sources: one task a server, made anew when what is installed changes."""
+        while True:
+            filtered = ((one, _for_server(ask, snapshot, one, feed.granted)) for one in _servers(ask, snapshot))
+            parts = [(one, part) for one, part in filtered if part]
+            feed.unheard |= {one.name for one, _ in parts}
+            if not parts:
+                feed.settled.set()
+            sources = [asyncio.create_task(self._listen(ask, snapshot, one, part, feed)) for one, part in parts]
+            try:
+                changed = await self._changed(ask, snapshot, feed)
+            finally:
+                for source in sources:
+                    source.cancel()
+                await asyncio.gather(*sources, return_exceptions=True)
+            snapshot = changed
+
+    async def _changed(self, ask: Ask, before: TenantSnapshot, feed: Feed) -> TenantSnapshot:
+        """Wait until another snapshot shows something else, tell what, and return it."""
+        while True:
+            await asyncio.sleep(FRESH_SECONDS)
+            try:
+                now = await self._snapshots.tenant(before.tenant)
+            except TauseError as error:
+                logger.info("a stream can't see changes", error=error.message)
+                continue
+            if now is before:
+                continue
+            for what in _differing(ask, before, now):
+                if feed.granted.get(LISTS[what]):
+                    feed.tell({"jsonrpc": "2.0", "method": f"notifications/{what}/list_changed"})
+            return now
+
+    async def _listen(
+        self, ask: Ask, snapshot: TenantSnapshot, one: Installation, part: dict[str, Any], feed: Feed
+    ) -> None:
+        """Pass on what one server tells, and listen again when it breaks off."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            call = Call(
+                tenant=ask.principal.tenant,
+                principal=ask.principal,
+                server=one.name,
+                tool="",
+                arguments={},
+                door="mcp",
+                deadline=asyncio.get_running_loop().time() + STREAM_SECONDS,
+                method=LISTEN,
+                rest={"notifications": part},
+            )
+            try:
+                async with aclosing(self._upstreams.listen(call, one, snapshot.epoch)) as messages:
+                    async for message in messages:
+                        pause = FIRST_PAUSE_SECONDS
+                        self._tell(ask, snapshot, one, feed, message)
+            except TauseError as error:
+                logger.info("a server does not listen", server=one.name, error=error.message)
+            feed.heard(one.name)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE_SECONDS)
+
+    def _tell(self, ask: Ask, snapshot: TenantSnapshot, one: Installation, feed: Feed, message: dict[str, Any]) -> None:
+        method = message.get("method")
+        if method == ACKNOWLEDGED:
+            feed.heard(one.name)
+        if not isinstance(method, str) or method == ACKNOWLEDGED:
+            return
+        if method.endswith("/list_changed"):
+            self._offers.forget(snapshot, one)
+        outward = Outward(one.name, plain=ask.server is not None or one.default)
+        params = outward.task(outward.resource(object_at(message, "params")))
+        feed.tell({**message, "params": params})
+
+
+def _servers(ask: Ask, snapshot: TenantSnapshot) -> list[Installation]:
+    """Return the servers that may tell something: all but the gateway itself."""
+    return [
+        one
+        for name, one in snapshot.installations.items()
+        if ask.server in {None, name} and may_read(ask.principal.limits, name) and one.kind != "platform"
+    ]
+
+
+def _granted(ask: Ask, snapshot: TenantSnapshot, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    if not any(may_read(ask.principal.limits, name) for name in snapshot.installations):
+        raise Forbidden(f"This credential lacks the scope {TOOLS_READ}", scope=TOOLS_READ)
+    offered = capabilities_of(snapshot, ask.server)
+    granted: dict[str, Any] = {
+        name: True for what, name in LISTS.items() if wanted.get(name) is True and what in offered
+    }
+    for name in _BY_ID:
+        asked = [each for each in as_array(wanted.get(name)) or [] if isinstance(each, str)]
+        if asked:
+            granted[name] = [each for each in asked if _owner(ask, snapshot, name, each) is not None]
+    return granted
+
+
+def _owner(ask: Ask, snapshot: TenantSnapshot, name: str, identifier: str) -> naming.Named | None:
+    """Return the server that tells of a resource or a task, and its own name for it; None where none does."""
+    if ask.server is not None:
+        found: naming.Named | None = naming.Named(snapshot.installations[ask.server], identifier)
+    else:
+        found = _BY_ID[name](snapshot, identifier)
+    if found is None or not may_read(ask.principal.limits, found.installation.name):
+        return None
+    if name == "resourceSubscriptions":
+        offered = object_at(found.installation.offer.capabilities, "resources")
+        return found if offered.get("subscribe") is True else None
+    return found
+
+
+def _for_server(ask: Ask, snapshot: TenantSnapshot, one: Installation, granted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a filter that is for one server, under its own names."""
+    offered = one.offer.capabilities
+    part: dict[str, Any] = {
+        name: True for what, name in LISTS.items() if granted.get(name) and object_at(offered, what).get("listChanged")
+    }
+    for name in _BY_ID:
+        owners = [_owner(ask, snapshot, name, each) for each in granted.get(name, [])]
+        own = [owner.name for owner in owners if owner is not None and owner.installation is one]
+        if own:
+            part[name] = own
+    return part
+
+
+def _differing(ask: Ask, before: TenantSnapshot, now: TenantSnapshot) -> list[str]:
+    """Return which lists of an endpoint differ between two snapshots."""
+
+    def seen(snapshot: TenantSnapshot, what: str) -> Any:
+        shown = [one for name, one in snapshot.installations.items() if ask.server in {None, name}]
+        if what == "tools":
+            return [
+                (one.name, one.default, name, tool.status, tool.raw)
+                for one in shown
+                for name, tool in one.tools.items()
+            ]
+        return [(one.name, one.default) for one in shown if what in one.offer.capabilities]
+
+    return [what for what in LISTS if seen(before, what) != seen(now, what)]
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a stream's sources broke", error=repr(error))

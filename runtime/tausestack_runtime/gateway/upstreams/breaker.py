@@ -1,0 +1,107 @@
+"""Breakers: a third party's server that is away is not waited for by every call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tausestack.errors import Unavailable
+
+FAILURES = 3
+"""How many times in a row a server has to fail before calls to it fail at once."""
+FIRST_PAUSE_SECONDS, PAUSE_GROWTH, LAST_PAUSE_SECONDS = 1.0, 2.0, 30.0
+MAX_KEPT = 4096
+
+
+@dataclass(slots=True)
+class Breaker:
+    """One server of one tenant: `closed` while it answers, `open` while it is left alone, `trying` for one call.
+
+    An answer is an answer: a failed tool and a JSON-RPC error count as one.
+    """
+
+    server: str
+    failures: int = 0
+    reason: str = ""
+    since: str = ""
+    retry_at: float = 0.0
+    pause: float = FIRST_PAUSE_SECONDS
+    trying: bool = False
+    heard: float = float("-inf")
+    """When it last answered, or last failed, in seconds of the event loop's clock."""
+
+    @property
+    def open(self) -> bool:
+        """Whether calls fail at once."""
+        return self.failures >= FAILURES
+
+    @property
+    def stale(self) -> str | None:
+        """Why what is known of the server may have changed, or None while it answers."""
+        return self.reason if self.failures else None
+
+    def enter(self) -> None:
+        """Let a call through, or raise `Unavailable`; where it is time to, one call tries the server again."""
+        if not self.open:
+            return
+        left = self.retry_at - _now()
+        if left > 0 or self.trying:
+            raise Unavailable(f"{self.server} is away: {self.reason}", retry_after=max(1, round(left)))
+        self.trying = True
+
+    def answered(self) -> None:
+        """Note that the server answered."""
+        self.heard = _now()
+        if self.failures:
+            self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
+        self.trying = False
+
+    def failed(self, reason: str) -> None:
+        """Note that the server did not answer, and why."""
+        self.heard = _now()
+        self.failures += 1
+        self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
+        self.reason, self.trying = reason, False
+        if self.open:
+            self.retry_at = self.heard + self.pause
+            self.pause = min(self.pause * PAUSE_GROWTH, LAST_PAUSE_SECONDS)
+
+    def left(self) -> None:
+        """Note that a call ended without telling anything of the server: its caller went away."""
+        self.trying = False
+
+    def status(self) -> dict[str, Any]:
+        """Return what a person wants to know: `{"state", "failures", "reason"?, "since"?, "retry_in"?}` (seconds)."""
+        if not self.failures:
+            return {"state": "closed", "failures": 0}
+        told: dict[str, Any] = {"state": "open" if self.open else "closed", "failures": self.failures}
+        told |= {"reason": self.reason, "since": self.since}
+        if self.open:
+            told["retry_in"] = max(0, round(self.retry_at - _now(), 1))
+        return told
+
+
+class Breakers:
+    """The breakers of this gateway, by tenant and installation."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
+
+    def of(self, tenant: str, server: str) -> Breaker:
+        """Return a server's breaker."""
+        key = (tenant, server)
+        breaker = self._kept.get(key)
+        if breaker is None:
+            breaker = self._kept[key] = Breaker(server)
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return breaker
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

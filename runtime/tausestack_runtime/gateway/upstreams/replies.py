@@ -1,0 +1,85 @@
+"""What a server's reply comes to: an outcome, or the error that it stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tausestack.contract import META_PREFIX
+from tausestack.errors import TauseError, UpstreamError, from_data
+from tausestack.raw import as_object
+from tausestack_runtime.gateway.call import Call, Outcome
+from tausestack_runtime.gateway.nesting import loads
+from tausestack_runtime.gateway.upstreams.events import event_payloads
+from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
+
+_OURS = META_PREFIX.encode()
+
+
+class Answered(UpstreamError):
+    """The server answered with a JSON-RPC error of its own, which goes on as it came, with its HTTP status."""
+
+    def __init__(self, message: str, error: dict[str, Any], http: int) -> None:
+        super().__init__(message, upstream=error)
+        self.error = error
+        self.http = http if 400 <= http < 500 else 200
+
+
+async def outcome_of(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
+    """Read a reply to its response, and pass on what the server tells before it."""
+    if not reply.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+        return _response(call, await reply.read(), reply.status, foreign=foreign)
+    async for payload in event_payloads(reply.chunks()):
+        message = message_of(call, payload)
+        if "method" not in message:
+            return _response(call, payload, 200, foreign=foreign)
+        if call.notify is not None and "id" not in message:
+            await call.notify(disowned(message, "params") if foreign and _OURS in payload else message)
+    raise Broken("the stream ended without a response")
+
+
+def message_of(call: Call, raw: bytes) -> dict[str, Any]:
+    """Return the JSON-RPC message in some bytes, or raise `UpstreamError`."""
+    try:
+        message = as_object(loads(raw))
+    except orjson.JSONDecodeError as error:
+        raise UpstreamError(f"{call.server} answered with something that is not JSON") from error
+    if message is None:
+        raise UpstreamError(f"{call.server} answered with something that is not a JSON-RPC message")
+    return message
+
+
+def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
+    """Return a third party's message without what speaks in our name in its `_meta`."""
+    inner = as_object(message.get(part)) or {}
+    meta = as_object(inner.get("_meta"))
+    if meta is None or not any(key.startswith(META_PREFIX) for key in meta):
+        return message
+    kept = {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
+    return {**message, part: {**inner, "_meta": kept}}
+
+
+def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
+    message = message_of(call, raw) if raw else {}
+    result = as_object(message.get("result"))
+    if result is not None:
+        if foreign and _OURS in raw:
+            return Outcome(disowned(message, "result")["result"])
+        return Outcome(result, raw if message.get("id") == call.wire_id else None)
+    error = as_object(message.get("error"))
+    if error is not None:
+        raise _error(call, error, status, foreign=foreign)
+    if status == 503:
+        raise NotSent("the server is restarting")
+    if status in {401, 403}:
+        raise UpstreamError(f"{call.server} does not accept the credential that it is installed with (HTTP {status})")
+    raise UpstreamError(f"{call.server} answered with HTTP {status} and no JSON-RPC response")
+
+
+def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> TauseError:
+    data = as_object(error.get("data"))
+    message = str(error.get("message") or f"{call.server} refused the call")
+    if not foreign and data is not None and "code" in data:
+        return from_data(message, data)
+    return Answered(message, error, status)

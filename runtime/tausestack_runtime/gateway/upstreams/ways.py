@@ -1,0 +1,134 @@
+"""The way to a server: a service's Unix socket, the tenant's adapter host, or a third party's own URL."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tausestack.contract import PROTOCOL_VERSION
+from tausestack.errors import Unavailable
+from tausestack_runtime.egress import Egress, Origin, read_url
+from tausestack_runtime.gateway.call import NAMED, Call
+from tausestack_runtime.gateway.installed import Installation
+from tausestack_runtime.gateway.mirrors import encoded, minted
+from tausestack_runtime.gateway.upstreams.wire import Pool
+from tausestack_runtime.supervisor.control import ControlClient
+
+ADAPTER = "adapter"
+"""The service that hosts a tenant's third-party servers."""
+
+MAX_CONNECTIONS = 64
+MAX_STREAMS = 512
+"""How many calls, and how many event streams, of one tenant one server serves at once; more wait their turn."""
+MAX_POOLS = 4096
+MAX_LAUNCHES = 4096
+
+Headers = list[tuple[bytes, bytes]]
+LaunchOf = Callable[[str, str], Awaitable[dict[str, Any]]]
+"""Asks the registry how a tenant reaches one of its third-party servers."""
+
+
+class Way(NamedTuple):
+    """Where a request goes, and what every request there bears."""
+
+    pool: Pool
+    target: str
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A third party's server at a URL, with the headers that a tenant set for it."""
+
+    origin: Origin
+    target: str
+    headers: Headers
+
+
+class Ways:
+    """Finds the way to a tenant's server, and keeps the connections; no two tenants share one.
+
+    A tenant that keeps a server busy so keeps no other tenant waiting.
+    """
+
+    def __init__(self, sockets: dict[str, str], control: ControlClient, egress: Egress, launch_of: LaunchOf) -> None:
+        self._sockets = sockets
+        self._control = control
+        self._egress = egress
+        self._launch_of = launch_of
+        self._pools: OrderedDict[tuple[str, str | Origin, bool], Pool] = OrderedDict()
+        self._remotes: OrderedDict[tuple[str, str, str], Remote] = OrderedDict()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    async def to(self, call: Call, installation: Installation, epoch: str, *, streams: bool = False) -> Way:
+        """Return the way of a call; streams have connections of their own, so that they keep no call waiting."""
+        if installation.direct:
+            remote = await self.remote(call.tenant, installation, epoch)
+            pool = self._pool(call.tenant, remote.origin, streams=streams)
+            return Way(pool, remote.target, [*remote.headers, *_mcp_headers(call)])
+        service = ADAPTER if installation.foreign else installation.service
+        pool = await self.service(service, call.tenant, streams=streams)
+        target = f"/servers/{installation.name}/mcp" if installation.foreign else "/mcp"
+        own = [(b"host", b"localhost"), (b"authorization", b"Bearer " + call.assertion.encode())]
+        return Way(pool, target, own + _mcp_headers(call))
+
+    async def service(self, service: str, tenant: str, *, streams: bool = False) -> Pool:
+        """Return a tenant's connections to a process of ours."""
+        path = self._sockets.get(service)
+        if path is None and service == ADAPTER:
+            path = await self._control.ensure(ADAPTER, tenant)
+        if path is None:
+            raise Unavailable(f"{service} does not run here")
+        return self._pool(tenant, path, streams=streams)
+
+    async def remote(self, tenant: str, installation: Installation, epoch: str) -> Remote:
+        """Return where a remote server is, as of an epoch: its address, and the tenant's headers for it."""
+        key = (tenant, installation.name, epoch)
+        known = self._remotes.get(key)
+        if known is None:
+            said = await self._launch_of(tenant, installation.name)
+            origin, target = read_url(str(said["url"]))
+            headers = [(name.lower().encode(), str(value).encode()) for name, value in said["headers"].items()]
+            known = self._remotes[key] = Remote(origin, target, headers)
+            while len(self._remotes) > MAX_LAUNCHES:
+                self._remotes.popitem(last=False)
+        return known
+
+    def pool_of(self, tenant: str, remote: Remote, *, streams: bool = False) -> Pool:
+        """Return a tenant's connections to a remote server."""
+        return self._pool(tenant, remote.origin, streams=streams)
+
+    def _pool(self, tenant: str, where: str | Origin, *, streams: bool) -> Pool:
+        key = (tenant, where, streams)
+        pool = self._pools.get(key)
+        if pool is None:
+            most = MAX_STREAMS if streams else MAX_CONNECTIONS
+            pool = self._pools[key] = Pool(where, max_connections=most, egress=self._egress)
+            if len(self._pools) > MAX_POOLS:
+                self._forget_idle()
+        return pool
+
+    def _forget_idle(self) -> None:
+        """Forget the pools that hold no connection; those that do are in use, or will close them themselves."""
+        for key in [key for key, pool in self._pools.items() if pool.empty]:
+            del self._pools[key]
+
+
+_EVERY: Headers = [
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream"),
+    (b"mcp-protocol-version", PROTOCOL_VERSION.encode()),
+]
+
+
+def _mcp_headers(call: Call) -> Headers:
+    headers = [*_EVERY, (b"mcp-method", call.method.encode())]
+    if call.method in NAMED:
+        headers.append((b"mcp-name", encoded(call.tool)))
+    return headers + minted(call.mirrors, call.arguments) if call.mirrors else headers
