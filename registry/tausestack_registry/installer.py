@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NotRequired
@@ -14,6 +15,8 @@ from tausestack_registry.listing import visible
 from tausestack_registry.offers import Offer, offered, spoken
 from tausestack_registry.pins import Pin, digest, pinned, plan_hash
 from tausestack_registry.refs import REMOTE, Reference
+
+_VERSION = re.compile(r"[!-~]{1,64}")
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Calls a tool of another service by its address."""
@@ -123,7 +126,7 @@ async def planned(call: Call, reference: Reference, config: Mapping[str, str], s
     offer = offered(object_at(probe, "offer") or said)
     protocols = spoken(probe.get("protocols", [said.get("protocolVersion")]))
     return Plan(
-        reference, version or str(offer["serverInfo"].get("version") or "")[:64], argv, store, settings,
+        reference, version or _version(offer), argv, store, settings,
         str(probe["sandbox"]) or None, tools, files, protocols, offer,
     )  # fmt: skip
 
@@ -144,6 +147,12 @@ def check_hash(server: str, approve: str, now: str) -> None:
         raise Conflict(
             f"{server} is not what was approved: look at it again, and approve that", plan=now, approved=approve
         )
+
+
+def _version(offer: Offer) -> str:
+    """Return the version that a remote server gives itself, or none where it is no version."""
+    said = offer["serverInfo"].get("version")
+    return said if isinstance(said, str) and _VERSION.fullmatch(said) else ""
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from tausestack_registry.refs import REMOTE
 MAX_TOOLS = 1000
 MAX_TOOL_BYTES = 256 * 1024
 MAX_DEPTH = 32
+MAX_NODES = 5000
+"""How many values a definition may have, at every depth together."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,11 @@ def pinned(tools: list[dict[str, Any]]) -> list[Pin]:
             raise UpstreamError(f"{name} has no input schema")
         if len(orjson.dumps(tool)) > MAX_TOOL_BYTES:
             raise UpstreamError(f"the definition of {name} is larger than {MAX_TOOL_BYTES // 1024} KiB")
-        if any(depth > MAX_DEPTH for depth, _ in _walk(tool)):
+        depths = [depth for depth, _ in _walk(tool)]
+        if max(depths) > MAX_DEPTH:
             raise UpstreamError(f"the definition of {name} is nested deeper than {MAX_DEPTH}")
+        if len(depths) > MAX_NODES:
+            raise UpstreamError(f"the definition of {name} has more than {MAX_NODES} values")
         if any(_points_away(node) for _, node in _walk(tool["inputSchema"])):
             raise UpstreamError(f"the schema of {name} refers to another document")
     return [Pin(tool, digest(tool), "quarantined") for tool in tools]
