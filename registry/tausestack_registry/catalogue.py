@@ -63,7 +63,25 @@ class Entry:
     @property
     def variables(self) -> list[str]:
         """The variables that its package reads from the environment."""
-        return [str(one["name"]) for one in objects_in((self.package or {}).get("environmentVariables"))]
+        return [str(one["name"]) for one in self._variables]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The values that those variables have where nobody sets others."""
+        values = {str(one["name"]): one.get("value", one.get("default")) for one in self._variables}
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments of its package's command."""
+        words: list[Any] = []
+        for one in objects_in((self.package or {}).get("packageArguments")):
+            words += [one.get("name"), one.get("value", one.get("default"))]
+        return tuple(str(word) for word in words if word is not None)
+
+    @property
+    def _variables(self) -> list[dict[str, Any]]:
+        return objects_in((self.package or {}).get("environmentVariables"))
 
 
 class Catalogue:
@@ -87,6 +105,12 @@ class Catalogue:
         """Return the server of a name (its last part, or all of it), or None."""
         found = self._entries.get(name)
         return found or next((entry for entry in self._entries.values() if entry.document["name"] == name), None)
+
+    def of_package(self, registry_type: str, identifier: str) -> Entry | None:
+        """Return the third-party server whose package this is, or None."""
+        wanted = (registry_type, identifier)
+        packaged = [(entry, entry.package) for entry in self._entries.values()]
+        return next((e for e, p in packaged if p and (p["registryType"], p["identifier"]) == wanted), None)
 
     def of_plan(self, plan: str | None) -> frozenset[str]:
         """Return the services that a billing plan brings; an unknown plan counts as the smallest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NotRequired
@@ -9,25 +10,34 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from tausestack.errors import Conflict, UpstreamError
-from tausestack.raw import as_array, as_object, object_at, objects_in
+from tausestack.raw import as_array, as_object, given, object_at, objects_in
 from tausestack_registry.listing import visible
-from tausestack_registry.pins import Pin, digest, pinned
-from tausestack_registry.refs import Reference
+from tausestack_registry.offers import Offer, offered, spoken
+from tausestack_registry.pins import Pin, digest, pinned, plan_hash
+from tausestack_registry.refs import REMOTE, Reference
+
+_VERSION = re.compile(r"[!-~]{1,64}")
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Calls a tool of another service by its address."""
 
 
 class LaunchSpec(TypedDict):
-    """How a third-party server is started, as the adapter host takes it; `pins` are the hashes of its active tools."""
+    """How a third-party server is started or reached; `pins` are the hashes of its active tools.
+
+    A package has identifier, version, argv, env, secrets and store; a remote server has url and headers.
+    """
 
     registryType: str
-    identifier: str
-    version: str
-    argv: list[str]
-    env: dict[str, str]
-    secrets: dict[str, str]
-    store: str
+    protocols: list[str]
+    identifier: NotRequired[str]
+    version: NotRequired[str]
+    argv: NotRequired[list[str]]
+    env: NotRequired[dict[str, str]]
+    secrets: NotRequired[dict[str, str]]
+    store: NotRequired[str]
+    url: NotRequired[str]
+    headers: NotRequired[dict[str, str]]
     pins: NotRequired[dict[str, str]]
 
 
@@ -39,21 +49,26 @@ class Plan:
     version: str
     argv: list[str]
     store: str
+    settings: dict[str, str]
+    """Variables, or headers where it is remote."""
     sandbox: str | None
     tools: list[Pin]
-    wheels: dict[str, str]
+    files: dict[str, str]
+    protocols: list[str]
+    offer: Offer
 
     @property
     def hash(self) -> str:
-        """What an approval refers to: the package, its files and every tool as it was seen."""
-        return digest(
-            {
-                "ref": self.reference.registry_type,
-                "identifier": self.reference.identifier or self.reference.name,
-                "version": self.version,
-                "wheels": self.wheels,
-                "tools": {pin.name: pin.sha256 for pin in self.tools},
-            }
+        """What an approval refers to."""
+        one = self.reference
+        return plan_hash(
+            one.registry_type,
+            one.identifier or one.name,
+            self.version,
+            self.argv,
+            self.files,
+            self.protocols,
+            self.tools,
         )
 
 
@@ -62,40 +77,58 @@ def launch_of(
     version: str,
     argv: list[str],
     store: str,
-    env: Mapping[str, str],
+    settings: Mapping[str, str],
     secrets: Mapping[str, str],
+    protocols: list[str],
 ) -> LaunchSpec:
-    """Return how a server is started."""
+    """Return how a server is started or reached."""
+    if reference.remote:
+        return {
+            "registryType": REMOTE,
+            "url": reference.identifier,
+            "headers": {**settings, **secrets},
+            "protocols": protocols,
+        }
     return {
         "registryType": reference.registry_type,
         "identifier": reference.identifier,
         "version": version,
         "argv": argv,
-        "env": dict(env),
+        "env": dict(settings),
         "secrets": dict(secrets),
         "store": store,
+        "protocols": protocols,
     }
 
 
-async def planned(call: Call, reference: Reference, env: Mapping[str, str], secrets: Mapping[str, str]) -> Plan:
-    """Return what installing would bring; a third party's package is fetched and started once, in the sandbox.
+async def planned(call: Call, reference: Reference, config: Mapping[str, str], secrets: Mapping[str, str]) -> Plan:
+    """Return what installing would bring.
 
-    Raises `UpstreamError` where the server can't be installed as it is.
+    A third party's package is fetched and started once, in the sandbox; a remote server is contacted once. Raises
+    `UpstreamError` where the server can't be installed as it is.
     """
     if reference.entry is not None and reference.entry.own:
         tools = [Pin(tool, digest(tool), "active") for tool in reference.entry.tools if visible(tool)]
-        return Plan(reference, reference.entry.version, [], "", None, tools, {})
-    wanted: dict[str, Any] = {"registry_type": reference.registry_type, "identifier": reference.identifier}
-    if reference.version is not None:
-        wanted["version"] = reference.version
-    package = _object(await call("adapter/fetch", wanted))
-    version, store = str(package["version"]), str(package["store"])
-    argv = [str(word) for word in as_array(package["argv"]) or []]
-    launch = launch_of(reference, version, argv, store, env, secrets)
+        return Plan(reference, reference.entry.version, [], "", {}, None, tools, {}, [], offered({}))
+    version, argv, store = "", list[str](), ""
+    files: dict[str, str] = {}
+    if not reference.remote:
+        wanted = {"registry_type": reference.registry_type, "identifier": reference.identifier}
+        package = _object(await call("adapter/fetch", given({**wanted, "version": reference.version})))
+        version, store = str(package["version"]), str(package["store"])
+        argv = [str(word) for word in as_array(package["argv"]) or []] + list(reference.arguments)
+        files = {str(name): str(sha) for name, sha in object_at(package, "wheels").items()}
+    settings = {**reference.environment, **config}
+    launch = launch_of(reference, version, argv, store, settings, secrets, [])
     probe = _object(await call("adapter/probe", {"name": reference.name, "launch": launch}))
-    tools = pinned(objects_in(probe["tools"]), "quarantined")
-    wheels = {str(name): str(sha) for name, sha in object_at(package, "wheels").items()}
-    return Plan(reference, version, argv, store, str(probe["sandbox"]), tools, wheels)
+    tools = pinned(objects_in(probe["tools"]))
+    said = object_at(probe, "server")
+    offer = offered(object_at(probe, "offer") or said)
+    protocols = spoken(probe.get("protocols", [said.get("protocolVersion")]))
+    return Plan(
+        reference, version or _version(offer), argv, store, settings,
+        str(probe["sandbox"]) or None, tools, files, protocols, offer,
+    )  # fmt: skip
 
 
 def approved(plan: Plan, approve: bool | str | None) -> list[Pin]:
@@ -103,11 +136,23 @@ def approved(plan: Plan, approve: bool | str | None) -> list[Pin]:
 
     Raises `Conflict` where the approval is for another plan; without an approval they stay quarantined.
     """
-    if isinstance(approve, str) and approve != plan.hash:
+    if isinstance(approve, str):
+        check_hash(plan.reference.name, approve, plan.hash)
+    return [Pin(pin.raw, pin.sha256, "active", pin.sha256) for pin in plan.tools] if approve else plan.tools
+
+
+def check_hash(server: str, approve: str, now: str) -> None:
+    """Raise `Conflict` where an approval is for something else than what is there now."""
+    if approve != now:
         raise Conflict(
-            f"{plan.reference.name} is not what was approved: look at its plan again", plan=plan.hash, approved=approve
+            f"{server} is not what was approved: look at it again, and approve that", plan=now, approved=approve
         )
-    return [Pin(pin.raw, pin.sha256, "active" if approve else "quarantined") for pin in plan.tools]
+
+
+def _version(offer: Offer) -> str:
+    """Return the version that a remote server gives itself, or none where it is no version."""
+    said = offer["serverInfo"].get("version")
+    return said if isinstance(said, str) and _VERSION.fullmatch(said) else ""
 
 
 def _object(value: Any) -> dict[str, Any]:

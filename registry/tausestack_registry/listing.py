@@ -11,15 +11,23 @@ from tausestack.database import Connection
 from tausestack.scopes import OWN
 from tausestack_registry import store
 from tausestack_registry.catalogue import Catalogue
-from tausestack_registry.pins import Pin
+from tausestack_registry.offers import Offer, offered
+from tausestack_registry.pins import Pin, plan_hash
+from tausestack_registry.refs import shown_url
 
-Kind = Literal["platform", "service", "adapter"]
+Kind = Literal["platform", "service", "adapter", "remote"]
+OWN_KINDS = frozenset({"platform", "service"})
+"""What is ours; everything else is a third party's."""
 ADAPTER = "adapter"
-"""The service that hosts third-party servers."""
+"""The service that hosts third-party servers, and translates remote ones that need it."""
 
 
 class Installation(TypedDict):
-    """An installed server, its raw tools with their status among them."""
+    """An installed server, its raw tools with their status among them.
+
+    `url` is a remote server's; `protocols` (newest first) and `offer` are what a third party's said when it was
+    planned; `hash` is what an approval of its tools as they are now refers to.
+    """
 
     name: str
     kind: Kind
@@ -30,6 +38,10 @@ class Installation(TypedDict):
     default: bool
     status: str
     tools: list[dict[str, Any]]
+    url: str | None
+    protocols: list[str]
+    offer: Offer
+    hash: str | None
 
 
 async def installations(db: Connection, catalogue: Catalogue, plan: str | None) -> list[Installation]:
@@ -60,6 +72,10 @@ async def own_services(db: Connection, catalogue: Catalogue, plan: str | None) -
                 default=name in chosen and chosen[name].is_default,
                 status="active",
                 tools=[{**tool, "status": "active"} for tool in entry.tools],
+                url=None,
+                protocols=[],
+                offer=offered({}),
+                hash=None,
             )
         )
     return found
@@ -67,17 +83,27 @@ async def own_services(db: Connection, catalogue: Catalogue, plan: str | None) -
 
 def third_party(one: store.Installed, tools: list[Pin]) -> Installation:
     """Return a third-party server as it is listed; it is quarantined while any of its tools is."""
+    url = one.url
     return Installation(
         name=one.name,
-        kind="adapter",
+        kind="adapter" if url is None else "remote",
         service=ADAPTER,
         title=one.title,
-        description=f"{one.registry_type}:{one.identifier} {one.version}",
+        description=f"{one.registry_type}:{one.identifier} {one.version}" if url is None else shown_url(url),
         version=one.version,
         default=one.is_default,
         status="quarantined" if any(pin.status != "active" for pin in tools) else "active",
         tools=[pin.shown() for pin in tools],
+        url=url,
+        protocols=one.protocols,
+        offer=offered(one.offer),
+        hash=hash_of(one, tools),
     )
+
+
+def hash_of(one: store.Installed, tools: list[Pin]) -> str:
+    """Return what an approval of a third-party server's tools as they are now refers to."""
+    return plan_hash(one.registry_type, one.identifier, one.version, one.argv, one.files, one.protocols, tools)
 
 
 def visible(tool: dict[str, Any]) -> bool:

@@ -1,23 +1,33 @@
-"""What can be named for installation, and what settings and secrets may be given along."""
+"""What can be named for installation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import orjson
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from tausestack.errors import InvalidArguments, InvalidRequest, NotFound
 from tausestack.names import check_server
 from tausestack_registry.catalogue import Catalogue, Entry
 
-FORMS = "a catalogue name (colombia, mcp-server-time) or a package of the Python index (pypi:NAME, pypi:NAME==1.2)"
+REMOTE = "remote"
+"""The registry type of a server at a URL."""
 
+PACKAGES = ("pypi", "npm")
+"""The registry types of packages that can be installed here."""
+
+FORMS = (
+    "a catalogue name (colombia, mcp-server-time), a package of the Python index (pypi:NAME, pypi:NAME==1.2), one of "
+    "npm (npm:NAME, npm:@SCOPE/NAME@1.2.0), or a remote server's URL (https://HOST/PATH)"
+)
+
+MAX_URL = 2048
 _PYPI = re.compile(r"pypi:([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)(?:==([0-9A-Za-z][0-9A-Za-z.!+_-]{0,62}))?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_RESERVED = re.compile(r"(?:LD_|DYLD_|PYTHON|GLIBC_|MALLOC_)\w*|PATH|HOME|TMPDIR|LANG|TZ|NODE_OPTIONS|BASH_ENV|ENV|IFS")
+_NPM_WORD = r"[a-z0-9~-][a-z0-9._~-]{0,98}"
+_NPM = re.compile(rf"npm:((?:@{_NPM_WORD}/)?{_NPM_WORD})(?:@([0-9][0-9A-Za-z.+-]{{0,62}}))?")
+_URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9])?|[0-9a-f:.]+")
 
 
 @dataclass(frozen=True)
@@ -30,21 +40,34 @@ class Reference:
     entry: Entry | None
     registry_type: str = ""
     identifier: str = ""
+    """The package's name, or a remote server's URL."""
     version: str | None = None
+    arguments: tuple[str, ...] = ()
+    """What a package's command is given."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The variables that are set for it where the tenant sets no others."""
 
     @property
     def own(self) -> bool:
         """Whether it is one of our services."""
         return self.entry is not None and self.entry.own
 
+    @property
+    def remote(self) -> bool:
+        """Whether it runs elsewhere, at a URL."""
+        return self.registry_type == REMOTE
+
 
 def resolve(catalogue: Catalogue, ref: str, name: str | None) -> Reference:
     """Return what a reference means, or raise `InvalidArguments` or `NotFound`."""
     ref = ref.strip()
-    packaged = _PYPI.fullmatch(ref)
-    if packaged is not None:
-        identifier = re.sub(r"[-_.]+", "-", packaged[1]).lower()
-        return Reference(ref, _named(name or identifier), identifier, None, "pypi", identifier, packaged[2])
+    if ref.lower().startswith(("http://", "https://")):
+        return _remote(ref, name)
+    pypi, npm = _PYPI.fullmatch(ref), _NPM.fullmatch(ref)
+    if pypi is not None:
+        return _package(catalogue, ref, name, "pypi", re.sub(r"[-_.]+", "-", pypi[1]).lower(), pypi[2])
+    if npm is not None:
+        return _package(catalogue, ref, name, "npm", npm[1], npm[2])
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*(?:/[A-Za-z0-9._-]+)?", ref) or ref.endswith((".json", ".mcpb")):
         raise InvalidArguments(f"'{ref[:80]}' can't be installed: a reference is {FORMS}")
     entry = catalogue.get(ref)
@@ -55,29 +78,60 @@ def resolve(catalogue: Catalogue, ref: str, name: str | None) -> Reference:
             raise InvalidArguments(f"{entry.name} is one of our own services: it keeps its name")
         return Reference(ref, entry.name, entry.title, entry)
     package = entry.package
-    if package is None or package["registryType"] != "pypi":
+    if package is None or package["registryType"] not in PACKAGES:
         raise InvalidArguments(f"{entry.name} has no package that can be installed here")
+    registry_type, identifier, version = (str(package[key]) for key in ("registryType", "identifier", "version"))
+    named = _named(name or entry.name)
     return Reference(
-        ref, _named(name or entry.name), entry.title, entry, "pypi", str(package["identifier"]), str(package["version"])
+        ref, named, entry.title, entry, registry_type, identifier, version, entry.arguments, entry.environment
     )
 
 
-def environment(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings as variables: text as it is, everything else as JSON."""
-    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in config.items()}
+def shown_url(url: str) -> str:
+    """Return a URL as it is shown: without its query, which may hold a key."""
+    stem, question, _ = url.partition("?")
+    return f"{stem}?…" if question else stem
 
 
-def check_variables(config: Mapping[str, str], secrets: Mapping[str, str]) -> None:
-    """Raise `InvalidArguments` where a setting or secret can't be a variable of a server's environment."""
-    for name in (*config, *secrets):
-        if _VARIABLE.fullmatch(name) is None or _RESERVED.fullmatch(name.upper()):
-            raise InvalidArguments(f"'{name[:80]}' can't be set: it is no plain name of a variable, or it is reserved")
-    for value in (*config.values(), *secrets.values()):
-        if "\0" in value or len(value) > 32_768:
-            raise InvalidArguments("a setting or secret is too long, or holds a zero byte")
-    both = config.keys() & secrets.keys()
-    if both:
-        raise InvalidArguments(f"{min(both)} is given both as a setting and as a secret")
+def _package(
+    catalogue: Catalogue, ref: str, name: str | None, registry_type: str, identifier: str, version: str | None
+) -> Reference:
+    """A package that the catalogue knows too is started as it says there."""
+    known = catalogue.of_package(registry_type, identifier)
+    named = _named(name or _word(identifier.rpartition("/")[2]))
+    arguments, environment = (known.arguments, known.environment) if known else ((), {})
+    return Reference(ref, named, identifier, known, registry_type, identifier, version, arguments, environment)
+
+
+def _remote(ref: str, name: str | None) -> Reference:
+    url, host, port = _checked_url(ref)
+    place = host if port is None else f"{host}:{port}"
+    return Reference(ref, _named(name or _word(place)), place, None, REMOTE, url)
+
+
+def _checked_url(ref: str) -> tuple[str, str, int | None]:
+    """Return a server's URL in its normal form, its host, and its port where it isn't the scheme's own."""
+    if _URL.fullmatch(ref) is None or "\\" in ref or len(ref) > MAX_URL:
+        raise InvalidArguments(f"a server's URL is printable ASCII of {MAX_URL} characters at most")
+    try:
+        parts = urlsplit(ref)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise InvalidArguments(f"this is no server's URL: {error}") from error
+    if "@" in parts.netloc:
+        raise InvalidArguments("a URL may bear no credentials: give them as headers (secrets), such as Authorization")
+    if _HOST.fullmatch(host) is None or port == 0:
+        raise InvalidArguments("a server's URL needs a host, in ASCII, such as https://example.com/mcp")
+    if "#" in ref:
+        raise InvalidArguments("a server's URL has no fragment: leave out what follows '#'")
+    if port == {"http": 80, "https": 443}[parts.scheme]:
+        port = None
+    place = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+    return f"{parts.scheme}://{place}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else ""), host, port
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _named(name: str) -> str:

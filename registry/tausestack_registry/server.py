@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from tausestack.changes import ChangeFeed, Changes
+from tausestack.changes import Changes
 from tausestack.contract import VERSION
-from tausestack.database import Connection
-from tausestack.errors import Conflict, InvalidArguments, NotFound, TauseError
+from tausestack.errors import Conflict, InvalidArguments
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import SERVERS_MANAGE, SYSTEM, TOOLS_READ
-from tausestack_registry import listing, shapes, store
-from tausestack_registry.catalogue import Catalogue, bundled
-from tausestack_registry.index import ToolIndex
-from tausestack_registry.installer import LaunchSpec, Plan, approved, launch_of, planned
-from tausestack_registry.listing import Installation
-from tausestack_registry.refs import FORMS, Reference, check_variables, environment, resolve
+from tausestack_registry import changing, listing, shapes, store
+from tausestack_registry.catalogue import bundled
+from tausestack_registry.installer import LaunchSpec, launch_of, planned
+from tausestack_registry.listing import OWN_KINDS, hash_of
+from tausestack_registry.refs import FORMS, Reference, resolve
 from tausestack_registry.sealing import Sealer
+from tausestack_registry.settings import as_text, check_settings
+from tausestack_registry.state import (
+    State,
+    find,
+    installation,
+    installations,
+    present,
+    state_of,
+    third_party,
+    tool_index,
+)
 from tausestack_registry.tables import SCHEMA
-
-MAX_INDEXES = 256
-"""How many tenants' search indexes are kept in memory."""
 
 Ref = Annotated[str, Field(description=f"What to install: {FORMS}.", examples=["colombia", "pypi:mcp-server-time"])]
 Name = Annotated[str, Field(description="The installed server's name.", examples=["mcp-server-time"])]
@@ -35,26 +38,21 @@ AsName = Annotated[
     str | None, Field(description="What to call it here: a-z, 0-9 and '-'; else the last part of its own name.")
 ]
 Settings = Annotated[
-    dict[str, Any] | None, Field(description="Variables of the server's environment that are no secrets.")
+    dict[str, Any] | None,
+    Field(description="Variables of the server's environment, or a remote one's HTTP headers, that are no secrets."),
 ]
 Sealed = Annotated[
-    dict[str, str] | None, Field(description="Variables of its environment that are secrets: kept sealed, never shown.")
+    dict[str, str] | None,
+    Field(
+        description="Variables of its environment, or a remote one's HTTP headers, that are secrets: kept sealed, "
+        "never shown.",
+        examples=[{"Authorization": "Bearer …"}],
+    ),
 ]
-
-
-@dataclass
-class State:
-    """What the registry's process holds."""
-
-    catalogue: Catalogue
-    sealer: Sealer
-    feed: ChangeFeed = field(default_factory=ChangeFeed)
-    indexes: OrderedDict[str, ToolIndex] = field(default_factory=OrderedDict[str, ToolIndex])
-
-    def changed(self, tenant: str) -> None:
-        """Let followers know that a tenant's installations changed; call it after the commit, before the reply."""
-        self.indexes.pop(tenant, None)
-        self.feed.touch(tenant)
+Default = Annotated[
+    bool | None,
+    Field(description="Whether it is the tenant's default: its tools keep their own names in the merged list."),
+]
 
 
 @asynccontextmanager
@@ -80,21 +78,22 @@ async def search(
     limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=100)] = 20,
 ) -> shapes.CatalogueServers:
     """Search the catalogue for servers that can be installed; without a query, list them all by name."""
-    found = _state(ctx).catalogue.search(query or "", limit)
+    found = state_of(ctx).catalogue.search(query or "", limit)
     return shapes.CatalogueServers(servers=[shapes.entry_shape(entry) for entry in found])
 
 
 @server.tool("registry/plan", title="Plan an installation", side_effect="read", scopes=[SERVERS_MANAGE])
-async def plan(ctx: Context, ref: Ref, name: AsName = None) -> shapes.InstallationPlan:
+async def plan(
+    ctx: Context, ref: Ref, name: AsName = None, config: Settings = None, secrets: Sealed = None
+) -> shapes.InstallationPlan:
     """Say what installing a server would bring (its tools, command and sandbox), and change nothing.
 
-    A third party's package is fetched and started once, in the sandbox, to see its tools. Approve the plan by passing
-    its hash to install.
+    A third party's package is fetched and started once, in the sandbox, to see its tools; a remote server is contacted
+    once. Approve the plan by passing its hash to install.
     """
-    state = _state(ctx)
-    reference = resolve(state.catalogue, ref, name)
-    wanted = await planned(ctx.call, reference, {}, {})
-    there = await _find(ctx, reference.name)
+    reference, settings, sealed = _asked(ctx, ref, name, config, secrets)
+    wanted = await planned(ctx.call, reference, settings, sealed)
+    there = await find(ctx, reference.name)
     return shapes.plan_shape(wanted, installed=there is not None)
 
 
@@ -112,9 +111,7 @@ async def install(
     name: AsName = None,
     config: Settings = None,
     secrets: Sealed = None,
-    default: Annotated[
-        bool | None, Field(description="Whether its tools also go by their own names in the merged list.")
-    ] = None,
+    default: Default = None,
     approve: Annotated[
         bool | str | None,
         Field(description="true: approve the tools as they are; a plan's hash: only if they are what it showed."),
@@ -124,30 +121,67 @@ async def install(
 
     The tools of a third party's server stay quarantined until they are approved.
     """
-    state = _state(ctx)
-    reference = resolve(state.catalogue, ref, name)
-    env, sealed = environment(config or {}), secrets or {}
-    check_variables(env, sealed)
+    reference, settings, sealed = _asked(ctx, ref, name, config, secrets)
     if reference.own:
-        return await _install_own(ctx, reference, env, sealed, default)
-    there = await _find(ctx, reference.name)
+        await changing.add_own(ctx, reference, settings, sealed, default)
+        return await present(ctx, reference.name)
+    there = await find(ctx, reference.name)
     if there is None:
-        wanted = await planned(ctx.call, reference, env, sealed)
-        tools = approved(wanted, approve)
-        async with ctx.database() as db:
-            if await store.find_installed(db, reference.name) is None:
-                if default:
-                    await store.clear_default(db)
-                await store.add_installed(db, _row(wanted, env, default=bool(default)), tools)
-                await _keep_secrets(ctx, db, reference.name, sealed)
-    elif there["kind"] != "adapter":
+        plan = await planned(ctx.call, reference, settings, sealed)
+        await changing.add(ctx, plan, sealed, default=default, approve=approve)
+    elif there["kind"] in OWN_KINDS:
         raise Conflict(f"{reference.name} is one of our own services here: choose another name")
     elif approve and there["status"] == "quarantined":
-        await _approve(ctx, reference, approve)
-    else:
-        return shapes.server_shape(there)
-    state.changed(ctx.tenant)
-    return await _present(ctx, reference.name)
+        await changing.approve_tools(ctx, reference.name, approve)
+    return await present(ctx, reference.name)
+
+
+@server.tool(
+    "registry/update",
+    title="Update an installation",
+    side_effect="write",
+    idempotent=True,
+    scopes=[SERVERS_MANAGE],
+    approval="agents",
+)
+async def update(ctx: Context, name: Name, default: Default = None) -> shapes.Listed:
+    """Change how a server is installed: whether it is the tenant's default, which at most one is."""
+    there = await installation(ctx, name)
+    if default is not None:
+        await changing.set_default(ctx, there, default)
+    return await present(ctx, name)
+
+
+@server.tool("registry/review", title="Review quarantined tools", side_effect="read", scopes=[SERVERS_MANAGE])
+async def review(ctx: Context, name: Name) -> shapes.Review:
+    """Show a third-party server's tools that wait for approval, whole, and the hash to approve them by."""
+    async with ctx.database() as db:
+        one = await third_party(db, name)
+        tools = await store.pins_of(db, name)
+    waiting = [pin.raw for pin in tools if pin.status != "active"]
+    return shapes.Review(name=name, hash=hash_of(one, tools), tools=waiting)
+
+
+@server.tool(
+    "registry/approve",
+    title="Approve a server's tools",
+    side_effect="write",
+    idempotent=True,
+    scopes=[SERVERS_MANAGE],
+    approval="agents",
+)
+async def approve(
+    ctx: Context,
+    name: Name,
+    approve: Annotated[
+        bool | str, Field(description="true: all as they are; a hash: only if they are what the review showed.")
+    ] = True,
+) -> shapes.Listed:
+    """Approve a third-party server's tools that wait in quarantine."""
+    if approve is False or approve == "":
+        raise InvalidArguments("approve is true, or the hash that the review showed; what is not approved waits")
+    await changing.approve_tools(ctx, name, approve)
+    return await present(ctx, name)
 
 
 @server.tool(
@@ -167,34 +201,19 @@ async def uninstall(
 
     One of our own services keeps its data.
     """
-    state = _state(ctx)
-    there = await _find(ctx, name)
-    if there is None:
-        raise NotFound(f"'{name[:80]}' is not installed")
-    if name in state.catalogue.always:
+    there = await installation(ctx, name)
+    if name in state_of(ctx).catalogue.always:
         raise Conflict(f"{name} belongs to every tenant and stays")
-    own = there["kind"] != "adapter"
-    if own and purge:
+    if purge and there["kind"] in OWN_KINDS:
         raise InvalidArguments(f"{name} keeps its data: it offers no way to purge it yet", server=name)
-    async with ctx.database() as db:
-        if own:
-            await store.choose(db, name, "removed", is_default=False)
-            await store.remove_secrets(db, name)
-        else:
-            await store.remove_installed(db, name)
-    state.changed(ctx.tenant)
-    if not own:
-        try:
-            await ctx.call("adapter/stop", {"name": name})
-        except TauseError as error:
-            ctx.logger.warning("its process will end when it is idle", server=name, error=error.message)
+    await changing.remove(ctx, there)
     return shapes.Removed(name=name, status="removed")
 
 
 @server.tool("registry/list_installed", title="List installed servers", side_effect="read", scopes=[TOOLS_READ])
 async def list_installed(ctx: Context) -> shapes.ListedServers:
     """List the servers that are installed for this tenant, with their tools and whether each is active."""
-    return shapes.ListedServers(servers=[shapes.server_shape(one) for one in await _installations(ctx)])
+    return shapes.ListedServers(servers=[shapes.server_shape(one) for one in await installations(ctx)])
 
 
 @server.tool("registry/find_tools", title="Search tools", side_effect="read", scopes=[TOOLS_READ])
@@ -207,20 +226,20 @@ async def find_tools(
     limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=100)] = 10,
 ) -> shapes.FoundTools:
     """Find the installed tools that fit a request best, best first."""
-    found = (await _index(ctx)).find(query, limit)
+    found = (await tool_index(ctx)).find(query, limit)
     return shapes.FoundTools(tools=[shapes.Found(address=hit.address, score=hit.score) for hit in found])
 
 
 @server.tool("registry/changes", side_effect="read", scopes=[SYSTEM])
 async def changes(ctx: Context, boot: str, epoch: int) -> Changes:
     """Say which tenants' installations changed since a follower last asked."""
-    return _state(ctx).feed.since(boot, epoch)
+    return state_of(ctx).feed.since(boot, epoch)
 
 
 @server.tool("registry/snapshot", side_effect="read", scopes=[SYSTEM])
 async def snapshot(ctx: Context, plan: str | None = None) -> shapes.Snapshot:
     """Return what the tenant has installed under a billing plan, with the raw tools."""
-    state = _state(ctx)
+    state = state_of(ctx)
     async with ctx.database() as db:
         known = await store.fact(db, store.BILLING_PLAN)
         found = await listing.installations(db, state.catalogue, plan)
@@ -234,18 +253,25 @@ async def snapshot(ctx: Context, plan: str | None = None) -> shapes.Snapshot:
 
 @server.tool("registry/launch", side_effect="read", scopes=[SYSTEM])
 async def launch(ctx: Context, server: str) -> LaunchSpec:
-    """Return how one of the tenant's third-party servers is started, its secrets among it."""
-    state = _state(ctx)
+    """Return how one of the tenant's third-party servers is started or reached, its secrets among it."""
+    state = state_of(ctx)
     async with ctx.database() as db:
-        one = await store.find_installed(db, server)
-        if one is None:
-            raise NotFound(f"'{server[:80]}' is not installed")
+        one = await third_party(db, server)
         tools = await store.pins_of(db, server)
         kept = await store.secrets_of(db, server)
     reference = Reference(one.ref, one.name, one.title, None, one.registry_type, one.identifier, one.version)
     opened = state.sealer.open_all(kept, tenant=ctx.tenant, server=server)
-    spec = launch_of(reference, one.version, one.argv, one.store, one.config, opened)
+    spec = launch_of(reference, one.version, one.argv, one.store, one.config, opened, one.protocols)
     return {**spec, "pins": {pin.name: pin.sha256 for pin in tools if pin.status == "active"}}
+
+
+@server.tool("registry/observed", side_effect="write", idempotent=True, scopes=[SYSTEM])
+async def observed(ctx: Context, server: str, tools: list[dict[str, Any]]) -> shapes.Observed:
+    """Take note of the raw tools that a third-party server has now; what was not approved waits in quarantine.
+
+    A tool that vanished is kept. Where nothing changed, nothing is written.
+    """
+    return shapes.observed_shape(await changing.observe(ctx, server, tools))
 
 
 @server.tool("registry/reveal", side_effect="read", scopes=[SYSTEM])
@@ -254,97 +280,14 @@ async def reveal(ctx: Context, server: str, names: list[str]) -> shapes.Revealed
     async with ctx.database() as db:
         kept = await store.secrets_of(db, server)
     wanted = {name: kept[name] for name in names if name in kept}
-    return shapes.Revealed(secrets=_state(ctx).sealer.open_all(wanted, tenant=ctx.tenant, server=server))
+    return shapes.Revealed(secrets=state_of(ctx).sealer.open_all(wanted, tenant=ctx.tenant, server=server))
 
 
-async def _install_own(
-    ctx: Context, reference: Reference, env: Mapping[str, str], sealed: Mapping[str, str], default: bool | None
-) -> shapes.Listed:
-    if env:
-        raise InvalidArguments(f"{reference.name} is one of our own services: it takes secrets, no other settings")
-    there = await _find(ctx, reference.name)
-    if there is not None and default in {None, there["default"]} and not sealed:
-        return shapes.server_shape(there)
-    async with ctx.database() as db:
-        if default:
-            await store.clear_default(db)
-        is_default = there["default"] if there is not None and default is None else bool(default)
-        await store.choose(db, reference.name, "installed", is_default=is_default)
-        await _keep_secrets(ctx, db, reference.name, sealed)
-    _state(ctx).changed(ctx.tenant)
-    return await _present(ctx, reference.name)
-
-
-async def _keep_secrets(ctx: Context, db: Connection, server: str, values: Mapping[str, str]) -> None:
-    sealed = _state(ctx).sealer.seal_all(values, tenant=ctx.tenant, server=server)
-    await store.keep_secrets(db, server, sealed)
-
-
-async def _approve(ctx: Context, reference: Reference, approve: bool | str) -> None:
-    """Approve what waits in quarantine; with a hash, only if it is the plan's."""
-    if isinstance(approve, str):
-        approved(await planned(ctx.call, reference, {}, {}), approve)
-    async with ctx.database() as db:
-        await store.activate(db, reference.name)
-    await ctx.call("adapter/stop", {"name": reference.name})  # so that it learns the new pins
-
-
-def _state(ctx: Context) -> State:
-    state: State = ctx.state
-    return state
-
-
-async def _installations(ctx: Context) -> list[Installation]:
-    async with ctx.database() as db:
-        plan = await store.fact(db, store.BILLING_PLAN)
-        return await listing.installations(db, _state(ctx).catalogue, plan)
-
-
-async def _index(ctx: Context) -> ToolIndex:
-    """Return the index over the tenant's active tools, which is built anew after each change."""
-    state = _state(ctx)
-    index = state.indexes.get(ctx.tenant)
-    if index is not None:
-        state.indexes.move_to_end(ctx.tenant)
-        return index
-    epoch = state.feed.since("", 0)["epoch"]
-    index = ToolIndex(
-        (one["name"], one["title"], tool)
-        for one in await _installations(ctx)
-        for tool in one["tools"]
-        if tool["status"] == "active" and listing.visible(tool)
-    )
-    # What changed while it was built is not in it: the next search builds it anew.
-    if state.feed.since("", 0)["epoch"] == epoch:
-        state.indexes[ctx.tenant] = index
-        while len(state.indexes) > MAX_INDEXES:
-            state.indexes.popitem(last=False)
-    return index
-
-
-async def _find(ctx: Context, name: str) -> Installation | None:
-    return next((one for one in await _installations(ctx) if one["name"] == name), None)
-
-
-async def _present(ctx: Context, name: str) -> shapes.Listed:
-    there = await _find(ctx, name)
-    if there is None:
-        raise Conflict(f"{name} was uninstalled in the meantime")
-    return shapes.server_shape(there)
-
-
-def _row(wanted: Plan, env: dict[str, str], *, default: bool) -> store.Installed:
-    reference = wanted.reference
-    return store.Installed(
-        name=reference.name,
-        ref=reference.ref,
-        title=reference.title,
-        registry_type=reference.registry_type,
-        identifier=reference.identifier,
-        version=wanted.version,
-        argv=wanted.argv,
-        store=wanted.store,
-        config=env,
-        is_default=default,
-        installed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+def _asked(
+    ctx: Context, ref: str, name: str | None, config: Mapping[str, Any] | None, secrets: Mapping[str, str] | None
+) -> tuple[Reference, dict[str, str], Mapping[str, str]]:
+    """Return what is to be installed, and its settings and secrets, or raise `InvalidArguments` or `NotFound`."""
+    reference = resolve(state_of(ctx).catalogue, ref, name)
+    settings, sealed = as_text(config or {}), secrets or {}
+    check_settings(reference, settings, sealed)
+    return reference, settings, sealed

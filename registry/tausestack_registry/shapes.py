@@ -9,6 +9,8 @@ from typing_extensions import TypedDict
 from tausestack_registry.catalogue import Entry
 from tausestack_registry.installer import Plan
 from tausestack_registry.listing import Installation, visible
+from tausestack_registry.pins import Difference
+from tausestack_registry.refs import shown_url
 
 
 class ToolState(TypedDict):
@@ -19,7 +21,7 @@ class ToolState(TypedDict):
 
 
 class Listed(TypedDict):
-    """An installed server."""
+    """An installed server; `hash` is what an approval of its tools as they are now refers to."""
 
     name: str
     kind: str
@@ -28,6 +30,9 @@ class Listed(TypedDict):
     version: str
     default: bool
     status: str
+    url: str | None
+    protocols: list[str]
+    hash: str | None
     tools: list[ToolState]
 
 
@@ -62,12 +67,31 @@ class InstallationPlan(TypedDict):
     kind: str
     title: str
     version: str
+    url: str | None
+    protocols: list[str]
+    instructions: str | None
     command: list[str]
     sandbox: str | None
     environment: list[str]
     tools: list[dict[str, Any]]
     hash: str
     installed: bool
+
+
+class Review(TypedDict):
+    """A third-party server's tools that wait for approval, raw; `hash` stands for all its tools as they are now."""
+
+    name: str
+    hash: str
+    tools: list[dict[str, Any]]
+
+
+class Observed(TypedDict):
+    """How a server's tools differ from those that were kept until now, by name."""
+
+    added: list[str]
+    changed: list[str]
+    vanished: list[str]
 
 
 class Removed(TypedDict):
@@ -112,6 +136,9 @@ def server_shape(one: Installation) -> Listed:
         version=one["version"],
         default=one["default"],
         status=one["status"],
+        url=None if one["url"] is None else shown_url(one["url"]),
+        protocols=one["protocols"],
+        hash=one["hash"],
         tools=[ToolState(name=tool["name"], status=tool["status"]) for tool in one["tools"] if visible(tool)],
     )
 
@@ -134,9 +161,12 @@ def plan_shape(plan: Plan, *, installed: bool) -> InstallationPlan:
     return InstallationPlan(
         ref=reference.ref,
         name=reference.name,
-        kind="service" if reference.own else "adapter",
+        kind="service" if reference.own else "remote" if reference.remote else "adapter",
         title=reference.title,
         version=plan.version,
+        url=shown_url(reference.identifier) if reference.remote else None,
+        protocols=plan.protocols,
+        instructions=plan.offer["instructions"],
         command=plan.argv,
         sandbox=plan.sandbox,
         environment=[] if reference.entry is None else reference.entry.variables,
@@ -144,3 +174,9 @@ def plan_shape(plan: Plan, *, installed: bool) -> InstallationPlan:
         hash=plan.hash,
         installed=installed,
     )
+
+
+def observed_shape(found: Difference) -> Observed:
+    """Return what was observed as tools show it."""
+    added, changed = ([pin.name for pin in pins] for pins in (found.added, found.changed))
+    return Observed(added=added, changed=changed, vanished=found.vanished)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
 from tausestack.database import Connection
 from tausestack_registry.pins import Pin
+from tausestack_registry.refs import REMOTE
 from tausestack_registry.tables import facts, installations, pins, secrets, services
 
 BILLING_PLAN = "plan"
 """The fact that is the tenant's billing plan."""
+PLANNED = "planned"
+"""The state of a service that is there because of the billing plan, and only while that says so."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class Installed:
     config: dict[str, str]
     is_default: bool
     installed_at: str
+    files: dict[str, str]
+    protocols: list[str]
+    offer: dict[str, Any]
+
+    @property
+    def url(self) -> str | None:
+        """Where a remote server is; None where it runs here."""
+        return self.identifier if self.registry_type == REMOTE else None
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,7 @@ async def find_installed(db: Connection, name: str) -> Installed | None:
 async def add_installed(db: Connection, one: Installed, tools: Sequence[Pin]) -> None:
     """Add a third-party server and its tools."""
     await db.change(sa.insert(installations).values(vars(one)))
-    for pin in tools:
-        raw = orjson.dumps(pin.raw).decode()
-        row = {"installation": one.name, "tool": pin.name, "raw": raw, "sha256": pin.sha256, "status": pin.status}
-        await db.change(sa.insert(pins).values(row))
+    await add_pins(db, one.name, tools)
 
 
 async def remove_installed(db: Connection, name: str) -> None:
@@ -71,15 +80,28 @@ async def remove_installed(db: Connection, name: str) -> None:
 
 async def pins_of(db: Connection, name: str) -> list[Pin]:
     """Return the tools of a third-party server by name."""
-    query = sa.select(pins.c.raw, pins.c.sha256, pins.c.status).where(pins.c.installation == name)
+    query = sa.select(pins.c.raw, pins.c.sha256, pins.c.status, pins.c.approved).where(pins.c.installation == name)
     rows = await db.execute(query.order_by(pins.c.tool))
-    return [Pin(orjson.loads(raw), sha256, status) for raw, sha256, status in rows]
+    return [Pin(orjson.loads(raw), sha256, status, approved) for raw, sha256, status, approved in rows]
 
 
-async def activate(db: Connection, name: str) -> None:
-    """Approve the quarantined tools of a third-party server."""
+async def add_pins(db: Connection, name: str, tools: Sequence[Pin]) -> None:
+    """Add tools to a third-party server."""
+    if tools:
+        await db.execute(sa.insert(pins), [{"installation": name, "tool": pin.name, **_values(pin)} for pin in tools])
+
+
+async def replace_pins(db: Connection, name: str, tools: Sequence[Pin]) -> None:
+    """Keep tools of a third-party server as they are now."""
+    for pin in tools:
+        own = (pins.c.installation == name) & (pins.c.tool == pin.name)
+        await db.change(sa.update(pins).where(own).values(_values(pin)))
+
+
+async def activate(db: Connection, name: str) -> int:
+    """Approve the quarantined tools of a third-party server; return how many there were."""
     waiting = (pins.c.installation == name) & (pins.c.status != "active")
-    await db.change(sa.update(pins).where(waiting).values(status="active"))
+    return await db.change(sa.update(pins).where(waiting).values(status="active", approved=pins.c.sha256))
 
 
 async def choices(db: Connection) -> dict[str, Choice]:
@@ -101,6 +123,17 @@ async def clear_default(db: Connection) -> None:
     """Let no server be the default one."""
     await db.change(sa.update(services).values(is_default=False))
     await db.change(sa.update(installations).values(is_default=False))
+
+
+async def set_default(db: Connection, name: str, *, own: bool, is_default: bool) -> None:
+    """Let an installed server be the tenant's one default, or not be it."""
+    if is_default:
+        await clear_default(db)
+    if own:
+        known = (await choices(db)).get(name)
+        await choose(db, name, PLANNED if known is None else known.state, is_default=is_default)
+    else:
+        await db.change(sa.update(installations).where(installations.c.name == name).values(is_default=is_default))
 
 
 async def keep_secrets(db: Connection, name: str, sealed: Mapping[str, tuple[int, bytes]]) -> None:
@@ -131,3 +164,8 @@ async def keep_fact(db: Connection, name: str, value: str) -> None:
     """Keep what the registry was told of the tenant."""
     if not await db.change(sa.update(facts).where(facts.c.name == name).values(value=value)):
         await db.change(sa.insert(facts).values(name=name, value=value))
+
+
+def _values(pin: Pin) -> dict[str, Any]:
+    raw = orjson.dumps(pin.raw).decode()
+    return {"raw": raw, "sha256": pin.sha256, "status": pin.status, "approved": pin.approved}

@@ -12,10 +12,10 @@ services = sa.Table(
     "services",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("state", sa.Text, nullable=False),  # installed or removed, whatever the billing plan says
+    sa.Column("state", sa.Text, nullable=False),  # installed or removed whatever the billing plan says, or planned
     sa.Column("is_default", sa.Boolean, nullable=False, default=False),
 )
-"""Where a tenant's choice of our own services differs from its billing plan."""
+"""A tenant's choices about our own services: where they differ from its billing plan, and which is the default."""
 
 installations = sa.Table(
     "installations",
@@ -31,6 +31,9 @@ installations = sa.Table(
     sa.Column("config", sa.JSON, nullable=False),
     sa.Column("is_default", sa.Boolean, nullable=False),
     sa.Column("installed_at", sa.Text, nullable=False),  # UTC, ISO 8601
+    sa.Column("files", sa.JSON, nullable=False),  # SHA-256 of each file of its package by name
+    sa.Column("protocols", sa.JSON, nullable=False),  # newest first
+    sa.Column("offer", sa.JSON, nullable=False),
 )
 """Third-party servers."""
 
@@ -42,8 +45,9 @@ pins = sa.Table(
     sa.Column("raw", sa.Text, nullable=False),  # the tool object as it came, as JSON
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),  # active or quarantined
+    sa.Column("approved", sa.Text),  # the hash that was approved last
 )
-"""The tools of third-party servers as they were approved."""
+"""The tools of third-party servers as they were last seen."""
 
 secrets = sa.Table(
     "secrets",

@@ -139,9 +139,13 @@ async def servers(request: Request) -> Response:
 
 
 async def server(request: Request) -> Response:
-    found = SERVERS[tenant_of(request)].pop(request.path_params["name"], None)
-    if found is None:
+    mine, name = SERVERS[tenant_of(request)], request.path_params["name"]
+    if name not in mine:
         raise errors.NotFound("There is nothing here, or it is not yours")
+    if request.method != "DELETE":
+        mine[name].update(await request.json())
+        return JSONResponse(mine[name])
+    found = mine.pop(name)
     return JSONResponse({"name": found["name"], "purged": request.query_params.get("purge") == "true"})
 
 
@@ -293,7 +297,8 @@ APP = Starlette(
         Route(T + "/{tenant}/tools", list_tools),
         Route(T + "/{tenant}/tools/demo/{tool}", call_tool, methods=["POST"]),
         Route(T + "/{tenant}/servers", servers, methods=["GET", "POST"]),
-        Route(T + "/{tenant}/servers/{name}", server, methods=["DELETE"]),
+        Route(T + "/{tenant}/servers/{name}", server, methods=["DELETE", "PATCH"]),
+        Route(T + "/{tenant}/servers/{name}/approve", server, methods=["POST"]),
         Route(T + "/{tenant}/plans", plans, methods=["POST"]),
         Route(T + "/{tenant}/agents", agents),
         Route(T + "/{tenant}/runs", runs, methods=["GET", "POST"]),

@@ -25,6 +25,16 @@ TOOLS: list[dict[str, Any]] = [
 ]
 
 
+OFFER: dict[str, Any] = {
+    "serverInfo": {"name": "other", "version": "7.1"},
+    "capabilities": {"tools": {"listChanged": True}, "prompts": {}},
+    "instructions": "Be kind.",
+    "prompts": [{"name": "greet", "_meta": {"pro.tause/tool": {}, "theirs": 1}}],
+    "resources": [{"uri": "file:///a", "name": "a"}],
+    "resourceTemplates": [{"uriTemplate": "file:///{path}", "name": "files"}],
+}
+
+
 @dataclass
 class Adapter:
     """The adapter host as the registry sees it."""
@@ -33,19 +43,24 @@ class Adapter:
     probed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     stopped: list[str] = field(default_factory=list[str])
     failure: Exception | None = None
+    protocols: list[str] = field(default_factory=lambda: ["2025-06-18", "2026-07-28"])
+    offer: dict[str, Any] = field(default_factory=lambda: dict(OFFER))
 
     def fetch(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        if arguments["identifier"] == "missing":
+        kind, name = arguments["registry_type"], arguments["identifier"]
+        if name == "missing":
             raise NotFound("the package index has no wheel of missing")
         version = arguments.get("version", "3.0")
-        store = f"pypi/{arguments['identifier']}/{version}"
-        return {"version": version, "argv": ["server:main"], "store": store, "wheels": {"a.whl": "00"}}
+        argv = ["server:main"] if kind == "pypi" else [f"node_modules/{name}/dist/index.js"]
+        return {"version": version, "argv": argv, "store": f"{kind}/{name}/{version}", "wheels": {"a.whl": "00"}}
 
     def probe(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.probed.append(arguments)
         if self.failure is not None:
             raise self.failure
-        return {"server": {}, "tools": self.tools, "sandbox": "bwrap"}
+        sandbox = "" if arguments["launch"]["registryType"] == "remote" else "bwrap"
+        said = {"server": {}, "tools": self.tools, "sandbox": sandbox}
+        return {**said, "protocols": self.protocols, "offer": self.offer}
 
     def stop(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.stopped.append(arguments["name"])
@@ -58,8 +73,10 @@ def adapter() -> Adapter:
 
 
 @pytest.fixture
-async def stack(adapter: Adapter) -> AsyncGenerator[ts.testing.Stack]:
-    async with ts.testing.stack(server, keys={"secrets": b"k" * 32}) as made:
+async def stack(adapter: Adapter, request: pytest.FixtureRequest) -> AsyncGenerator[ts.testing.Stack]:
+    """The registry on SQLite, or on the database that a test parametrizes it with (`BOTH`)."""
+    url = request.getfixturevalue("postgres_url") if getattr(request, "param", None) == "postgresql" else None
+    async with ts.testing.stack(server, database_url=url, keys={"secrets": b"k" * 32}) as made:
         made.answer("adapter/fetch", adapter.fetch)
         made.answer("adapter/probe", adapter.probe)
         made.answer("adapter/stop", adapter.stop)

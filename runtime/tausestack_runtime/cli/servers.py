@@ -1,4 +1,4 @@
-"""A tenant's servers and tools: search, plan, install, uninstall, servers, tools, call."""
+"""A tenant's servers and tools: search, plan, install, update, approve, uninstall, servers, tools, call."""
 
 from __future__ import annotations
 
@@ -13,15 +13,32 @@ import typer
 from tausestack_runtime.cli.connection import Refusal, TenantOption, run, tenant_client
 from tausestack_runtime.cli.output import JsonOption, cell, plain, show_fields, show_json, show_table
 
-RefArgument = Annotated[str, typer.Argument(metavar="REF", help="a name of the catalogue, or pypi:package[==version]")]
+RefArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="a name of the catalogue, pypi:package[==version], npm:package[@version] (npm:@scope/package too), or the "
+        "URL of a remote server (https://host/path)",
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="the installed server's name")]
 AsOption = Annotated[str | None, typer.Option("--as", help="the server's name in this tenant")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="K=V", help="a setting: a variable of its environment, or a remote one's HTTP header"
+    ),
+]
+SecretOption = Annotated[
+    list[str] | None, typer.Option("--secret", metavar="K=V", help="the same, but secret: sealed, and never shown")
+]
 INSTALL_SECONDS = 300.0
 """An installation may have to download a package."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (search, plan, install, uninstall, servers, tools, call):
+    for command in (search, plan, install, update, approve, uninstall, servers, tools, call):
         app.command()(command)
 
 
@@ -41,9 +58,16 @@ def search(
         show_table(found["servers"], ("name", "version", "description"), f"nothing in the catalogue matches '{query}'")
 
 
-def plan(ref: RefArgument, tenant: TenantOption, name: AsOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    ref: RefArgument,
+    tenant: TenantOption,
+    name: AsOption = None,
+    settings: SetOption = None,
+    secrets: SecretOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show what installing would do, and change nothing."""
-    found = run(_plan(ref, tenant, name))
+    found = run(_plan(ref, tenant, name, _pairs("--set", settings), _pairs("--secret", secrets)))
     if as_json:
         show_json(found)
     else:
@@ -54,8 +78,11 @@ def install(
     ref: RefArgument,
     tenant: TenantOption,
     name: AsOption = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="a setting of the server")] = None,
-    secrets: Annotated[list[str] | None, typer.Option("--secret", metavar="K=V", help="a secret of the server")] = None,
+    settings: SetOption = None,
+    secrets: SecretOption = None,
+    default: Annotated[
+        bool, typer.Option("--default", help="make it the tenant's default: its tools keep their own names")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="install without asking")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +90,7 @@ def install(
     config, sealed = _pairs("--set", settings), _pairs("--secret", secrets)
     approve: bool | str = True
     if not yes:
-        approve = _ask(run(_plan(ref, tenant, name)), as_json)
+        approve = _ask(run(_plan(ref, tenant, name, config, sealed)), as_json)
 
     async def work() -> dict[str, Any]:
         async with tenant_client(tenant) as client:
@@ -72,21 +99,61 @@ def install(
                 name=name,
                 config=config or None,
                 secrets=sealed or None,
+                default=True if default else None,
                 approve=approve,
                 timeout=INSTALL_SECONDS,
             )
 
     made = run(work())
-    if as_json:
-        show_json(made)
+    _show_server(made, as_json)
+
+
+def update(
+    name: NameArgument,
+    tenant: TenantOption,
+    default: Annotated[
+        bool | None,
+        typer.Option("--default/--no-default", help="whether it is the tenant's default, which at most one server is"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change how a server is installed."""
+
+    async def work() -> dict[str, Any]:
+        async with tenant_client(tenant) as client:
+            return await client.update(name, default=default)
+
+    _show_server(run(work()), as_json)
+
+
+def approve(
+    name: NameArgument,
+    tenant: TenantOption,
+    review: Annotated[bool, typer.Option("--review", help="only show what waits, and its hash")] = False,
+    reviewed: Annotated[
+        str | None, typer.Option("--hash", help="approve only if it still is what was reviewed under this hash")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve a server's quarantined tools."""
+
+    async def work() -> dict[str, Any]:
+        async with tenant_client(tenant) as client:
+            if review:
+                return await client.call("registry/review", {"name": name})
+            return await client.approve(name, reviewed or True)
+
+    found = run(work())
+    if not review or as_json:
+        _show_server(found, as_json)
     else:
-        print(f"{made['name']} is {made['status']} with {len(made['tools'])} tools")
-        for tool in made["tools"]:
-            print(f"  {made['name']}/{tool['name']}  {tool.get('status', '')}".rstrip())
+        print(f"{len(found['tools'])} tools of {name} wait for approval (hash {found['hash']})")
+        for tool in found["tools"]:
+            show_json(tool)
 
 
 def uninstall(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NameArgument,
     tenant: TenantOption,
     purge: Annotated[bool, typer.Option("--purge", help="delete its data too")] = False,
     as_json: JsonOption = False,
@@ -115,7 +182,8 @@ def servers(tenant: TenantOption, as_json: JsonOption = False) -> None:
     if as_json:
         show_json({"servers": found})
     else:
-        show_table(found, ("name", "kind", "version", "status", "title"), "no servers are installed")
+        rows = [{**one, "default": "default" if one.get("default") else ""} for one in found]
+        show_table(rows, ("name", "kind", "version", "status", "default", "title", "url"), "no servers are installed")
 
 
 def tools(
@@ -181,9 +249,23 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     return found  # pyright: ignore[reportUnknownVariableType] raw JSON
 
 
-async def _plan(ref: str, tenant: str, name: str | None) -> dict[str, Any]:
+def _show_server(one: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(one)
+        return
+    default = ", the tenant's default," if one.get("default") else ""
+    print(f"{one['name']}{default} is {one['status']} with {len(one['tools'])} tools")
+    for tool in one["tools"]:
+        print(f"  {one['name']}/{tool['name']}  {tool.get('status', '')}".rstrip())
+
+
+async def _plan(
+    ref: str, tenant: str, name: str | None, config: dict[str, str], secrets: dict[str, str]
+) -> dict[str, Any]:
     async with tenant_client(tenant) as client:
-        return await client.plan(ref, name=name)
+        return await client.plan(
+            ref, name=name, config=config or None, secrets=secrets or None, timeout=INSTALL_SECONDS
+        )
 
 
 def _show_plan(found: dict[str, Any]) -> None:

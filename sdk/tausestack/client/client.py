@@ -90,9 +90,18 @@ class Client(WireClient):
         """Return one installed server."""
         return await self.wire.request("GET", self.path("servers", check_server(name)))
 
-    async def plan(self, ref: str, *, name: str | None = None) -> dict[str, Any]:
+    async def plan(
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Return what installing would do; nothing changes."""
-        return await self.wire.request("POST", self.path("plans"), body=given({"ref": ref, "name": name}))
+        asked = {"ref": ref, "name": name, "config": config, "secrets": secrets}
+        return await self.wire.request("POST", self.path("plans"), body=given(asked), timeout=timeout)
 
     async def install(
         self,
@@ -117,6 +126,26 @@ class Client(WireClient):
             headers=self.key(None),
             timeout=timeout,
             repeatable=self.may_repeat("registry/install"),
+        )
+
+    async def update(self, name: str, *, default: bool | None = None) -> dict[str, Any]:
+        """Change how a server is installed, and return it: whether it is the tenant's default."""
+        return await self.wire.request(
+            "PATCH",
+            self.path("servers", check_server(name)),
+            body=given({"default": default}),
+            headers=self.key(None),
+            repeatable=self.may_repeat("registry/update"),
+        )
+
+    async def approve(self, name: str, approve: bool | str = True) -> dict[str, Any]:
+        """Approve a server's quarantined tools and return it; `approve` is True or the hash that a review showed."""
+        return await self.wire.request(
+            "POST",
+            self.path("servers", check_server(name), "approve"),
+            body={"approve": approve},
+            headers=self.key(None),
+            repeatable=self.may_repeat("registry/approve"),
         )
 
     async def uninstall(self, name: str, *, purge: bool = False) -> dict[str, Any]:

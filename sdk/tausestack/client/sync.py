@@ -187,9 +187,17 @@ class SyncClient:
         """Return one installed server."""
         return self._thread.run(self._client.server, name)
 
-    def plan(self, ref: str, *, name: str | None = None) -> dict[str, Any]:
+    def plan(
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Return what installing would do; nothing changes."""
-        return self._thread.run(self._client.plan, ref, name=name)
+        return self._thread.run(self._client.plan, ref, name=name, config=config, secrets=secrets, timeout=timeout)
 
     def install(
         self,
@@ -213,6 +221,14 @@ class SyncClient:
             approve=approve,
             timeout=timeout,
         )
+
+    def update(self, name: str, *, default: bool | None = None) -> dict[str, Any]:
+        """Change how a server is installed, and return it: whether it is the tenant's default."""
+        return self._thread.run(self._client.update, name, default=default)
+
+    def approve(self, name: str, approve: bool | str = True) -> dict[str, Any]:
+        """Approve a server's quarantined tools and return it; `approve` is True or the hash that a review showed."""
+        return self._thread.run(self._client.approve, name, approve)
 
     def uninstall(self, name: str, *, purge: bool = False) -> dict[str, Any]:
         """Uninstall a server; one of our own keeps its data unless `purge`."""

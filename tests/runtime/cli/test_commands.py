@@ -82,7 +82,19 @@ def test_a_server_is_planned_installed_listed_and_uninstalled(tausestack: Cli) -
         "approve": True,
     }
     assert [one["name"] for one in told(tausestack("servers", "--tenant", "acme", "--json"))["servers"]] == ["clock"]
+    assert told(tausestack("update", "clock", "--default", "--tenant", "acme", "--json"))["default"] is True
+    assert told(tausestack("approve", "clock", "--tenant", "acme", "--json"))["approve"] is True
+    assert told(tausestack("approve", "clock", "--hash", "ab12", "--tenant", "acme", "--json"))["approve"] == "ab12"
     assert told(tausestack("uninstall", "clock", "--tenant", "acme", "--purge", "--json"))["purged"] is True
+
+
+@pytest.mark.covers("cli:references")
+def test_what_can_be_installed_is_told_by_its_help(tausestack: Cli) -> None:
+    for command in ("install", "plan"):
+        helped = tausestack(command, "--help", COLUMNS="200")
+        assert helped.returncode == 0
+        for form in ("catalogue", "pypi:package", "npm:package", "@scope/package", "https://host/path", "HTTP header"):
+            assert form in " ".join(helped.stdout.split()), form
 
 
 def test_an_installation_that_nobody_can_approve_is_refused(tausestack: Cli) -> None:

@@ -138,6 +138,8 @@ async def test_a_server_is_planned_installed_listed_and_uninstalled(acme: Client
     installed = await acme.install("pypi:time", config={"tz": "UTC"}, approve="abc123")
     assert installed["given"] == {"ref": "pypi:time", "config": {"tz": "UTC"}, "approve": "abc123"}
     assert [server["name"] for server in await acme.servers()] == ["time"]
+    assert (await acme.update("time", default=True))["default"] is True
+    assert (await acme.approve("time", "abc123"))["approve"] == "abc123"
     assert (await acme.uninstall("time", purge=True))["purged"] is True
 
 

@@ -133,7 +133,7 @@ class RestEndpoint:
             fields = resource.match(exchange.method, below)
             if fields is None:
                 continue
-            body, size = await exchange.json_object() if exchange.method == "POST" else ({}, 0)
+            body, size = await exchange.json_object() if exchange.method in {"POST", "PATCH"} else ({}, 0)
             arguments = resource.arguments(fields, _query(exchange), body)
             found = await self._ask(exchange, principal, resource.server, resource.tool, arguments, size)
             await exchange.reply_json(resource.status(found), found)

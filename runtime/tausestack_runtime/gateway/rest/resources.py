@@ -58,6 +58,8 @@ def _run_status(run: dict[str, Any]) -> int:
 RESOURCES = (
     Resource("GET", "servers", "registry", "list_installed", _query),
     Resource("POST", "servers", "registry", "install", _body, lambda _: 201),
+    Resource("PATCH", "servers/{name}", "registry", "update", _body),
+    Resource("POST", "servers/{name}/approve", "registry", "approve", _body),
     Resource("DELETE", "servers/{name}", "registry", "uninstall", _query),
     Resource("POST", "plans", "registry", "plan", _body),
     Resource("POST", "runs", "agents", "run", _body, _run_status),

@@ -1,0 +1,145 @@
+"""What changes a tenant's installations: kept whole in one transaction, and published after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tausestack.database import Connection
+from tausestack.errors import InvalidArguments, TauseError, UpstreamError
+from tausestack.mcp import Context
+from tausestack_registry import store
+from tausestack_registry.installer import Plan, approved, check_hash
+from tausestack_registry.listing import OWN_KINDS, Installation, hash_of
+from tausestack_registry.pins import MAX_TOOLS, Difference, Pin, difference, pinned
+from tausestack_registry.refs import Reference
+from tausestack_registry.state import find, state_of, third_party
+
+MAX_KEPT = 2 * MAX_TOOLS
+"""How many tools are kept of a server, those that vanished among them."""
+
+
+async def add(
+    ctx: Context, plan: Plan, secrets: Mapping[str, str], *, default: bool | None, approve: bool | str | None
+) -> None:
+    """Install a third party's server as it was planned; one that was installed in the meantime stays as it is."""
+    name, tools = plan.reference.name, approved(plan, approve)
+    async with ctx.database() as db:
+        if await store.find_installed(db, name) is None:
+            if default:
+                await store.clear_default(db)
+            await store.add_installed(db, _row(plan, default=bool(default)), tools)
+            await _keep_secrets(ctx, db, name, secrets)
+    state_of(ctx).changed(ctx.tenant)
+
+
+async def add_own(
+    ctx: Context, reference: Reference, settings: Mapping[str, str], secrets: Mapping[str, str], default: bool | None
+) -> None:
+    """Install one of our own services; nothing changes where it is there already as it is asked for."""
+    if settings:
+        raise InvalidArguments(f"{reference.name} is one of our own services: it takes secrets, no other settings")
+    there = await find(ctx, reference.name)
+    if there is not None and default in {None, there["default"]} and not secrets:
+        return
+    async with ctx.database() as db:
+        if default:
+            await store.clear_default(db)
+        is_default = there["default"] if there is not None and default is None else bool(default)
+        await store.choose(db, reference.name, "installed", is_default=is_default)
+        await _keep_secrets(ctx, db, reference.name, secrets)
+    state_of(ctx).changed(ctx.tenant)
+
+
+async def remove(ctx: Context, there: Installation) -> None:
+    """Uninstall a server; a third party's settings, secrets and process go with it."""
+    name, own = there["name"], there["kind"] in OWN_KINDS
+    async with ctx.database() as db:
+        if own:
+            await store.choose(db, name, "removed", is_default=False)
+            await store.remove_secrets(db, name)
+        else:
+            await store.remove_installed(db, name)
+    state_of(ctx).changed(ctx.tenant)
+    if not own:
+        await _forget(ctx, name)
+
+
+async def set_default(ctx: Context, there: Installation, default: bool) -> None:
+    """Let a server be the tenant's default, or not be it."""
+    if default == there["default"]:
+        return
+    async with ctx.database() as db:
+        await store.set_default(db, there["name"], own=there["kind"] in OWN_KINDS, is_default=default)
+    state_of(ctx).changed(ctx.tenant)
+
+
+async def approve_tools(ctx: Context, name: str, approve: bool | str) -> None:
+    """Approve what waits in quarantine; with a hash, only if that is of what is kept now, else raise `Conflict`."""
+    async with ctx.database() as db:
+        one = await third_party(db, name)
+        if isinstance(approve, str):
+            check_hash(name, approve, hash_of(one, await store.pins_of(db, name)))
+        changed = await store.activate(db, name)
+    if changed:
+        state_of(ctx).changed(ctx.tenant)
+        await _forget(ctx, name)
+
+
+async def observe(ctx: Context, name: str, tools: list[dict[str, Any]]) -> Difference:
+    """Keep the tools that a server has now, what was not approved in quarantine; nothing is written for nothing new."""
+    seen = pinned(tools)
+    async with ctx.reading() as db:
+        found = await _difference(db, name, seen)
+    if not found:
+        return found
+    async with ctx.database() as db:
+        found = await _difference(db, name, seen)
+        await store.add_pins(db, name, found.added)
+        await store.replace_pins(db, name, found.changed)
+    state_of(ctx).changed(ctx.tenant)
+    ctx.logger.warning("its tools changed", installation=name, added=len(found.added), changed=len(found.changed))
+    return found
+
+
+async def _difference(db: Connection, name: str, seen: list[Pin]) -> Difference:
+    await third_party(db, name)
+    kept = await store.pins_of(db, name)
+    found = difference(kept, seen)
+    if len(kept) + len(found.added) > MAX_KEPT:
+        raise UpstreamError(f"{name} keeps bringing new tools: {MAX_KEPT} are the most, those that vanished among them")
+    return found
+
+
+async def _forget(ctx: Context, name: str) -> None:
+    """Have the adapter host end a server's process or session, so that the next one begins with what is kept now."""
+    try:
+        await ctx.call("adapter/stop", {"name": name})
+    except TauseError as error:
+        ctx.logger.warning("its process will end when it is idle", installation=name, error=error.message)
+
+
+async def _keep_secrets(ctx: Context, db: Connection, server: str, values: Mapping[str, str]) -> None:
+    sealed = state_of(ctx).sealer.seal_all(values, tenant=ctx.tenant, server=server)
+    await store.keep_secrets(db, server, sealed)
+
+
+def _row(plan: Plan, *, default: bool) -> store.Installed:
+    reference = plan.reference
+    return store.Installed(
+        name=reference.name,
+        ref=reference.ref,
+        title=reference.title,
+        registry_type=reference.registry_type,
+        identifier=reference.identifier,
+        version=plan.version,
+        argv=plan.argv,
+        store=plan.store,
+        config=plan.settings,
+        is_default=default,
+        installed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=plan.files,
+        protocols=plan.protocols,
+        offer=dict(plan.offer),
+    )
