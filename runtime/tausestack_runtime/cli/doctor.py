@@ -38,7 +38,7 @@ Check = dict[str, object]
 async def examine(client: Operator, settings: Settings) -> list[Check]:
     """Return the checks: `{"check", "value", "bound", "ok"}`; `ok` is None for a figure without a bound."""
     figures = await client.doctor()
-    checks = [*_machine(settings), *_memory(figures), _start(figures)]
+    checks = [*_machine(settings), _gateways(figures), *_memory(figures), _start(figures)]
     return [*checks, *await _cold_calls(figures)]
 
 
@@ -64,6 +64,13 @@ def _sandbox(settings: Settings) -> Check:
     except TauseError as refusal:
         return _check("sandbox", refusal.message, "bwrap or landlock", False)
     return _check("sandbox", str(tier), "bwrap or landlock", True)
+
+
+def _gateways(figures: dict[str, Any]) -> Check:
+    serving = [one for one in figures["gateways"] if one["connections"] is not None]
+    sizes = ", ".join(_megabytes(one["pss_bytes"] or 0) for one in serving)
+    wanted = len(figures["gateways"])
+    return _check("gateways serving", f"{len(serving)} (PSS {sizes})", str(wanted), len(serving) == wanted)
 
 
 def _memory(figures: dict[str, Any]) -> list[Check]:

@@ -12,7 +12,8 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tenancy import credential_hash
 from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signer, Verifier
-from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.call import Call, origin
+from tausestack_runtime.gateway.siblings import Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots, not_found
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -37,12 +38,21 @@ def bearer(authorization: str | None) -> str:
 class Identity:
     """Turns credentials into principals: API keys, the operator's key, delegations, and our own processes'."""
 
-    def __init__(self, *, operator_key: str, signer: Signer, snapshots: Snapshots, control: ControlClient) -> None:
+    def __init__(
+        self,
+        *,
+        operator_key: str,
+        signer: Signer,
+        snapshots: Snapshots,
+        control: ControlClient,
+        siblings: Siblings | None = None,
+    ) -> None:
         self._operator_hash = credential_hash(operator_key)
         self._signer = signer
         self._delegations = Verifier(signer.jwks(), GATEWAY_AUDIENCE)
         self._snapshots = snapshots
         self._control = control
+        self._siblings = siblings
         self._in_flight: dict[str, Call] = {}
 
     def enter(self, call: Call) -> None:
@@ -84,9 +94,11 @@ class Identity:
         """Return who a server acts for in the course of a call, and that call.
 
         The server proves its part by the very assertion that it was given; its process credential adds the scope
-        `system`.
+        `system`. Raises `Elsewhere` where that call is another gateway's.
         """
         parent = self._in_flight.get(parent_id)
+        if parent is None and self._siblings is not None:
+            self._siblings.check_here(origin(parent_id))
         if parent is None or not hmac.compare_digest(parent.assertion.encode(), assertion.encode()):
             raise Unauthenticated("The call in whose course this one is made is not in flight")
         if parent.tenant != tenant:
