@@ -60,9 +60,9 @@ def socket_path(run: Path, service: str, tenant: str | None = None) -> Path:
     return run / f"{instance_name(service, tenant)}.sock"
 
 
-def gateway_socket(run: Path) -> Path:
-    """Return the path of the gateway's internal door."""
-    return run / "gateway.sock"
+def gateway_socket(run: Path, number: int | None = None) -> Path:
+    """Return the path of the internal door: that of all gateways, or that of the one with a number."""
+    return run / ("gateway.sock" if number is None else f"gateway-{number}.sock")
 
 
 def control_socket(run: Path) -> Path:

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(None, description="the master secret; unset: {data}/secret.key")
     host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
+    gateways: int = Field(1, ge=1, le=32, description="how many gateway processes share the port; more need PostgreSQL")
     sandbox: Literal["auto", "bwrap", "landlock"] = Field("auto", description="the sandbox of third-party servers")
     allowed_private_hosts: str | None = Field(
         None, description="host:port of remote servers that need not be at a public address, in a comma list"
@@ -38,8 +39,11 @@ class Settings(BaseSettings):
     )
 
     run: Path | None = Field(None, description="the folder of the sockets; set by the supervisor for what it starts")
-    listen_fd: int | None = Field(None, description="the gateway's listening TCP socket; set by the supervisor")
-    internal_fd: int | None = Field(None, description="the gateway's internal Unix socket; set by the supervisor")
+    gateway_number: int = Field(1, ge=1, description="the gateway's number; set by the supervisor")
+    listen_fd: int | None = Field(None, description="the listening TCP socket of all gateways; set by the supervisor")
+    internal_fd: int | None = Field(None, description="their internal Unix socket; set by the supervisor")
+    own_fd: int | None = Field(None, description="this gateway's own Unix socket; set by the supervisor")
+    board_fd: int | None = Field(None, description="the board that the gateways share; set by the supervisor")
     started_at: float | None = Field(None, description="when the stack's start began, in seconds since the epoch")
 
     @field_validator("data", "run")

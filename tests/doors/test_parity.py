@@ -164,7 +164,7 @@ def test_health_readiness_metrics_and_the_api_page_answer(stack: Stack, tenant: 
     assert httpx2.get(f"{stack.url}/health", trust_env=False).json()["status"] == "healthy"
     assert httpx2.get(f"{stack.url}/health/ready", trust_env=False).json()["status"] == "ready"
     metrics = httpx2.get(f"{stack.url}/metrics", trust_env=False).text
-    assert 'tausestack_calls_total{outcome="done",service="storage"}' in metrics
+    assert 'tausestack_calls_total{gateway="1",outcome="done",service="storage"}' in metrics
     assert tenant.name not in metrics
     page = httpx2.get(f"{stack.url}/api/v2/tenants/{tenant.name}/docs", trust_env=False)
     assert "<title>TauseStack API</title>" in page.text

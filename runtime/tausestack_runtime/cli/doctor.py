@@ -38,7 +38,7 @@ Check = dict[str, object]
 async def examine(client: Operator, settings: Settings) -> list[Check]:
     """Return the checks: `{"check", "value", "bound", "ok"}`; `ok` is None for a figure without a bound."""
     figures = await client.doctor()
-    checks = [*_machine(settings), *_memory(figures), _start(figures)]
+    checks = [*_machine(settings), _gateways(figures), *_memory(figures), _start(figures)]
     return [*checks, *await _cold_calls(figures)]
 
 
@@ -66,13 +66,20 @@ def _sandbox(settings: Settings) -> Check:
     return _check("sandbox", str(tier), "bwrap or landlock", True)
 
 
+def _gateways(figures: dict[str, Any]) -> Check:
+    serving = [one for one in figures["gateways"] if one["connections"] is not None]
+    sizes = ", ".join(_megabytes(one["pss_bytes"] or 0) for one in serving)
+    wanted = len(figures["gateways"])
+    return _check("gateways serving", f"{len(serving)} (PSS {sizes})", str(wanted), len(serving) == wanted)
+
+
 def _memory(figures: dict[str, Any]) -> list[Check]:
     running = [service for service in figures["services"] if service["pid"]]
     names = ", ".join(service["name"] for service in running) or "none"
     total = int(figures["pss_bytes"])
-    # The bound is that of an idle stack with three services started: more services may take more.
-    bounded = len(running) <= MEMORY_BOUND_SERVICES
-    bound = f"<= {_megabytes(MEMORY_BOUND)}" if bounded else f"{_megabytes(MEMORY_BOUND)} with 3 services"
+    # The bound is that of an idle stack with one gateway and three services started: more of them may take more.
+    bounded = len(running) <= MEMORY_BOUND_SERVICES and len(figures["gateways"]) == 1
+    bound = f"<= {_megabytes(MEMORY_BOUND)}" if bounded else f"{_megabytes(MEMORY_BOUND)} with 1 gateway, 3 services"
     return [
         _check("services running", names, "", None),
         _check("memory (PSS)", _megabytes(total), bound, total <= MEMORY_BOUND if bounded else None),

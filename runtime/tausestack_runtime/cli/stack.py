@@ -28,11 +28,14 @@ def up(
     database_url: Annotated[
         str | None, typer.Option(help="a PostgreSQL URL (a SQLite file per tenant and service)")
     ] = None,
+    gateways: Annotated[
+        int | None, typer.Option(min=1, max=32, help="how many gateway processes share the port (1)")
+    ] = None,
     play_demo: Annotated[bool, typer.Option("--demo", help="play the demo once the stack is ready")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Start the stack, and serve until Ctrl-C."""
-    settings = read_settings(host=host, port=port, data=data, database_url=database_url)
+    settings = read_settings(host=host, port=port, data=data, database_url=database_url, gateways=gateways)
     if play_demo:
         raise typer.Exit(_serve_and_play(settings))
     from tausestack_runtime.supervisor import up as serve  # only this command needs it

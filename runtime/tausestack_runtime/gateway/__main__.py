@@ -10,7 +10,10 @@ import uvicorn
 import uvloop
 
 from tausestack.telemetry import configure_logging
+from tausestack_runtime.board import Board
+from tausestack_runtime.gateway.accepting import GatewayServer
 from tausestack_runtime.gateway.app import build
+from tausestack_runtime.gateway.call import originate
 from tausestack_runtime.gateway.patience import PatientProtocol
 from tausestack_runtime.settings import StartError, read_settings
 
@@ -20,13 +23,16 @@ GRACE_SECONDS = 10
 def main() -> int:
     """Serve until SIGTERM; calls in flight then have 10 s to end."""
     settings = read_settings()
-    if settings.listen_fd is None or settings.internal_fd is None:
+    given = (settings.listen_fd, settings.internal_fd, settings.own_fd)
+    port, internal, own = (None if descriptor is None else socket.socket(fileno=descriptor) for descriptor in given)
+    if port is None or internal is None or own is None or settings.board_fd is None:
         raise StartError("the gateway is started by 'tausestack up'")
-    configure_logging(settings.log_level, "gateway")
-    sockets = [socket.socket(fileno=descriptor) for descriptor in (settings.listen_fd, settings.internal_fd)]
-    server = uvicorn.Server(
+    configure_logging(settings.log_level, "gateway" if settings.gateways == 1 else f"gateway-{settings.gateway_number}")
+    originate(settings.gateway_number)
+    board = Board(settings.gateways, settings.board_fd)
+    server = GatewayServer(
         uvicorn.Config(
-            build(settings),
+            build(settings, board),
             http=PatientProtocol,
             ws="none",
             lifespan="on",
@@ -36,10 +42,13 @@ def main() -> int:
             date_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        ),
+        board,
+        settings.gateway_number,
+        [port, internal],
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=sockets))
+        runner.run(server.serve(sockets=[own]))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import structlog
@@ -11,6 +12,7 @@ from tausestack.database import TenantDatabases
 from tausestack.errors import InternalError, TauseError
 from tausestack.tokens import Signer
 from tausestack_runtime.asgi import Receive, Scope, Send
+from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
 from tausestack_runtime.gateway.exchange import Exchange
@@ -22,9 +24,10 @@ from tausestack_runtime.gateway.mcp.lists import Lists
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.offers import Offers
 from tausestack_runtime.gateway.mcp.subscriptions import Subscriptions
-from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics
+from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics, gathered
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
+from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.keys import open_keys, operator_key
@@ -41,25 +44,27 @@ logger = structlog.get_logger("gateway")
 class Gateway:
     """The ASGI application: a door is chosen by the path, and nothing else happens here."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, board: Board) -> None:
         assert settings.run is not None
+        self._siblings = Siblings(board, settings.gateway_number, settings.run)
         signer = Signer(open_keys(settings.data, settings.secret, make=False).signing_seed())
         self._control = ControlClient(control_socket(settings.run))
         sockets = {spec.name: str(socket_path(settings.run, spec.name)) for spec in SERVICES}
         egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
         self._upstreams = Upstreams(sockets, self._control, signer, egress)
-        self._snapshots = Snapshots(self._upstreams.system, definitions())
+        self._snapshots = Snapshots(self._upstreams.system, definitions(), Writes(board, settings.gateway_number))
         identity = Identity(
             operator_key=operator_key(settings.data, make=False),
             signer=signer,
             snapshots=self._snapshots,
             control=self._control,
             in_flight=self._upstreams.in_flight,
+            siblings=self._siblings,
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
         approvals = Approvals(self._databases)
         self._ledger = Ledger(settings.data / "ledger.db")
-        self._metrics = Metrics()
+        self._metrics = Metrics(settings.gateway_number)
         pipeline = Pipeline(
             snapshots=self._snapshots,
             upstreams=self._upstreams,
@@ -89,6 +94,9 @@ class Gateway:
             exchange = Exchange(scope, receive, send)
             try:
                 await self._http(exchange)
+            except Elsewhere as other:
+                self._metrics.handed_over()
+                await self._siblings.hand_over(exchange, other.number)
             except Exception:
                 logger.exception("a door broke", method=exchange.method, path=exchange.path)
                 if not exchange.replied:
@@ -117,9 +125,20 @@ class Gateway:
         elif exchange.path == "/health/ready":
             await self._ready(exchange)
         elif exchange.path == "/metrics":
-            await exchange.reply(200, self._metrics.text(), CONTENT_TYPE.encode())
+            await exchange.reply(200, await self._scraped(exchange), CONTENT_TYPE.encode())
         else:
             await exchange.problem(not_found())
+
+    async def _scraped(self, exchange: Exchange) -> bytes:
+        """Every gateway's own metrics, whichever is asked; another gateway is told this one's."""
+        me = self._siblings.number
+        self._metrics.connected(self._siblings.board.connections(me) or 0)
+        if exchange.forwarded:
+            return self._metrics.text()
+        others = self._siblings.others
+        told = await asyncio.gather(*(self._siblings.ask(other, "/metrics") for other in others))
+        texts: dict[int, bytes | None] = {me: self._metrics.text(), **dict(zip(others, told, strict=True))}
+        return gathered(dict(sorted(texts.items())))
 
     async def _ready(self, exchange: Exchange) -> None:
         """Ready means that a credential can be checked and an installation found."""
@@ -136,6 +155,7 @@ class Gateway:
         self._exits.push_async_callback(self._ledger.close)
         self._exits.push_async_callback(self._databases.aclose)
         self._exits.push_async_callback(self._upstreams.aclose)
+        self._exits.push_async_callback(self._siblings.aclose)
         self._exits.push_async_callback(self._control.aclose)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -143,6 +163,6 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def build(settings: Settings) -> Gateway:
-    """Return the gateway's application for settings."""
-    return Gateway(settings)
+def build(settings: Settings, board: Board) -> Gateway:
+    """Return the application of one gateway of those on a board."""
+    return Gateway(settings, board)

@@ -39,6 +39,33 @@ NAMED = {
 """The parameter that says what a method is about; `Mcp-Name` mirrors it."""
 
 
+_PREFIX = "call_"
+_NUMBER_DIGITS = 2
+_origin = "01"
+
+
+def originate(number: int) -> None:
+    """Have the calls of this process bear its gateway's number, 1 to 255, in their ids."""
+    global _origin
+    _origin = f"{number:0{_NUMBER_DIGITS}x}"
+
+
+def new_id() -> str:
+    """Return an id for a call: `call_` and 24 hexadecimal digits, of which the first two are the gateway's number."""
+    return _PREFIX + _origin + secrets.token_hex(11)
+
+
+def origin(call_id: str) -> int | None:
+    """Return the number of the gateway that a call's id names, or None for what is no such id."""
+    digits = call_id.removeprefix(_PREFIX)[:_NUMBER_DIGITS]
+    if not call_id.startswith(_PREFIX) or len(digits) < _NUMBER_DIGITS:
+        return None
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return None
+
+
 class CallState(StrEnum):
     """How far a call has come."""
 
@@ -75,7 +102,7 @@ class Call:
     request_id: str | int | None = None
     bytes_in: int = 0
     notify: Notify | None = None
-    id: str = field(default_factory=lambda: "call_" + secrets.token_hex(12))
+    id: str = field(default_factory=lambda: new_id())
     state: CallState = CallState.ADMITTED
     started: float = field(default_factory=time.perf_counter)
     price: str = ""

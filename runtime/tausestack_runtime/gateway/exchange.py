@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterable, Awaitable
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import orjson
 
@@ -18,6 +19,9 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 EVENT_STREAM = b"text/event-stream"
+FORWARDED = b"tausestack-forwarded"
+"""What a gateway says to another of a request that it hands over: `INTERNALLY` or `PUBLICLY`, as it came in."""
+INTERNALLY, PUBLICLY = b"internally", b"publicly"
 
 
 class Exchange:
@@ -27,14 +31,21 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
-        self.internal: bool = (scope.get("server") or ("", 0))[1] is None
-        """Whether it came through the internal socket, which only our own processes can reach."""
+        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = {}
+        """By lower-case names; the last one where it is repeated."""
         self.repeated: set[bytes] = set()
-        for name, value in scope["headers"]:
+        for name, value in self.raw_headers:
             if name in self.headers:
                 self.repeated.add(name)
             self.headers[name] = value
+        inside = (scope.get("server") or ("", 0))[1] is None
+        self.forwarded: bool = inside and FORWARDED in self.headers
+        """Whether another gateway handed it over."""
+        self.internal: bool = inside and self.headers.get(FORWARDED) != PUBLICLY
+        """Whether it came through an internal socket, which only our own processes can reach."""
+        self._raw_path: bytes = scope.get("raw_path") or quote(self.path).encode()
+        self._body: bytes | None = None
         self._receive, self._send = receive, send
         self.streaming = False
         self.replied = False
@@ -48,8 +59,19 @@ class Exchange:
         """Whether the caller takes an event stream."""
         return EVENT_STREAM in self.headers.get(b"accept", b"")
 
+    @property
+    def target(self) -> str:
+        """The path and the query, as they came."""
+        target = self._raw_path + b"?" + self.query if self.query else self._raw_path
+        return target.decode("latin-1")
+
     async def body(self) -> bytes:
         """Return the whole body, or raise `PayloadTooLarge` above 4 MiB."""
+        if self._body is None:
+            self._body = await self._read()
+        return self._body
+
+    async def _read(self) -> bytes:
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
@@ -80,6 +102,14 @@ class Exchange:
         own = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
         await self._send({"type": "http.response.body", "body": body})
+
+    async def relay(self, status: int, headers: list[tuple[bytes, bytes]], chunks: AsyncIterable[bytes]) -> None:
+        """Send another's reply as it comes."""
+        self.replied = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        async for chunk in chunks:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def reply_json(self, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         """Send a JSON reply."""

@@ -13,8 +13,9 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tenancy import credential_hash
 from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signer, Verifier
-from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.call import Call, origin
 from tausestack_runtime.gateway.installed import not_found
+from tausestack_runtime.gateway.siblings import Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -47,6 +48,7 @@ class Identity:
         snapshots: Snapshots,
         control: ControlClient,
         in_flight: Mapping[str, Call],
+        siblings: Siblings | None = None,
     ) -> None:
         """`in_flight` are the calls that are under way, by id: their servers may call on their behalf."""
         self._operator_hash = credential_hash(operator_key)
@@ -54,6 +56,7 @@ class Identity:
         self._delegations = Verifier(signer.jwks(), GATEWAY_AUDIENCE)
         self._snapshots = snapshots
         self._control = control
+        self._siblings = siblings
         self._in_flight = in_flight
 
     async def principal(self, credential: str, tenant: str) -> Principal:
@@ -87,9 +90,11 @@ class Identity:
         """Return who a server acts for in the course of a call, and that call.
 
         The server proves its part by the very assertion that it was given; its process credential adds the scope
-        `system`.
+        `system`. Raises `Elsewhere` where that call is another gateway's.
         """
         parent = self._in_flight.get(parent_id)
+        if parent is None and self._siblings is not None:
+            self._siblings.check_here(origin(parent_id))
         if parent is None or not hmac.compare_digest(parent.assertion.encode(), assertion.encode()):
             raise Unauthenticated("The call in whose course this one is made is not in flight")
         if parent.tenant != tenant:

@@ -1,35 +1,86 @@
-"""Prometheus metrics of the gateway; no label ever names a tenant."""
+"""Prometheus metrics of the gateways; no label ever names a tenant."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_HELP = b"# HELP "
+_UP = b"""# HELP tausestack_gateway_up Whether a gateway answered this scrape.
+# TYPE tausestack_gateway_up gauge
+"""
+
 
 class Metrics:
-    """Counts calls by service and outcome (`done`, `failed`, `denied`, `waiting`, `in_doubt`, `cancelled`)."""
+    """Counts calls by service and outcome (`done`, `failed`, `denied`, `waiting`, `in_doubt`, `cancelled`).
 
-    def __init__(self) -> None:
+    Every series bears its gateway's number: a scrape that meets one gateway or another never takes them for the same.
+    """
+
+    def __init__(self, number: int = 1) -> None:
+        self._number = str(number)
         self._registry = CollectorRegistry()
         self._calls = Counter(
-            "tausestack_calls_total", "Calls by service and outcome.", ["service", "outcome"], registry=self._registry
+            "tausestack_calls_total",
+            "Calls by service and outcome.",
+            ["gateway", "service", "outcome"],
+            registry=self._registry,
         )
         self._seconds = Histogram(
             "tausestack_call_seconds",
             "Time from a call's admission to its end.",
-            ["service"],
+            ["gateway", "service"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self._registry,
         )
-        self._started = Gauge("tausestack_start_time_seconds", "When this gateway started.", registry=self._registry)
-        self._started.set_to_current_time()
+        self._started = Gauge(
+            "tausestack_start_time_seconds", "When a gateway started.", ["gateway"], registry=self._registry
+        )
+        self._started.labels(self._number).set_to_current_time()
+        self._connections = Gauge(
+            "tausestack_connections", "Open connections of a gateway.", ["gateway"], registry=self._registry
+        )
+
+        self._handed_over = Counter(
+            "tausestack_handed_over_total",
+            "Requests that belonged to another gateway.",
+            ["gateway"],
+            registry=self._registry,
+        )
 
     def ended(self, service: str, outcome: str, elapsed_us: int) -> None:
         """Count a call's end by the process of ours that served it; a tenant's own names never become labels."""
-        self._calls.labels(service, outcome).inc()
-        self._seconds.labels(service).observe(elapsed_us / 1_000_000)
+        self._calls.labels(self._number, service, outcome).inc()
+        self._seconds.labels(self._number, service).observe(elapsed_us / 1_000_000)
+
+    def handed_over(self) -> None:
+        """Count a request that belonged to another gateway."""
+        self._handed_over.labels(self._number).inc()
+
+    def connected(self, connections: int) -> None:
+        """Say how many connections there are."""
+        self._connections.labels(self._number).set(connections)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def gathered(texts: dict[int, bytes | None]) -> bytes:
+    """Return the metrics of several gateways by number as one text, None being one that did not answer."""
+    families: dict[bytes, list[bytes]] = {}
+    for text in texts.values():
+        for name, head, samples in _families(text or b""):
+            families.setdefault(name, [head]).append(samples)
+    up = (b'tausestack_gateway_up{gateway="%d"} %d\n' % (number, text is not None) for number, text in texts.items())
+    return b"".join(part for parts in families.values() for part in parts) + _UP + b"".join(up)
+
+
+def _families(text: bytes) -> Iterable[tuple[bytes, bytes, bytes]]:
+    """Yield each metric's name, its HELP and TYPE lines, and its samples."""
+    for family in text.split(_HELP)[1:]:
+        described, typed, *samples = family.splitlines(keepends=True)
+        yield described.partition(b" ")[0], _HELP + described + typed, b"".join(samples)

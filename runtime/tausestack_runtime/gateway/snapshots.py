@@ -15,6 +15,7 @@ from typing import Any
 
 from tausestack.errors import TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT
+from tausestack_runtime.board import Writes
 from tausestack_runtime.gateway.installed import Installation, Tool, installation_of, not_found
 
 FRESH_SECONDS = 0.5
@@ -103,19 +104,28 @@ class _Feed:
 class Snapshots:
     """Snapshots by tenant and keys by hash, dropped as soon as their owner says that they changed."""
 
-    def __init__(self, system: SystemCall, platform_tools: list[dict[str, Any]]) -> None:
+    def __init__(self, system: SystemCall, platform_tools: list[dict[str, Any]], written: Writes | None = None) -> None:
         self._system = system
         self._platform_tools = platform_tools
         self._feeds = {"auth": _Feed("auth"), "registry": _Feed("registry")}
         self._tenants: dict[str, TenantSnapshot] = {}
         self._keys: dict[str, Key] = {}
         self._loading: dict[str, asyncio.Task[TenantSnapshot]] = {}
+        self._written = written or Writes()
+        self._heard = self._written.count()
 
     def expire(self) -> None:
-        """Ask the feeds anew before the next request is answered: something was just written."""
-        for feed in self._feeds.values():
-            feed.checked = float("-inf")
-            feed.writes += 1
+        """Ask the feeds anew before the next request is answered, here and by every gateway: something was written."""
+        self._written.note()
+
+    def _hear(self) -> None:
+        """Count the feeds' last answers for nothing once something was written through any gateway."""
+        count = self._written.count()
+        if count != self._heard:
+            self._heard = count
+            for feed in self._feeds.values():
+                feed.checked = float("-inf")
+                feed.writes += 1
 
     async def follow(self) -> None:
         """Hear what auth and registry changed, or raise `Unavailable`."""
@@ -174,6 +184,7 @@ class Snapshots:
         feed = self._feeds[service]
         # An answer that was under way when something was written does not count, hence the second and third try.
         for _ in range(3):
+            self._hear()
             if asyncio.get_running_loop().time() - feed.checked < FRESH_SECONDS:
                 return
             if feed.asking is None or feed.asking.done():

@@ -10,7 +10,7 @@ from tausestack.names import check_tenant
 from tausestack_runtime.services import ServiceSpec
 from tausestack_runtime.settings import Settings
 from tausestack_runtime.supervisor.forks import Forks
-from tausestack_runtime.supervisor.gateway import GatewayProcess
+from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.instances import Instance, Instances
 from tausestack_runtime.supervisor.linux import descendants, resident_bytes
 from tausestack_runtime.supervisor.ready import ReadyProbe
@@ -24,14 +24,14 @@ class Operations:
         settings: Settings,
         adapter: ServiceSpec,
         instances: Instances,
-        gateway: GatewayProcess,
+        gateways: Gateways,
         ready: ReadyProbe,
         forks: Forks,
     ) -> None:
         self._settings = settings
         self._adapter = adapter
         self._instances = instances
-        self._gateway = gateway
+        self._gateways = gateways
         self._ready = ready
         self._forks = forks
         self._operations = {
@@ -50,16 +50,16 @@ class Operations:
         return operation(request)
 
     def _figures(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """Return every process with its memory: `{services, gateway, supervisor, fork_servers, pss_bytes}`."""
+        """Return every process with its memory.
+
+        `{services, gateways, gateway, supervisor, fork_servers, pss_bytes}`; `gateway` is the first of the gateways.
+        """
         own = os.getpid()
+        gateways = [self._of_gateway(one) for one in self._gateways]
         return {
             "services": [_service(instance) for instance in self._instances],
-            "gateway": {
-                **_process("gateway", self._gateway.pid),
-                "restarts": self._gateway.restarts,
-                "ready_seconds": self._ready.seconds,
-                "started_at": self._gateway.started_at,
-            },
+            "gateways": gateways,
+            "gateway": gateways[0],
             "supervisor": {
                 **_process("supervisor", own),
                 "started_at": self._settings.started_at,
@@ -68,6 +68,16 @@ class Operations:
             },
             "fork_servers": [_process("nursery", self._forks.pid)],
             "pss_bytes": sum(resident_bytes(pid) or 0 for pid in [own, *descendants(own)]),
+        }
+
+    def _of_gateway(self, one: GatewayProcess) -> dict[str, Any]:
+        return {
+            **_process("gateway", one.pid),
+            "number": one.number,
+            "connections": self._gateways.connections(one),
+            "restarts": one.restarts,
+            "ready_seconds": self._ready.seconds,
+            "started_at": one.started_at,
         }
 
     def _ensure(self, request: dict[str, Any]) -> dict[str, Any]:

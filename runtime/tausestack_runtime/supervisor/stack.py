@@ -18,14 +18,15 @@ import structlog
 from tausestack.names import SYSTEM_TENANT
 from tausestack.telemetry import configure_logging
 from tausestack.tokens import Signer
+from tausestack_runtime.board import Board
 from tausestack_runtime.keys import open_keys, operator_key, write_jwks
 from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
-from tausestack_runtime.settings import Settings
+from tausestack_runtime.settings import Settings, StartError
 from tausestack_runtime.supervisor.backoff import DELAYS
 from tausestack_runtime.supervisor.desk import ControlDesk
 from tausestack_runtime.supervisor.figures import Operations
 from tausestack_runtime.supervisor.forks import Forks
-from tausestack_runtime.supervisor.gateway import GatewayProcess
+from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, claim_data, raise_file_limit
 from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
 from tausestack_runtime.supervisor.linux import become_subreaper, children, process_started_at
@@ -43,7 +44,7 @@ SECRET_VARIABLE = "TAUSESTACK_SECRET_KEY"  # noqa: S105 a variable's name
 
 
 class Supervisor:
-    """One stack: its sockets, its gateway, its services, on one thread."""
+    """One stack: its sockets, its gateways, its services, on one thread."""
 
     def __init__(
         self,
@@ -55,6 +56,10 @@ class Supervisor:
         delays: Sequence[float] = DELAYS,
     ) -> None:
         """Claim the data folder and the port, or raise `StartError`; nothing is started yet."""
+        if settings.gateways > 1 and settings.database_url is None:
+            raise StartError(
+                f"{settings.gateways} gateways need PostgreSQL: give its URL with --database-url, or start one gateway"
+            )
         self._settings = settings
         configure_logging(settings.log_level, "supervisor")
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -83,12 +88,14 @@ class Supervisor:
         address, port = self._port.getsockname()[:2]
         self._url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
         started_at = process_started_at(os.getpid())
+        self._board_fd = Board.make(settings.gateways)
         self._for_gateway = settings.model_copy(
             update={
                 "port": port,
                 "run": self._folder.path,
                 "listen_fd": self._port.fileno(),
                 "internal_fd": self._internal.fileno(),
+                "board_fd": self._board_fd,
                 "started_at": started_at,
             }
         )
@@ -96,23 +103,20 @@ class Supervisor:
         self._forks = Forks(self._loop, self._log, plain, modules, self._instances.reported)
         self._forks.adopt(*nursery)
         self._instances.use(self._forks)
-        self._gateway = GatewayProcess(
-            self._loop,
-            self._log,
-            gateway,
-            {**plain, **self._for_gateway.environment(), **self._secret()},
-            [self._port.fileno(), self._internal.fileno()],
-        )
+        board = Board(settings.gateways, self._board_fd)
+        self._own_doors = [self._folder.bind(gateway_socket(self._folder.path, one)) for one in board.numbers]
+        each = zip(board.numbers, self._own_doors, strict=True)
+        self._gateways = Gateways(board, [self._gateway(gateway, plain, board, *one) for one in each])
         for spec in services:
             self._instances.open(spec)
         self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at, self._wake_workers)
-        operations = Operations(self._for_gateway, adapter, self._instances, self._gateway, self._ready, self._forks)
+        operations = Operations(self._for_gateway, adapter, self._instances, self._gateways, self._ready, self._forks)
         self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
 
     def run(self) -> int:
         """Run the stack until SIGTERM or SIGINT, and return the exit code."""
         with self._signals():
-            self._gateway.start()
+            self._gateways.start()
             self._ready.start()
             self._log.info("stack started", url=self._url, data=str(self._settings.data))
             while not self._told_to_stop:
@@ -123,10 +127,10 @@ class Supervisor:
     def _stop(self) -> None:
         self._log.info("stack stops")
         self._ready.close()
-        self._port.close()  # the gateway's copy goes with the gateway: then the port refuses
-        self._gateway.stop()
-        if not self._wait(lambda: self._gateway.pid is None):
-            self._gateway.kill()
+        self._port.close()  # a gateway's copy goes with the gateway: then the port refuses
+        self._gateways.stop()
+        if not self._wait(lambda: not self._gateways.pids):
+            self._gateways.kill()
         self._instances.close()
         if not self._wait(lambda: not self._instances.living):
             self._instances.kill()
@@ -135,7 +139,9 @@ class Supervisor:
         self._sweep()
         self._loop.turn_until(lambda: not children(), GRACE_SECONDS)
         self._desk.close()
-        self._internal.close()
+        for door in (self._internal, *self._own_doors):
+            door.close()
+        os.close(self._board_fd)
         self._folder.remove()
         self._loop.close()
         os.close(self._lock)
@@ -148,6 +154,20 @@ class Supervisor:
 
     def _secret(self) -> Mapping[str, str]:
         return {} if self._settings.secret is None else {SECRET_VARIABLE: self._settings.secret}
+
+    def _gateway(
+        self, command: Sequence[str], plain: Mapping[str, str], board: Board, number: int, door: socket.socket
+    ) -> GatewayProcess:
+        told = self._for_gateway.model_copy(update={"gateway_number": number, "own_fd": door.fileno()})
+        return GatewayProcess(
+            self._loop,
+            self._log,
+            command,
+            {**plain, **told.environment(), **self._secret()},
+            [self._port.fileno(), self._internal.fileno(), door.fileno(), self._board_fd],
+            number,
+            lambda: board.leave(number),
+        )
 
     def _complete(self, spec: ServiceSpec, order: Order) -> Order:
         return replace(
@@ -207,7 +227,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # before it is reaped: its id, and so its group's, is still its own
             os.waitpid(pid, 0)
-            found = self._instances.exited(pid, code) or self._gateway.exited(pid, code) or found
+            found = self._instances.exited(pid, code) or self._gateways.exited(pid, code) or found
         if found:
             self._sweep()
 
@@ -216,9 +236,9 @@ class Supervisor:
         if not self._forks.settled:
             self._loop.after(SWEEP_SECONDS, self._sweep)
             return
-        known = {instance.pid for instance in self._instances} | {self._forks.pid}
+        known = {instance.pid for instance in self._instances} | {self._forks.pid} | self._gateways.pids
         for pid in children():
-            if pid not in known and pid != self._gateway.pid:
+            if pid not in known:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 

@@ -140,6 +140,15 @@ def test_a_secret_that_others_can_read_is_refused(launch, data):
     assert f"others can read {secret}" in log
 
 
+@pytest.mark.covers("gateways:need-postgres")
+def test_several_gateways_on_sqlite_are_refused_in_one_line(launch):
+    code, log = launch(wait=False, TAUSESTACK_GATEWAYS="2").ended()
+    assert code == 1
+    assert log.strip() == (
+        "tausestack: 2 gateways need PostgreSQL: give its URL with --database-url, or start one gateway"
+    )
+
+
 @pytest.mark.covers("supervisor:long-path")
 def test_a_data_folder_too_deep_for_a_socket_works_too(launch, tmp_path, wait_until):
     deep = tmp_path / ("d" * 120)

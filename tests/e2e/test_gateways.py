@@ -1,0 +1,328 @@
+"""Two gateways behind one port, on PostgreSQL: it never matters which of them a request meets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from stack import Stack, Tenant, running
+
+CONNECTIONS = 32
+INVOICE = "Crea una factura para Café Andino por 250.000 COP de asesoría"
+NIT = {"nit": "900123456-8"}
+WITHIN_SECONDS = 20.0
+CLIENTS = 6
+CALLS_AROUND_A_KILL = 40
+
+
+@dataclass
+class Gateways:
+    """A stack with two gateways, and a way to each of them alone."""
+
+    stack: Stack
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return what the supervisor knows of each gateway."""
+        return self.stack.operator("GET", "doctor").json()["gateways"]
+
+    def client(self, number: int) -> httpx2.Client:
+        """Return a client of one gateway's own socket."""
+        run = self.stack.operator("GET", "doctor").json()["supervisor"]["run"]
+        transport = httpx2.HTTPTransport(uds=f"{run}/gateway-{number}.sock")
+        return httpx2.Client(transport=transport, base_url="http://localhost", timeout=30)
+
+    def met_first(self, number: int, tenant: Tenant) -> Tenant:
+        """Return a tenant whose calls meet one gateway first; its client is the caller's to close."""
+        found = Tenant(tenant.name, tenant.key, tenant.url)
+        found.client.close()
+        found.client = self.client(number)
+        found.client.base_url = f"http://localhost/api/v2/tenants/{tenant.name}"
+        found.client.headers.update(tenant.headers)
+        return found
+
+    def scraped(self, name: str) -> dict[str, float]:
+        """Return a metric's sum by gateway, as a scrape of the port tells it."""
+        text = httpx2.get(f"{self.stack.url}/metrics", trust_env=False).text
+        found: dict[str, float] = {}
+        for number, value in re.findall(rf'^{name}\{{[^}}]*gateway="(\d+)"[^}}]*\}} (\S+)$', text, re.MULTILINE):
+            found[number] = found.get(number, 0) + float(value)
+        return found
+
+    def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> int:
+        """End a gateway's process, and return its id."""
+        pid = next(one["pid"] for one in self.figures() if one["number"] == number)
+        os.kill(pid, how)
+        return pid
+
+    def all_serve(self) -> bool:
+        """Whether each gateway takes connections."""
+        return all(one["connections"] is not None for one in self.figures())
+
+
+@pytest.fixture(scope="module")
+def gateways(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    name = f"gateways_{os.getpid()}_{time.monotonic_ns()}"
+    with psycopg.connect(postgres_server, autocommit=True) as superuser:
+        superuser.execute(f"CREATE DATABASE {name} OWNER owner")
+        url = postgres_server.replace("//postgres@/postgres?", f"//owner@/{name}?")
+        data = tmp_path_factory.mktemp("gateways") / "data"
+        with running(data, TAUSESTACK_DATABASE_URL=url, TAUSESTACK_GATEWAYS="2") as stack:
+            found = Gateways(stack)
+            until(found.all_serve)
+            yield found
+        superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def tenant(gateways: Gateways) -> Tenant:
+    until(gateways.all_serve)
+    return gateways.stack.tenant()
+
+
+@pytest.fixture
+def through(gateways: Gateways, tenant: Tenant) -> Iterator[dict[int, Tenant]]:
+    """The tenant, by the gateway that its calls meet first."""
+    found = {number: gateways.met_first(number, tenant) for number in (1, 2)}
+    yield found
+    for one in found.values():
+        one.client.close()
+
+
+def until(what: Callable[[], Any]) -> Any:
+    """Return the first truth of something, looked at until the deadline."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.covers("gateways:share-the-port", "gateways:scrape")
+def test_connections_are_shared_out_evenly_and_one_scrape_tells_of_all(gateways: Gateways, tenant: Tenant) -> None:
+    tenant.install("colombia")
+    before = gateways.scraped("tausestack_calls_total")
+    with contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            client = stack.enter_context(httpx2.Client(headers=tenant.headers, trust_env=False, timeout=30))
+            url = f"{tenant.url}/api/v2/tenants/{tenant.name}/tools/colombia/validate_nit"
+            assert client.post(url, json=NIT).status_code == 200
+        held = gateways.scraped("tausestack_connections")
+    calls = gateways.scraped("tausestack_calls_total")
+    assert set(held) == {"1", "2"}
+    assert min(held.values()) >= CONNECTIONS / 2 - 2, held
+    for number in ("1", "2"):
+        assert calls[number] - before.get(number, 0) >= CONNECTIONS / 2 - 2, (before, calls)
+    assert gateways.scraped("tausestack_gateway_up") == {"1": 1, "2": 1}
+    shown = json.loads(gateways.stack.cli("doctor", "--json", check=False).stdout)["checks"]
+    serving = next(check for check in shown if check["check"] == "gateways serving")
+    assert (serving["ok"], serving["bound"]) == (True, "2")
+    assert all(one["pss_bytes"] > 0 for one in gateways.figures())
+
+
+@pytest.mark.covers("gateways:one-view")
+def test_what_is_done_through_one_holds_at_once_through_the_other(through: dict[int, Tenant]) -> None:
+    first, second = through[1], through[2]
+    for here, there in ((first, second), (second, first)):
+        assert there.call("colombia/validate_nit", NIT).status_code == 404
+        here.install("colombia")
+        assert there.must("colombia/validate_nit", NIT)["valid"] is True
+        assert here.client.delete("/servers/colombia").status_code == 200
+        assert there.call("colombia/validate_nit", NIT).status_code == 404
+    for here, there in ((first, second), (second, first)):
+        made = here.client.post("/keys", json={"role": "developer"}).json()
+        bearer = {"Authorization": f"Bearer {made['api_key']}"}
+        assert there.client.get("/tools", headers=bearer).status_code == 200
+        assert here.client.get("/tools", headers=bearer).status_code == 200
+        revoked = time.monotonic()
+        assert here.client.delete(f"/keys/{made['id']}").status_code == 200
+        assert there.client.get("/tools", headers=bearer).status_code == 401
+        assert time.monotonic() - revoked < 1
+        assert here.client.get("/tools", headers=bearer).status_code == 401
+
+
+@pytest.mark.covers("gateways:runs", "gateways:nested")
+def test_a_run_is_started_followed_decided_on_and_cancelled_through_either(
+    gateways: Gateways, tenant: Tenant, through: dict[int, Tenant]
+) -> None:
+    handed = gateways.scraped("tausestack_handed_over_total")
+    for started_at, decided_at in ((1, 2), (2, 1)):
+        here, there = through[started_at], through[decided_at]
+        run = here.client.post("/runs", json={"agent": "concierge", "input": INVOICE, "wait": 30}).json()
+        assert run["status"] == "interrupted", run
+        (waiting,) = there.client.get("/approvals?status=pending").json()["approvals"]
+        assert waiting["id"] == run["interrupt"]["approval"]
+        seen = events(here, run["id"])
+        # The decision is a call nested in the resuming one: the agents' own connection is to one of the gateways.
+        ended = there.client.post(f"/runs/{run['id']}/resume", json={"decision": {"approve": True}, "wait": 30}).json()
+        assert ended["status"] == "success", ended
+        rest = events(there, run["id"], after=seen[-1])
+        assert rest
+        again = events(here, run["id"])
+        assert again == seen
+        assert rest == events(here, run["id"], after=again[-1])
+    assert len(through[1].must("billing/list_invoices", {})["invoices"]) == 2
+    for number in (1, 2):
+        held = through[number].client.post("/runs", json={"agent": "concierge", "input": INVOICE, "wait": 30}).json()
+        other = through[3 - number]
+        assert other.client.post(f"/runs/{held['id']}/cancel").json()["status"] == "cancelled"
+    approvals = through[1].client.get("/approvals").json()["approvals"]
+    assert Counter(one["status"] for one in approvals) == {"used": 2, "withdrawn": 2}
+    assert sum(gateways.scraped("tausestack_handed_over_total").values()) > sum(handed.values())
+    assert tenant.client.get("/audit/verify").json()["ok"] is True
+
+
+def events(tenant: Tenant, run: str, after: str | None = None) -> list[str]:
+    """Return the ids of a run's events until it waits for the first time or has ended."""
+    headers = {"Last-Event-ID": after} if after else {}
+    found: list[str] = []
+    with tenant.client.stream("GET", f"/runs/{run}/events", headers=headers) as reply:
+        for line in reply.iter_lines():
+            field, _, value = line.partition(": ")
+            if field == "id":
+                found.append(value)
+            elif field == "event" and value in {"interrupted", "success"}:
+                break
+    return found
+
+
+@pytest.mark.covers("gateways:hand-over")
+def test_a_request_is_handed_over_once_and_refused_where_its_gateway_is_gone(
+    gateways: Gateways, tenant: Tenant
+) -> None:
+    def nested(parent: str, **headers: str) -> tuple[int, Any]:
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "pro.tause/parent": parent,
+        }
+        body = {"jsonrpc": "2.0", "id": "n1", "method": "tools/list", "params": {"_meta": meta}}
+        sent = {**tenant.headers, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list", **headers}
+        with gateways.client(1) as client:
+            reply = client.post(f"/tenants/{tenant.name}/mcp", json=body, headers=sent)
+        return reply.status_code, reply.json()
+
+    handed = gateways.scraped("tausestack_handed_over_total").get("1", 0)
+    ours, theirs, nobodys = (f"call_{number:02x}{'0' * 22}" for number in (1, 2, 9))
+    for parent in (ours, theirs, nobodys, "call_zz", "other"):
+        status, answer = nested(parent)
+        assert (status, answer["id"]) == (401, "n1"), answer
+        assert "in flight" in answer["error"]["message"]
+    assert gateways.scraped("tausestack_handed_over_total")["1"] == handed + 1
+    assert nested(theirs, **{"tausestack-forwarded": "internally"})[0] == 404
+
+    pid = gateways.kill(2)
+    until(lambda: gateways.figures()[1]["pid"] != pid)
+    status, answer = nested(theirs)
+    assert (status, answer["id"]) == (503, "n1"), answer
+    assert gateways.scraped("tausestack_gateway_up") == {"1": 1, "2": 0}
+    until(gateways.all_serve)
+    assert nested(theirs)[0] == 401
+
+
+@pytest.mark.covers("gateways:no-disguise")
+def test_nobody_outside_passes_for_a_gateway(gateways: Gateways, tenant: Tenant) -> None:
+    for said in ("internally", "publicly"):
+        headers = {**tenant.headers, "tausestack-forwarded": said, "Host": "evil.example"}
+        refused = httpx2.get(f"{tenant.url}/api/v2/tenants/{tenant.name}/tools", headers=headers, trust_env=False)
+        assert refused.status_code == 421
+        text = httpx2.get(f"{tenant.url}/metrics", headers={"tausestack-forwarded": said}, trust_env=False).text
+        assert 'tausestack_gateway_up{gateway="2"} 1' in text
+
+
+class Caller(threading.Thread):
+    """One client that reads and writes with keys over and over, and tries again where its connection breaks."""
+
+    def __init__(self, tenant: Tenant, number: int, *, keep_connections: bool) -> None:
+        super().__init__(daemon=True)
+        self.tenant, self.number, self.keep = Tenant(tenant.name, tenant.key, tenant.url), number, keep_connections
+        self.stopped = threading.Event()
+        self.done, self.broken = 0, 0
+        self.failures: list[str] = []
+        self.keyed: list[str] = []
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            name = f"k{self.number}-{self.done}"
+            self._must("billing/list_plans", {}, None)
+            self._must("billing/record_usage", {"metric": name, "quantity": 1}, name)
+            self.keyed.append(name)
+            self.done += 1
+
+    def _must(self, address: str, arguments: dict[str, Any], key: str | None) -> None:
+        for _ in range(3):
+            if not self.keep:
+                self.tenant.client.headers["connection"] = "close"
+            try:
+                reply = self.tenant.call(address, arguments, key=key)
+            except httpx2.TransportError:
+                self.broken += 1
+                continue
+            if reply.status_code != 200:
+                self.failures.append(reply.text)
+            return
+        self.failures.append(f"{address}: no connection")
+
+
+def under_load(gateways: Gateways, tenant: Tenant, end: signal.Signals, *, keep_connections: bool) -> list[Caller]:
+    """End each gateway once while clients call; return the clients."""
+    callers = [Caller(tenant, n, keep_connections=keep_connections) for n in range(CLIENTS)]
+    for caller in callers:
+        caller.start()
+    try:
+        for number in (1, 2):
+            seen = sum(caller.done for caller in callers)
+            until(lambda seen=seen: sum(caller.done for caller in callers) > seen + CALLS_AROUND_A_KILL)
+            pid = gateways.kill(number, end)
+            until(lambda number=number, pid=pid: gateways.figures()[number - 1]["pid"] != pid)
+            until(gateways.all_serve)
+    finally:
+        for caller in callers:
+            caller.stopped.set()
+        for caller in callers:
+            caller.join(60)
+    return callers
+
+
+@pytest.mark.covers("gateways:kill", "gateways:one-chain")
+def test_a_killed_gateway_loses_nothing_for_a_client_that_tries_again(
+    gateways: Gateways, tenant: Tenant, through: dict[int, Tenant]
+) -> None:
+    tenant.must("billing/list_plans", {})
+    callers = under_load(gateways, tenant, signal.SIGKILL, keep_connections=True)
+    assert [failure for caller in callers for failure in caller.failures] == []
+    keyed = [name for caller in callers for name in caller.keyed]
+    for number in (1, 2):
+        totals = {one["metric"]: one["quantity"] for one in through[number].must("billing/get_usage", {})["usage"]}
+        assert {name: totals.get(name) for name in keyed if totals.get(name) != 1} == {}
+    usages = [through[number].client.get("/usage").json() for number in (1, 2)]
+    written = [
+        next(tool["calls"] for tool in usage["tools"] if (tool["server"], tool["tool"]) == ("billing", "record_usage"))
+        for usage in usages
+    ]
+    assert written[0] == written[1] >= len(keyed)
+    assert tenant.client.get("/audit/verify").json()["ok"] is True
+    numbers = {entry["call"][5:7] for entry in tenant.client.get("/audit?limit=500").json()["entries"]}
+    assert numbers == {"01", "02"}
+
+
+@pytest.mark.covers("gateways:graceful")
+def test_a_gateway_that_is_told_to_end_breaks_no_connection(gateways: Gateways, tenant: Tenant) -> None:
+    tenant.must("billing/list_plans", {})
+    callers = under_load(gateways, tenant, signal.SIGTERM, keep_connections=False)
+    assert [failure for caller in callers for failure in caller.failures] == []
+    assert sum(caller.broken for caller in callers) == 0
+    assert Path(gateways.stack.log).read_text().count("Traceback") == 0
