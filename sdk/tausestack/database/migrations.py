@@ -11,6 +11,7 @@ from alembic import op
 
 from tausestack.database.idempotency import KEYS
 from tausestack.database.ownership import TENANT_ROLE
+from tausestack.database.tasks import PROCESSES, TASKS
 from tausestack.database.tenant_tables import column_like, led_by_tenant
 
 _TENANT = "nullif(current_setting('app.tenant', true), '')"
@@ -44,11 +45,15 @@ def create_tenant_index(name: str, table: str, columns: Sequence[str], *, unique
 
 def create_idempotency_keys() -> None:
     """Create the kit's table of idempotency keys and their results."""
-    create_tenant_table(
-        KEYS.name,
-        *(column_like(column) for column in KEYS.columns),
-        sa.PrimaryKeyConstraint(*(column.name for column in KEYS.primary_key.columns)),
-    )
+    _create_like(KEYS)
+
+
+def create_tasks() -> None:
+    """Create the kit's tables of tasks, for a service with tools that may answer with one."""
+    _create_like(TASKS)
+    create_tenant_index("mcp_tasks_by_key", TASKS.name, ["tool", "key"], unique=True)
+    create_tenant_index("mcp_tasks_by_expiry", TASKS.name, ["expires_at"])
+    _create_like(PROCESSES)
 
 
 @contextmanager
@@ -61,6 +66,14 @@ def rows_of_all_tenants(table: str) -> Generator[None]:
     op.execute(f"ALTER TABLE {quoted} NO FORCE ROW LEVEL SECURITY")
     yield
     op.execute(f"ALTER TABLE {quoted} FORCE ROW LEVEL SECURITY")
+
+
+def _create_like(table: sa.Table) -> None:
+    create_tenant_table(
+        table.name,
+        *(column_like(column) for column in table.columns),
+        sa.PrimaryKeyConstraint(*(column.name for column in table.primary_key.columns)),
+    )
 
 
 def _on_postgresql() -> bool:

@@ -17,6 +17,7 @@ from tausestack.mcp.environment import ServiceEnv
 from tausestack.mcp.server import Server
 from tausestack.mcp.service import Service
 from tausestack.mcp.serving import serve_socket
+from tausestack.mcp.tasks import TaskLimits
 from tausestack.mcp.tools import tool
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Server",
     "Service",
     "ServiceEnv",
+    "TaskLimits",
     "ToolPolicy",
     "serve_socket",
     "tool",

@@ -23,9 +23,11 @@ from tausestack.errors import (
     to_jsonrpc,
 )
 from tausestack.mcp.assertions import bearer
-from tausestack.mcp.context import Context
+from tausestack.mcp.context import Ask, Context, Report
+from tausestack.mcp.incoming import Incoming, owner_of
 from tausestack.mcp.schemas import text_of
 from tausestack.mcp.service import Service
+from tausestack.mcp.tasks import Owner, Tasks, capabilities_in, created, lacking_tasks, may_answer_with_task
 from tausestack.mcp.tools import Tool, find_tool
 from tausestack.mcp.writing import Writing, arguments_digest
 from tausestack.raw import object_at
@@ -52,32 +54,86 @@ class Calls:
         self._service = service
         self._tools = tools
 
+    def owner(self, request: ServerRequestContext[Any, Any]) -> Owner:
+        """Return whose tasks a request is about, or raise the `MCPError` that refuses it."""
+        return owner_of(self._caller(request)[0])
+
     async def handle(self, request: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> dict[str, Any]:
         """Answer a `tools/call` request."""
         meta = object_at(request.params, "_meta")
+        principal, assertion = self._caller(request)
         try:
-            assertion = _assertion(request.request, meta)
-            principal = self._service.principal(assertion)
             tool = find_tool(self._tools, params.name)
             require_own(principal, tool.policy.scopes)
         except TauseError as error:
             _refuse(error, request.request)
-        call_id = str(meta.get(META_CALL) or secrets.token_hex(8))
-        arguments = params.arguments or {}
-        context = Context(
-            service=self._service,
+        incoming = Incoming(
             principal=principal,
             assertion=assertion or "",
-            call_id=call_id,
-            tool=tool.name,
-            reads=tool.policy.side_effect == "read",
-            idempotency_key=_text(meta.get(META_KEY)),
+            call_id=str(meta.get(META_CALL) or secrets.token_hex(8)),
+            key=_text(meta.get(META_KEY)),
             approval=_text(meta.get(META_APPROVAL)),
-            writing=self._writing(tool, principal, _text(meta.get(META_KEY)), arguments),
-            report=request.session.report_progress,
+            capabilities=capabilities_in(request.params),
         )
+        arguments = params.arguments or {}
+        if self._service.tasks is not None and tool.task_support != "forbidden":
+            if may_answer_with_task(request):
+                return await self._begin(self._service.tasks, tool, arguments, incoming)
+            if tool.task_support == "required":
+                raise lacking_tasks()
+        return await self.result(tool, arguments, incoming, request.session.report_progress)
+
+    async def result(
+        self, tool: Tool, arguments: dict[str, Any], incoming: Incoming, report: Report, ask: Ask | None = None
+    ) -> dict[str, Any]:
+        """Run a call and return its result; what is wrong with the call itself is raised as an `MCPError`."""
+        context = self._context(tool, arguments, incoming, report, ask)
         with context.logged():
             return await self._result(tool, arguments, context)
+
+    async def _begin(self, tasks: Tasks, tool: Tool, arguments: dict[str, Any], incoming: Incoming) -> dict[str, Any]:
+        """Answer a call with a task, or with its result where the same keyed call was done before."""
+        context = self._context(tool, arguments, incoming, None, None)
+        try:
+            tool.bind(arguments, context)
+            if context.writing is not None and await context.writing.done_before():
+                return _complete(tool, _replayed(context.writing))
+            owner = incoming.owner
+            task = await tasks.create(
+                owner,
+                tool.name,
+                {"arguments": arguments, "incoming": incoming.kept()},
+                key=incoming.key,
+                digest=arguments_digest(owner.principal, arguments),
+                local=incoming.assertion,
+            )
+        except TauseError as error:
+            _refuse(error, None)
+        return created(task)
+
+    def _caller(self, request: ServerRequestContext[Any, Any]) -> tuple[Principal, str | None]:
+        assertion = _assertion(request.request, object_at(request.params, "_meta"))
+        try:
+            return self._service.principal(assertion), assertion
+        except TauseError as error:
+            _refuse(error, request.request)
+
+    def _context(
+        self, tool: Tool, arguments: dict[str, Any], incoming: Incoming, report: Report | None, ask: Ask | None
+    ) -> Context:
+        return Context(
+            service=self._service,
+            principal=incoming.principal,
+            assertion=incoming.assertion,
+            call_id=incoming.call_id,
+            tool=tool.name,
+            reads=tool.policy.side_effect == "read",
+            idempotency_key=incoming.key,
+            approval=incoming.approval,
+            writing=self._writing(tool, incoming.principal, incoming.key, arguments),
+            report=report,
+            ask=ask,
+        )
 
     async def _result(self, tool: Tool, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         try:
@@ -86,16 +142,13 @@ class Calls:
             _refuse(error, None)
         except TauseError as error:
             return _failure(error.message, {META_ERROR: to_jsonrpc(error)["data"]})
+        except MCPError:
+            raise
         except Exception:
             context.logger.exception("tool raised")
             internal = InternalError(f"internal error, call {context.call_id}", call=context.call_id)
             return _failure(internal.message, {META_ERROR: to_jsonrpc(internal)["data"]})
-        text = text_of(structured, wrapped=tool.result.wrapped)
-        return {
-            "resultType": "complete",
-            "content": [{"type": "text", "text": text}],
-            "structuredContent": structured,
-        }
+        return _complete(tool, structured)
 
     def _writing(self, tool: Tool, principal: Principal, key: str | None, arguments: dict[str, Any]) -> Writing | None:
         if self._service.databases is None or tool.policy.side_effect == "read":
@@ -143,6 +196,11 @@ def _assertion(request: Request | None, meta: dict[str, Any]) -> str | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _complete(tool: Tool, structured: dict[str, Any]) -> dict[str, Any]:
+    text = text_of(structured, wrapped=tool.result.wrapped)
+    return {"resultType": "complete", "content": [{"type": "text", "text": text}], "structuredContent": structured}
 
 
 def _failure(text: str, meta: dict[str, Any]) -> dict[str, Any]:

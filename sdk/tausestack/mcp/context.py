@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from tausestack.contract import Principal
+from tausestack.mcp.tasks import lacking_tasks
 from tausestack.mcp.writing import Writing, arguments_digest
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[float, float | None, str | None], Awaitable[None]]
 """Sends a call's progress, a total and a message to its caller."""
+Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Asks a call's client for input, under a name, and returns the answer."""
 
 
 class Secrets:
@@ -41,7 +44,7 @@ class Context:
     def __init__(
         self, *, service: Service, principal: Principal, assertion: str, call_id: str, tool: str, reads: bool,
         idempotency_key: str | None = None, approval: str | None = None, writing: Writing | None = None,
-        report: Report | None = None,
+        report: Report | None = None, ask: Ask | None = None,
     ) -> None:  # fmt: skip
         self.service = service
         self.principal = principal
@@ -57,6 +60,7 @@ class Context:
         self.writing = writing
         """The call's write; None where it can't write."""
         self._report = report
+        self._ask = ask
         self._open = 0
         self._nested: Counter[str] = Counter()
 
@@ -135,9 +139,26 @@ class Context:
         )
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell the caller how far the call is; nothing happens where it did not ask."""
+        """Tell the caller how far the call is; nothing happens where it did not ask. In a task it is the status."""
         if self._report is not None:
             await self._report(progress, total, message)
+
+    async def ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the client for input (`{"method": "elicitation/create", "params": {…}}`) and return its answer.
+
+        Only a task can wait for it: any other call is refused, saying that its client must declare the extension. In
+        a task that is begun anew after a crash, the same request under the same name gets the answer it got before.
+        """
+        if self._open or (self.writing is not None and self.writing.is_open):
+            raise RuntimeError("a call that has begun to write can't wait for input: ask before it writes")
+        if self._ask is None:
+            raise lacking_tasks()
+        return await self._ask(name, request)
+
+    async def elicit(self, message: str, schema: dict[str, Any], *, name: str = "input") -> dict[str, Any]:
+        """Ask the user to fill in a form and return `{"action": "accept", "content": {…}}`, or what else they did."""
+        form = {"mode": "form", "message": message, "requestedSchema": schema}
+        return await self.ask(name, {"method": "elicitation/create", "params": form})
 
     def _derived_key(self, address: str, arguments: dict[str, Any]) -> str:
         call = f"{address}\n{arguments_digest(self.principal.id, arguments)}"

@@ -15,7 +15,9 @@ from typing_extensions import Unpack
 from tausestack.mcp.bindings import LOOPBACK, Binding, Handler, ServiceApp
 from tausestack.mcp.calls import Calls
 from tausestack.mcp.environment import ServiceEnv
+from tausestack.mcp.long_calls import LongCalls
 from tausestack.mcp.service import Lifespan, Service
+from tausestack.mcp.tasks import TaskLimits, Tasks, attach
 from tausestack.mcp.tools import Function, Tool, ToolOptions, declaration_of, declared_for, make_tool
 from tausestack.names import check_server
 
@@ -32,12 +34,13 @@ class Server:
     """A server written with the kit.
 
     `schema` gives each tenant a database of this server's; `lifespan` is entered once a process, and what it yields
-    is every call's `ctx.state`.
+    is every call's `ctx.state`. A tool with `task_support` may answer with a task, which outlives the process where
+    there is a schema (its migrations call `create_tasks()`), and ends with it where there is none.
     """
 
     def __init__(
         self, name: str, *, version: str, title: str = "", description: str = "", instructions: str | None = None,
-        schema: Schema | None = None, lifespan: Lifespan | None = None,
+        schema: Schema | None = None, lifespan: Lifespan | None = None, task_limits: TaskLimits | None = None,
     ) -> None:  # fmt: skip
         self.name = check_server(name)
         self.version = version
@@ -46,6 +49,7 @@ class Server:
         self.instructions = instructions
         self.schema = schema
         self.lifespan = lifespan
+        self.task_limits = task_limits
         self._tools: dict[str, Tool] = {}
         self._bindings: list[Binding] = []
         self._mounts: dict[str, Callable[[Service], ASGIApp]] = {}
@@ -105,8 +109,9 @@ class Server:
 
     def protocol(self, service: Service) -> ProtocolServer[Any]:
         """Return the protocol's server that answers for a running service."""
+        calls = Calls(service, self._tools)
         # Raw results: the models drop what they don't know.
-        answer_call: Any = Calls(service, self._tools).handle
+        answer_call: Any = calls.handle
         definitions = self.definitions()
         hint = CacheHint(ttl_ms=_DEFINITIONS_MS, scope="public")
 
@@ -117,7 +122,7 @@ class Server:
             tool = self._tools.get(name)
             return None if tool is None else tool.definition["inputSchema"]
 
-        return ProtocolServer(
+        protocol: ProtocolServer[Any] = ProtocolServer(
             self.name,
             version=self.version,
             title=self.title or None,
@@ -128,6 +133,9 @@ class Server:
             on_list_tools=list_tools,
             on_call_tool=answer_call,
         )
+        if service.tasks is not None:
+            attach(protocol, service.tasks, calls.owner)
+        return protocol
 
     def asgi(
         self, env: ServiceEnv, *, allowed_hosts: Sequence[str] | None = LOOPBACK, service: Service | None = None
@@ -141,7 +149,11 @@ class Server:
 
     def service(self, env: ServiceEnv) -> Service:
         """Return the service that this server is in a process's surroundings."""
-        return Service(self.name, env, self.schema)
+        service = Service(self.name, env, self.schema)
+        if any(tool.task_support != "forbidden" for tool in self._tools.values()):
+            work = LongCalls(Calls(service, self._tools), self._tools)
+            service.tasks = Tasks(work, self.task_limits, service.databases)
+        return service
 
     def main(self, argv: Sequence[str] | None = None) -> None:
         """Serve from the command line: over stdio, with `--port` over HTTP, with `--socket` over a Unix socket."""

@@ -13,6 +13,7 @@ from tausestack.errors import Unavailable
 from tausestack.mcp.assertions import Assertions, bearer
 from tausestack.mcp.environment import ServiceEnv
 from tausestack.mcp.gateway import Gateway, GatewaySocket, NestedCall
+from tausestack.mcp.tasks import Tasks
 from tausestack.names import parse_address
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Service:
         self.gateway: Gateway | None = (
             None if env.gateway is None else GatewaySocket(env.gateway, env.process_credential, name)
         )
+        self.tasks: Tasks | None = None
+        """Where calls go on that were answered with a task; None where no tool may be."""
         self._assertions = Assertions(env.jwks, name, env.tenant)
 
     @asynccontextmanager
@@ -45,6 +48,8 @@ class Service:
                 stack.push_async_callback(self.gateway.aclose)
             if lifespan is not None:
                 self.state = await stack.enter_async_context(lifespan(self))
+            if self.tasks is not None:
+                await stack.enter_async_context(self.tasks.running())
             yield self
 
     def tenant_databases(self) -> TenantDatabases:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 import anyio.to_thread
 from typing_extensions import Unpack
@@ -18,6 +18,9 @@ from tausestack.mcp.schemas import ArgumentShape, ResultShape, argument_shape, h
 from tausestack.names import is_tool, parse_address
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+TaskSupport = Literal["forbidden", "optional", "required"]
+"""Whether a call may be answered with a task: never; where the client takes one; or only so."""
 
 _EARLIER_PARAMETERS = ["tenant_id", "params"]
 _MARK = "__tausestack_tool__"
@@ -34,6 +37,7 @@ class ToolOptions(TypedDict, total=False):
     scopes: Sequence[str]
     approval: Approval
     price: str
+    task_support: TaskSupport
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Tool:
     result: ResultShape
     context: str | None
     """The parameter that takes the `Context`."""
+    task_support: TaskSupport = "forbidden"
 
     @cached_property
     def definition(self) -> dict[str, Any]:
@@ -165,6 +170,7 @@ def make_tool(
         arguments=arguments,
         result=result_shape(hints.get("return", inspect.Parameter.empty)),
         context=context,
+        task_support=options.get("task_support", "forbidden"),
     )
 
 
