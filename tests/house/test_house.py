@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -66,14 +67,23 @@ def test_the_version_is_said_once() -> None:
 
 
 @pytest.mark.covers("house:hashed-lock")
-@pytest.mark.parametrize("name", ["server.lock", "dev.lock"])
+@pytest.mark.parametrize("name", ["server.lock", "dev.lock", "peers.lock", "peers-v1.lock"])
 def test_locks_have_hashes_and_no_addresses(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     pins = re.findall(r"^[a-z0-9][a-z0-9._-]*==", text, re.MULTILINE)
-    assert len(pins) > 50
+    assert len(pins) > 30
     assert text.count("--hash=sha256:") >= len(pins)
     assert re.search(r"https?://|--index-url|--find-links", text) is None
     assert not (ROOT / "uv.lock").exists()
+
+
+@pytest.mark.covers("house:hashed-lock")
+def test_the_lock_of_node_packages_has_hashes_and_no_addresses() -> None:
+    lock = json.loads((ROOT / "requirements" / "node" / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert len(packages) > 100
+    assert [name for name, entry in packages.items() if not entry.get("integrity", "").startswith("sha512-")] == []
+    assert [name for name, entry in packages.items() if "resolved" in entry] == []
 
 
 @pytest.mark.covers("house:adr-numbers")
