@@ -1,0 +1,1 @@
+"""What `benchmarks.gateway` measures with: one upstream, one forwarder, one generator, and the systems beside us."""
