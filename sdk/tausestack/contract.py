@@ -66,9 +66,6 @@ class ToolPolicy(BaseModel):
     scopes: list[str] = Field(
         default_factory=list, description="scopes a caller needs; empty: tools:call:{server}/{tool}"
     )
-    task: bool = Field(
-        default=False, description="it may answer with a task, where the client declares the tasks extension"
-    )
     price: str = Field(default="standard", description="price class of one call")
     approval: Approval = Field(
         default="never", description="whose calls wait for a person: nobody's, agents', everybody's"

@@ -115,6 +115,8 @@ class Tool:
             "idempotentHint": reads or self.policy.idempotent,
             "openWorldHint": self.policy.side_effect == "external",
         }
+        if self.task_support != "forbidden":
+            shape["execution"] = {"taskSupport": self.task_support}
         shape["_meta"] = {META_TOOL: self.policy.model_dump(mode="json")}
         return shape
 

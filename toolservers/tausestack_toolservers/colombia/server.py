@@ -85,7 +85,7 @@ class Municipalities(BaseModel):
 
 @server.tool("colombia/validate_nit", title="Validate a NIT", side_effect="read", idempotent=True)
 async def validate_nit(nit: Nit) -> NitCheck:
-    """Validate a Colombian company's or person's tax id (validar NIT) by its check digit; not that it is registered."""
+    """Validate a Colombian company's or person's tax id (validar el NIT de una empresa) by its check digit only."""
     valid = colombia.validate_nit(nit)
     return NitCheck(nit=nit, valid=valid, formatted=_written(nit) if valid else None)
 

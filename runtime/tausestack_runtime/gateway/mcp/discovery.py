@@ -15,6 +15,7 @@ TASKS = "io.modelcontextprotocol/tasks"
 MAX_INSTRUCTIONS = 16_000
 """How many characters of servers' instructions are put together."""
 
+_TASKING = frozenset({"optional", "required"})
 _LISTED = ("tools", "prompts", "resources")
 
 
@@ -69,7 +70,7 @@ def _own(one: Installation) -> dict[str, Any]:
         # A tool that changed is approved here, and not there: its list changes with the approval.
         return {**said, "tools": {**object_at(said, "tools"), "listChanged": True}}
     capabilities: dict[str, Any] = {"tools": {"listChanged": True}}
-    if any(tool.policy.task for tool in one.tools.values()):
+    if any(object_at(tool.raw, "execution").get("taskSupport") in _TASKING for tool in one.tools.values()):
         capabilities["extensions"] = {TASKS: {}}
     return capabilities
 

@@ -143,8 +143,6 @@ def _after(ask: Ask) -> str:
     if cursor is None:
         return ""
     try:
-        if isinstance(cursor, str) and cursor:
-            return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        pass
-    raise Refused(INVALID_PARAMS, "This cursor is not one of ours", ask.id)
+        return base64.b64decode(cursor if isinstance(cursor, str) else b"", altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise Refused(INVALID_PARAMS, "This cursor is not one of ours", ask.id) from error
