@@ -176,6 +176,13 @@ class Outcome:
         return from_data(self.text, named) if "code" in named else ToolFailed(self.text)
 
 
+def failed(error: TauseError) -> Outcome:
+    """Return a failure as the result of a tool, which names the error for those who know our words."""
+    said = [{"type": "text", "text": error.message}]
+    named = {META_ERROR: {"code": error.code, **error.data}}
+    return Outcome({"resultType": "complete", "content": said, "isError": True, "_meta": named})
+
+
 def digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys), in hexadecimal."""
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -38,7 +38,8 @@ class Exchange:
         for name, value in self.raw_headers:
             if name in self.headers:
                 self.repeated.add(name)
-            self.headers[name] = value
+            # Its parser leaves the white space at a value's end, which is not of the value.
+            self.headers[name] = value.rstrip(b" \t")
         inside = (scope.get("server") or ("", 0))[1] is None
         self.forwarded: bool = inside and FORWARDED in self.headers
         """Whether another gateway handed it over."""

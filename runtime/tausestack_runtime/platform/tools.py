@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import structlog
 
-from tausestack.contract import META_ERROR, Principal
+from tausestack.contract import Principal
 from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
 from tausestack.scopes import SYSTEM
 from tausestack_runtime.gateway.approvals import Approvals
-from tausestack_runtime.gateway.call import Call, Outcome
+from tausestack_runtime.gateway.call import Call, Outcome, failed
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
@@ -59,14 +59,7 @@ class Platform:
         try:
             found = await tool(call)
         except TauseError as error:
-            return Outcome(
-                {
-                    "resultType": "complete",
-                    "content": [{"type": "text", "text": error.message}],
-                    "isError": True,
-                    "_meta": {META_ERROR: {"code": error.code, **error.data}},
-                }
-            )
+            return failed(error)
         text = orjson.dumps(found).decode()
         return Outcome(
             {

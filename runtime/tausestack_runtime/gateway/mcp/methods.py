@@ -11,11 +11,12 @@ from tausestack.errors import (
     METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY,
     Forbidden,
+    InvalidArguments,
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object, object_at
 from tausestack.scopes import OPERATOR, TOOLS_READ
-from tausestack_runtime.gateway.call import CALL_SECONDS, NAMED, TOOLS_CALL, Call, Outcome
+from tausestack_runtime.gateway.call import CALL_SECONDS, NAMED, TOOLS_CALL, Call, Outcome, failed
 from tausestack_runtime.gateway.installed import Installation, not_found
 from tausestack_runtime.gateway.mcp import naming
 from tausestack_runtime.gateway.mcp.asking import Ask
@@ -40,7 +41,11 @@ class Methods:
     async def answer(self, ask: Ask) -> Outcome:
         """Return the result of a request, and its whole response in bytes where there is one already."""
         if ask.method == TOOLS_CALL:
-            return await self._call_tool(ask)
+            try:
+                return await self._call_tool(ask)
+            except InvalidArguments as error:
+                # A model can mend these, so the protocol has them as a failure of the tool.
+                return failed(error)
         snapshot = await self.snapshot(ask)
         if ask.method == "tools/list":
             return await self._lists.tools(ask, snapshot)
