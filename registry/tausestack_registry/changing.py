@@ -12,7 +12,7 @@ from tausestack.mcp import Context
 from tausestack_registry import store
 from tausestack_registry.installer import Plan, approved, check_hash
 from tausestack_registry.listing import OWN_KINDS, Installation, hash_of
-from tausestack_registry.pins import MAX_TOOLS, Difference, Pin, difference, pinned
+from tausestack_registry.pins import MAX_TOOLS, Difference, Pin, difference, digest, pinned
 from tausestack_registry.refs import Reference
 from tausestack_registry.state import find, state_of, third_party
 
@@ -88,16 +88,23 @@ async def approve_tools(ctx: Context, name: str, approve: bool | str) -> None:
 
 
 async def observe(ctx: Context, name: str, tools: list[dict[str, Any]]) -> Difference:
-    """Keep the tools that a server has now, what was not approved in quarantine; nothing is written for nothing new."""
-    seen = pinned(tools)
+    """Keep the tools that a server has now, what was not approved in quarantine.
+
+    Where nothing is new nothing is written, and no definition is looked into.
+    """
     async with ctx.reading() as db:
-        found = await _difference(db, name, seen)
-    if not found:
-        return found
+        await third_party(db, name)
+        kept = await store.hashes_of(db, name)
+    seen = {str(tool.get("name")): digest(tool) for tool in tools}
+    if seen.items() <= kept.items():
+        return Difference([], [], sorted(kept.keys() - seen.keys()))
+    pins = pinned(tools)
     async with ctx.database() as db:
-        found = await _difference(db, name, seen)
+        found = await _difference(db, name, pins)
         await store.add_pins(db, name, found.added)
         await store.replace_pins(db, name, found.changed)
+    if not found:
+        return found
     state_of(ctx).changed(ctx.tenant)
     ctx.logger.warning("its tools changed", installation=name, added=len(found.added), changed=len(found.changed))
     return found

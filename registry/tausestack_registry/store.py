@@ -85,6 +85,12 @@ async def pins_of(db: Connection, name: str) -> list[Pin]:
     return [Pin(orjson.loads(raw), sha256, status, approved) for raw, sha256, status, approved in rows]
 
 
+async def hashes_of(db: Connection, name: str) -> dict[str, str]:
+    """Return the hashes of a third-party server's tools by name."""
+    query = sa.select(pins.c.tool, pins.c.sha256).where(pins.c.installation == name)
+    return {row.tool: row.sha256 for row in await db.execute(query)}
+
+
 async def add_pins(db: Connection, name: str, tools: Sequence[Pin]) -> None:
     """Add tools to a third-party server."""
     if tools:
