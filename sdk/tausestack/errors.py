@@ -12,7 +12,8 @@ TauseError
 ├── NotFound                404  not there, or not yours: nobody can tell which
 ├── Conflict                409  it clashes with what is there
 │   ├── KeyReused           409  an idempotency key with other arguments
-│   └── InDoubt             409  broke in mid-call: nobody knows if it happened
+│   ├── InDoubt             409  broke in mid-call: nobody knows if it happened
+│   └── InputRequired       409  the server asks for input that this door can't give
 ├── RateLimited             429  over a limit of the tenant
 ├── ToolFailed              422  the tool ran and reported a failure (`isError`)
 ├── Cancelled               499  the caller went away
@@ -135,6 +136,12 @@ class InDoubt(Conflict):
     """The call broke midway: it may or may not have taken effect, and is never repeated silently."""
 
     code, status, rpc, title = "in_doubt", 409, IN_DOUBT, "Outcome in doubt"
+
+
+class InputRequired(Conflict):
+    """The server asks its client for input before it goes on; `data["input_requests"]` is what it asks."""
+
+    code, status, rpc, title = "input_required", 409, CONFLICT, "Input required"
 
 
 class RateLimited(TauseError):

@@ -87,7 +87,7 @@ def mcp_request(
         "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": method,
         **({"Authorization": f"Bearer {key}"} if key else {}),
-        **({"Mcp-Name": params["name"]} if "name" in params else {}),
+        **{"Mcp-Name": str(params[field]) for field in ("name", "uri", "taskId") if field in params},
         **headers,
     }
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
@@ -104,6 +104,8 @@ class Stack:
     log: Path
     ready_after: float
     made: int = 0
+    remote_ports: tuple[int, ...] = ()
+    """The ports of this machine at which it may reach third parties' servers."""
 
     @property
     def operator_key(self) -> str:

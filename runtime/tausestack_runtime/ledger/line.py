@@ -33,7 +33,7 @@ class Line:
     decision: str = ""
     rule: str = ""
     outcome: str = ""
-    """done, failed, in_doubt, denied, waiting, cancelled; "" before the end."""
+    """done, failed, input_required, in_doubt, denied, waiting, cancelled; "" before the end."""
     error: str = ""
     arguments_digest: str = ""
     result_digest: str = ""

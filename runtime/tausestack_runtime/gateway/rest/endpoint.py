@@ -12,6 +12,7 @@ from tausestack.contract import Principal
 from tausestack.errors import (
     Cancelled,
     Forbidden,
+    InputRequired,
     InvalidRequest,
     NotFound,
     TauseError,
@@ -145,7 +146,8 @@ class RestEndpoint:
         found = next((server for server in listed["servers"] if server["name"] == name), None)
         if found is None:
             raise not_found()
-        await exchange.reply_json(200, found)
+        breaker = self._upstreams.breakers.of(principal.tenant, name)
+        await exchange.reply_json(200, {**found, "health": breaker.status()})
 
     async def _call_tool(self, exchange: Exchange, principal: Principal, below: str) -> None:
         parts = below.split("/")
@@ -158,6 +160,9 @@ class RestEndpoint:
             call.meta = {"progressToken": call.id}
             await exchange.start_events()
         outcome = await exchange.while_connected(self._pipeline.run(call))
+        if outcome.waits:
+            asked = outcome.result.get("inputRequests", {})
+            raise InputRequired(f"{parts[1]} asks for input, which only an MCP client can give", input_requests=asked)
         if outcome.failed:
             cause = outcome.failure.code
             more = {} if cause == ToolFailed.code else {"cause": cause}

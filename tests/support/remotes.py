@@ -1,0 +1,79 @@
+"""Third parties' servers at URLs, for tests: each a process of its own, on a port that the stack may reach."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+PARTY = Path(__file__).parents[1] / "fakes" / "remote_party.py"
+START_SECONDS = 20.0
+
+
+@dataclass
+class Party:
+    """A running server: where it is, and its process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/mcp")
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return what it was sent so far, oldest first."""
+        return httpx2.get(f"{self.root}/log", trust_env=False).json()
+
+    def calls(self, method: str) -> list[dict[str, Any]]:
+        """Return the requests of one method that it was sent."""
+        return [one for one in self.log() if one.get("message", {}).get("method") == method]
+
+    def tell(self, message: dict[str, Any]) -> int:
+        """Have it notify those who listen, and return how many do."""
+        return httpx2.post(f"{self.root}/tell", json=message, trust_env=False).json()
+
+    def more_tools(self, tools: list[dict[str, Any]]) -> None:
+        """Have it offer more tools."""
+        httpx2.post(f"{self.root}/tools", json=tools, trust_env=False)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def party(port: int, name: str) -> Iterator[Party]:
+    """Run a server, and end it on leaving."""
+    process = subprocess.Popen([sys.executable, str(PARTY), str(port), name])
+    running = Party(f"http://127.0.0.1:{port}/mcp", process)
+    try:
+        eventually(lambda: _answers(running))
+        yield running
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(running: Party) -> bool:
+    with contextlib.suppress(httpx2.TransportError):
+        return running.log() == []
+    return False
+
+
+def eventually(holds: Any, seconds: float = START_SECONDS) -> Any:
+    """Wait until something is so, and return what it then is; fails where it does not become so in time."""
+    give_up = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < give_up, f"not so within {seconds} s"
+        select.select([], [], [], 0.05)
+    return found
