@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import configparser
 import hashlib
-import json
 import os
 import re
-import shutil
 import sys
-import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
+from tausestack_runtime.adapters.packages import FETCH_SECONDS, Package, keep, recorded, workplace
 
-FETCH_SECONDS = 120.0
-RECORD = "package.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _BUILDS = "only wheels are taken, and nothing is built"
 
@@ -33,20 +27,6 @@ sys.addaudithook(refuse)
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.!+_-]{0,62}[0-9A-Za-z])?")
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package in the store."""
-
-    identifier: str
-    version: str
-    entry: str
-    """Its console script's `module:function`."""
-    store: str
-    """Its folder, relative to the store."""
-    wheels: dict[str, str]
-    """SHA-256 of each wheel that was unpacked, by file name."""
 
 
 def normalised(identifier: str) -> str:
@@ -66,15 +46,11 @@ async def fetch_python(store: Path, identifier: str, version: str | None) -> Pac
     if version is not None:
         if _VERSION.fullmatch(version) is None:
             raise InvalidArguments(f"'{version[:80]}' is no exact version")
-        known = await asyncio.to_thread(_read, store / _folder(name, version))
+        known = await asyncio.to_thread(recorded, store / _folder(name, version))
         if known is not None:
             return known
-    await asyncio.to_thread(lambda: store.mkdir(parents=True, exist_ok=True, mode=0o700))
-    work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".fetch-", dir=store))
-    try:
+    async with workplace(store) as work:
         return await _fetch(store, work, name, version)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
 
 async def _fetch(store: Path, work: Path, name: str, version: str | None) -> Package:
@@ -83,7 +59,7 @@ async def _fetch(store: Path, work: Path, name: str, version: str | None) -> Pac
         # The newest's own wheel alone says whether the rest has to be fetched.
         await _pip("download", "--only-binary", ":all:", "--no-deps", "--dest", str(work / "newest"), "--", name)
         version = _version_of(work / "newest", name)
-        known = await asyncio.to_thread(_read, store / _folder(name, version))
+        known = await asyncio.to_thread(recorded, store / _folder(name, version))
         if known is not None:
             return known
     await _pip("download", "--only-binary", ":all:", "--dest", str(wheels), "--", f"{name}=={version}")
@@ -110,16 +86,7 @@ def _keep(store: Path, ready: Path, name: str, version: str, files: list[Path]) 
     compileall.compile_dir(site, quiet=2, stripdir=str(site), prependdir=str(final / "site"), workers=1)
     wheels = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     package = Package(identifier=name, version=version, entry=entry, store=folder, wheels=wheels)
-    (ready / RECORD).write_text(json.dumps(asdict(package), indent=2, sort_keys=True))
-    final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(ready, final)  # noqa: PTH104 atomic, and refuses a folder that is there
-    except OSError:
-        known = _read(final)
-        if known is None:
-            raise
-        return known
-    return package
+    return keep(ready, store, package)
 
 
 def _version_of(wheels: Path, name: str) -> str:
@@ -132,14 +99,6 @@ def _version_of(wheels: Path, name: str) -> str:
 def _folder(name: str, version: str) -> str:
     """Return where a package is kept; its compiled parts fit one kind of interpreter."""
     return f"pypi/{name}/{version}/{sys.implementation.cache_tag}"
-
-
-def _read(folder: Path) -> Package | None:
-    try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
-        return None
-    return Package(**record)
 
 
 def _entry_point(site: Path, name: str, version: str) -> str:

@@ -4,82 +4,107 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tausestack.contract import META_CALL, META_PREFIX, tool_policy
-from tausestack.errors import Conflict, InDoubt, NotFound, TauseError, Unavailable, UpstreamError, tree
-from tausestack.raw import as_object
+from tausestack.contract import tool_policy
+from tausestack.errors import InDoubt, InvalidRequest, TauseError, Unavailable, UpstreamError
 from tausestack_runtime.adapters import sandbox
-from tausestack_runtime.adapters.pinning import digest
-from tausestack_runtime.adapters.process import Launch, Log
-from tausestack_runtime.adapters.session import Answered, Broken, Progress, Session
+from tausestack_runtime.adapters.asked import Answered, Asked, Tell
+from tausestack_runtime.adapters.bounds import MAX_OFFER_BYTES, MAX_OFFERED, capped, trouble
+from tausestack_runtime.adapters.folders import Folders
+from tausestack_runtime.adapters.launches import Launch, Remote, is_modern
+from tausestack_runtime.adapters.session.peer import Broken
+from tausestack_runtime.adapters.session.session import Connect, Session
+from tausestack_runtime.adapters.session.waiting import WAIT_SECONDS, WaitingRoom
+from tausestack_runtime.adapters.stdio.link import StdioLink
+from tausestack_runtime.adapters.stdio.process import Child, Log
+from tausestack_runtime.adapters.translation.requests import foreign
 
-LaunchOf = Callable[[], Awaitable[Launch]]
+_LISTED = (
+    ("prompts", "prompts/list"),
+    ("resources", "resources/list"),
+    ("resourceTemplates", "resources/templates/list"),
+)
+
+LaunchOf = Callable[[], Awaitable[Launch | Remote]]
 """Asks the registry how an installed server is started."""
 
-ASKED = frozenset(
-    {
-        "tools/list", "tools/call", "prompts/list", "prompts/get", "resources/list", "resources/templates/list",
-        "resources/read", "completion/complete",
-    }
-)  # fmt: skip
-"""The methods that are passed on."""
 
-_PROTOCOL_META = ("io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/client")
+@dataclass(frozen=True)
+class Probe:
+    """What a server said when it was started, or reached, once."""
+
+    server: dict[str, Any]
+    tools: list[dict[str, Any]]
+    protocols: list[str]
+    offer: dict[str, Any]
 
 
 class Hosted:
     """The sessions of one tenant's servers, each started on its first request and again after its end."""
 
-    def __init__(self, store: Path, wish: sandbox.Wish, log: Log, *, idle_seconds: float = 300.0) -> None:
-        self._store, self._log, self._idle = store, log, idle_seconds
+    def __init__(
+        self, store: Path, wish: sandbox.Wish, log: Log, *, folders: Folders | None = None,
+        idle_seconds: float = 300.0, wait_seconds: float = WAIT_SECONDS,
+    ) -> None:  # fmt: skip
+        self._store, self._log, self._idle, self._folders = store, log, idle_seconds, folders
         self._wish: sandbox.Wish = wish
+        self._room = WaitingRoom(wait_seconds)
         self._sessions: dict[str, Session] = {}
-        self._launches: dict[str, Launch] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._launches: dict[str, Launch | Remote] = {}
+        self._starting: dict[str, asyncio.Task[Session]] = {}
 
-    async def request(
-        self, name: str, method: str, params: dict[str, Any], launch_of: LaunchOf, progress: Progress | None = None
-    ) -> dict[str, Any]:
-        """Pass a request on to an installed server and return its raw result, complete in the modern sense.
+    async def request(self, name: str, asked: Asked, launch_of: LaunchOf, tell: Tell) -> dict[str, Any]:
+        """Have an installed server serve a request and return its result, complete in the modern sense.
 
         Raises `InDoubt` where the server broke off in the middle of a tool that does more than read, and `Answered`
         for an error of the server's own.
         """
         session = await self._session(name, launch_of)
-        tool = _approved(session, params) if method == "tools/call" else None
         try:
-            result = await session.request(method, _translated(params), progress)
+            return await session.request(asked, tell)
         except Broken as error:
-            if tool is None or tool_policy(_unsigned(tool)).retriable:
+            tool = error.tool
+            if tool is None or tool_policy({**tool, "_meta": foreign(tool.get("_meta") or {})}).retriable:
                 raise Unavailable(f"{error}; nothing was changed") from error
             raise InDoubt(f"{error}: the call may or may not have taken effect") from error
-        return _modern(result)
 
-    async def probe(self, name: str, launch: Launch) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Start a server once, as it would be installed, and return what it says of itself and its raw tools."""
-        session = self._start(name, launch)
+    async def probe(self, name: str, launch: Launch | Remote) -> Probe:
+        """Start a server once, or reach it, as it would be installed, and return what it says of itself.
+
+        Raises `UpstreamError` for a definition out of bounds, and `Unavailable` for a server that does not start.
+        """
+        session = await self._started(name, launch, lasting=False)
         try:
-            await session.ready()
-            return session.initialized, session.tools
+            for tool in session.tools:
+                wrong = trouble(tool)
+                if wrong is not None:
+                    raise UpstreamError(wrong)
+            return Probe(_initialized(session), session.tools, session.said.protocols, await _offer(session))
         finally:
             await session.stop()
 
-    async def stop(self, name: str) -> bool:
-        """End a server and forget how it is started; return whether it ran."""
-        async with self._turn(name):
-            self._launches.pop(name, None)
-            session = self._sessions.pop(name, None)
-        if session is None:
-            return False
-        ran = session.alive
-        await session.stop()
+    async def stop(self, name: str, *, purge: bool = False) -> bool:
+        """End a server and forget how it is started; return whether it ran. `purge` removes what it has written."""
+        starting = self._starting.get(name)
+        if starting is not None:
+            starting.cancel()
+            await asyncio.wait({starting})
+        self._launches.pop(name, None)
+        session = self._sessions.pop(name, None)
+        ran = session is not None and session.alive
+        if session is not None:
+            await session.stop()
+        if purge and self._folders is not None:
+            await self._folders.remove(name)
         return ran
 
     async def aclose(self) -> None:
         """End every server."""
-        await asyncio.gather(*(self.stop(name) for name in list(self._sessions)))
+        await asyncio.gather(*(self.stop(name) for name in {*self._sessions, *self._starting}))
+        await self._room.aclose()
 
     def tier(self) -> sandbox.Tier:
         """Return the sandbox that servers run in, or raise `Unavailable` where there is none."""
@@ -91,72 +116,81 @@ class Hosted:
         return {name: pid for name, pid in found.items() if pid is not None}
 
     async def _session(self, name: str, launch_of: LaunchOf) -> Session:
-        async with self._turn(name):
-            session = self._sessions.get(name)
-            if session is None or not session.alive:
-                launch = self._launches.get(name)
-                if launch is None:
-                    launch = self._launches[name] = await launch_of()
-                session = self._sessions[name] = self._start(name, launch)
-        await session.ready()
+        session = self._sessions.get(name)
+        if session is not None and session.alive:
+            return session
+        starting = self._starting.get(name)
+        if starting is None:
+            starting = self._starting[name] = asyncio.create_task(self._start(name, launch_of))
+            starting.add_done_callback(lambda _: self._starting.pop(name, None))
+        # The first caller's going away does not end a start that others wait for.
+        await asyncio.wait({starting})
+        if starting.cancelled():
+            raise Unavailable(f"{name} was stopped")
+        return starting.result()
+
+    async def _start(self, name: str, launch_of: LaunchOf) -> Session:
+        launch = self._launches.get(name) or await launch_of()
+        session = self._sessions[name] = await self._started(name, launch, lasting=True)
+        # How it speaks is asked once.
+        self._launches[name] = replace(launch, protocols=tuple(session.said.protocols))
         return session
 
-    def _start(self, name: str, launch: Launch) -> Session:
-        return Session(name, launch, store=self._store, tier=self.tier(), log=self._log, idle_seconds=self._idle)
+    async def _started(self, name: str, launch: Launch | Remote, *, lasting: bool) -> Session:
+        speaks = is_modern(launch)
+        connect = await self._connect(name, launch, lasting=lasting)
+        session = self._open(name, connect, launch, speaks)
+        try:
+            await session.ready()
+        except BaseException as error:
+            await session.stop()
+            if not isinstance(error, Unavailable) or speaks is not None or not session.ended_unasked:
+                raise
+            # It may be one that can't bear to be asked how it speaks.
+            return await self._started(name, replace(launch, protocols=("",)), lasting=lasting)
+        return session
 
-    def _turn(self, name: str) -> asyncio.Lock:
-        return self._turns.setdefault(name, asyncio.Lock())
+    def _open(self, name: str, connect: Connect, launch: Launch | Remote, speaks: bool | None) -> Session:
+        return Session(
+            name, connect, log=self._log, room=self._room, pins=launch.pins, is_modern=speaks, idle_seconds=self._idle
+        )
 
+    async def _connect(self, name: str, launch: Launch | Remote, *, lasting: bool) -> Connect:
+        if isinstance(launch, Remote):
+            raise InvalidRequest("remote servers are not hosted yet")
+        tier = self.tier()
+        folder = await self._folders.make(name) if lasting and self._folders is not None else None
 
-def upstream_error(error: Answered) -> dict[str, Any]:
-    """Return the JSON-RPC error of a server as it may leave: as it came, but never as one of our own."""
-    raw = error.error
-    code = (as_object(raw.get("data")) or {}).get("code")
-    known = {kind.code for kind in tree(TauseError)}
-    if isinstance(code, str) and code in known:
-        return {**raw, "data": {"code": UpstreamError.code, "upstream": raw}}
-    return raw
+        async def connected() -> StdioLink:
+            return StdioLink(await Child.start(launch, self._store, tier, self._log, folder))
 
-
-def _approved(session: Session, params: dict[str, Any]) -> dict[str, Any]:
-    name = params.get("name")
-    tool = next((tool for tool in session.tools if tool["name"] == name), None)
-    if tool is None:
-        raise NotFound(f"{session.name} has no tool of that name")
-    pins = session.launch.pins
-    if pins is not None and pins.get(str(name)) != digest(tool):
-        raise Conflict(f"{session.name} now defines {name} otherwise than what was approved: approve it again")
-    return tool
-
-
-def _unsigned(tool: dict[str, Any]) -> dict[str, Any]:
-    return {**tool, "_meta": _foreign(as_object(tool.get("_meta")) or {})}
-
-
-def _foreign(meta: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
+        return connected
 
 
-def _translated(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters without what only the modern protocol or we put into `_meta`."""
-    meta = {
-        key: value
-        for key, value in _foreign(as_object(params.get("_meta")) or {}).items()
-        if not key.startswith(_PROTOCOL_META) and key != "progressToken"
+def _initialized(session: Session) -> dict[str, Any]:
+    """Return what a server says of itself in the words of `initialize`, whichever way it speaks."""
+    said = session.said
+    told: dict[str, Any] = {
+        "protocolVersion": said.protocols[0],
+        "capabilities": said.raw.get("capabilities", {}),
+        "serverInfo": said.info,
     }
-    rest = {key: value for key, value in params.items() if key != "_meta"}
-    return {**rest, "_meta": meta} if meta else rest
+    return told if said.instructions is None else {**told, "instructions": said.instructions}
 
 
-def _modern(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result as the modern protocol has it, with nothing in it that speaks in our name."""
-    meta = as_object(result.get("_meta"))
-    if meta is not None and any(key.startswith(META_PREFIX) for key in meta):
-        result = {**result, "_meta": _foreign(meta)}
-    return result if "resultType" in result else {**result, "resultType": "complete"}
-
-
-def call_id(params: dict[str, Any]) -> str | None:
-    """Return the gateway's id of the call that a request serves."""
-    found = (as_object(params.get("_meta")) or {}).get(META_CALL)
-    return found if isinstance(found, str) else None
+async def _offer(session: Session) -> dict[str, Any]:
+    """Return what a server offers beside its tools, as much as an installation keeps."""
+    said = session.said
+    offer: dict[str, Any] = {
+        "serverInfo": said.info,
+        "capabilities": said.capabilities,
+        "instructions": None if said.instructions is None else said.instructions[: MAX_OFFER_BYTES // 16],
+    }
+    for field, method in _LISTED:
+        offer[field] = []
+        if method.partition("/")[0] in said.capabilities:
+            try:
+                offer[field] = capped(await session.offered(method, field, MAX_OFFERED), MAX_OFFER_BYTES // 4)
+            except (Answered, TauseError, Broken):
+                continue  # what it offers but does not list is asked for when somebody wants it
+    return offer

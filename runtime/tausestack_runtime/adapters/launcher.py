@@ -2,9 +2,10 @@
 
 Run as a script by `python -I -S`, with one argument: the number of a file that holds a JSON object, either
 `{"tier": "bwrap", "limits", "argv", "pass_fds"}` or `{"tier": "landlock", "limits", "argv", "env", "read", "home",
-"seccomp"}`. It imports nothing of ours and nothing heavy, so that a sandbox costs milliseconds, and it is a program of
-its own because a process with threads can't safely run Python between fork and exec. The server's environment reaches
-nothing before the sandbox is closed: a variable such as LD_PRELOAD would else act outside it.
+"folder", "seccomp"}`, the folder being where the server works. It imports nothing of ours and nothing heavy, so that a
+sandbox costs milliseconds, and it is a program of its own because a process with threads can't safely run Python
+between fork and exec. The server's environment reaches nothing before the sandbox is closed: a variable such as
+LD_PRELOAD would else act outside it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def landlocked(order: dict[str, Any]) -> NoReturn:
             # Within its own process namespace the supervisor has no number, hence no check of the parent there.
             die_with_parent(signal.SIGKILL, None if own_namespaces else supervisor)
             install_filter(base64.b64decode(order["seccomp"]))
-            os.chdir(order["home"])
+            os.chdir(order["folder"])
             os.execve(order["argv"][0], order["argv"], order["env"])  # noqa: S606 no shell is meant
         except (SetupError, OSError) as error:
             print(f"sandbox: {error}", file=sys.stderr, flush=True)
@@ -162,6 +163,7 @@ def restrict(order: dict[str, Any], abi: int) -> None:
     for path in DEVICES:
         allow(ruleset, path, READ_FILE | WRITE_FILE)
     allow(ruleset, order["home"], files)
+    allow(ruleset, order["folder"], files)
     drop_capabilities()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if libc.syscall(LANDLOCK_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0)) != 0:

@@ -55,6 +55,19 @@ sys.exit(found())
 """
 
 
+# The same for any other program.
+_LIMITED = """\
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NPROC, ({processes}, {processes}))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+FOLDER = "${folder}"
+"""In a command or a variable: the path of the folder that the server may write and keep."""
+_FOLDER_INSIDE = "/folder"
+_HOME_INSIDE = "/tmp/work"  # noqa: S108 a path inside the sandbox
+
+
 @dataclass
 class Prepared:
     """A command that runs in the sandbox; `close` it once the process has ended."""
@@ -112,33 +125,47 @@ def python_command(site: Path, entry: str, arguments: Sequence[str]) -> list[str
     ]  # fmt: skip
 
 
+def program_command(program: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs a program of the machine."""
+    bootstrap = _LIMITED.format(processes=MAX_PROCESSES)
+    return [str(interpreter()), "-I", "-S", "-B", "-c", bootstrap, str(program), *arguments]
+
+
 def interpreter() -> Path:
     """Return the interpreter that a virtual environment, if this is one, was made with."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return Path(os.path.realpath(Path(sys.base_prefix) / "bin" / name))
 
 
-def prepare(tier: Tier, command: Sequence[str], *, readable: Sequence[Path], env: Mapping[str, str]) -> Prepared:
-    """Return how to run a command in the sandbox with some folders readable and these variables set, and no others."""
+def prepare(
+    tier: Tier, command: Sequence[str], *, readable: Sequence[Path], env: Mapping[str, str], folder: Path | None = None
+) -> Prepared:
+    """Return how to run a command in the sandbox with some folders readable and these variables set, and no others.
+
+    The server works in `folder`, which it may write and which lasts; without one, in its home in memory.
+    """
     folders = [str(Path(sys.base_prefix).resolve()), *(str(path.resolve()) for path in readable)]
     if tier == "bwrap":
-        return _bubblewrap(command, folders, env)
-    return _landlock(command, folders, env)
+        return _bubblewrap(command, folders, env, folder)
+    return _landlock(command, folders, env, folder)
 
 
-def _environment(home: str, env: Mapping[str, str]) -> dict[str, str]:
+def _environment(home: str, env: Mapping[str, str], place: str) -> dict[str, str]:
     # The clock is UTC everywhere: a definition that names the machine's zone would differ from machine to machine.
     own = {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "TZ": "UTC"}
-    return {**env, **own}
+    return {**{name: value.replace(FOLDER, place) for name, value in env.items()}, **own}
 
 
-def _bubblewrap(command: Sequence[str], folders: Sequence[str], env: Mapping[str, str]) -> Prepared:
+def _bubblewrap(
+    command: Sequence[str], folders: Sequence[str], env: Mapping[str, str], folder: Path | None
+) -> Prepared:
     bwrap = shutil.which("bwrap", path=os.defpath)
     if bwrap is None:
         raise Unavailable("bubblewrap is not installed any more")
     program = _memory(seccomp.program(sockets=True))
+    place = _HOME_INSIDE if folder is None else _FOLDER_INSIDE
     variables: list[str] = ["--clearenv"]
-    for name, value in _environment("/tmp/work", env).items():  # noqa: S108 a path inside the sandbox
+    for name, value in _environment(_HOME_INSIDE, env, place).items():
         variables += ["--setenv", name, value]
     # By a file, not as arguments: those can be read by every process of the machine.
     settings = _memory(b"\0".join(os.fsencode(word) for word in variables) + b"\0")
@@ -158,20 +185,25 @@ def _bubblewrap(command: Sequence[str], folders: Sequence[str], env: Mapping[str
         argv += ["--ro-bind-try", path, path]
     for path in folders:
         argv += ["--ro-bind", path, path]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp/work", "--remount-ro", "/", "--chdir", "/tmp/work"]  # noqa: S108 likewise
-    order = {"tier": "bwrap", "limits": LIMITS, "argv": [*argv, "--", *command], "pass_fds": [program, settings]}
+    if folder is not None:
+        argv += ["--bind", str(folder), _FOLDER_INSIDE]
+    argv += ["--proc", "/proc", "--dev", "/dev", "--dir", _HOME_INSIDE, "--remount-ro", "/", "--chdir", place]
+    words = [word.replace(FOLDER, place) for word in command]
+    order = {"tier": "bwrap", "limits": LIMITS, "argv": [*argv, "--", *words], "pass_fds": [program, settings]}
     return _launched(order, (program, settings))
 
 
-def _landlock(command: Sequence[str], folders: Sequence[str], env: Mapping[str, str]) -> Prepared:
+def _landlock(command: Sequence[str], folders: Sequence[str], env: Mapping[str, str], folder: Path | None) -> Prepared:
     home = Path(tempfile.mkdtemp(prefix="tausestack-")).resolve()
+    place = str(home if folder is None else folder)
     order = {
         "tier": "landlock",
         "limits": LIMITS,
-        "argv": list(command),
-        "env": _environment(str(home), env),
+        "argv": [word.replace(FOLDER, place) for word in command],
+        "env": _environment(str(home), env, place),
         "read": [*_SYSTEM, *_ETC, *folders],
         "home": str(home),
+        "folder": place,
         "seccomp": base64.b64encode(seccomp.program(sockets=False)).decode(),
     }
     return _launched(order, (), home)

@@ -126,6 +126,8 @@ def main() -> None:
     for line in sys.stdin:
         message = json.loads(line)
         method, number, params = message.get("method"), message.get("id"), message.get("params", {})
+        if MODE == "shy" and method == "server/discover":
+            os._exit(5)
         if method == "initialize":
             said = {"protocolVersion": "2024-11-05", "capabilities": {"tools": {}}, "serverInfo": {"name": "old"}}
             send({"id": number, "result": said})
@@ -139,3 +141,5 @@ def main() -> None:
             call(number, params)
         elif method == "notifications/cancelled":
             cancelled.append(params["requestId"])
+        elif number is not None and method is not None:
+            send({"id": number, "error": {"code": -32601, "message": "unknown method"}})

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from adapter_door import HostDoor, open_door
+from adapter_session import SessionCaller, open_session
 from tausestack.errors import Unavailable
 from tausestack_runtime.adapters import sandbox
-from tausestack_runtime.adapters.process import Launch
-from tausestack_runtime.adapters.session import Session
+from tausestack_runtime.adapters.launches import Launch
 
-FAKE = Path(__file__).parents[2] / "fakes" / "adapters" / "third_party.py"
+FAKES = Path(__file__).parents[2] / "fakes" / "adapters"
 
 
 class Kept:
@@ -37,11 +38,24 @@ def log() -> Kept:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store that holds the fake server."""
+    """A store that holds the fake servers."""
     site = tmp_path / "store" / "fake" / "site"
     site.mkdir(parents=True)
-    shutil.copy(FAKE, site)
+    for fake in FAKES.glob("*.py"):
+        shutil.copy(fake, site)
     return tmp_path / "store"
+
+
+@pytest.fixture
+async def door(store: Path) -> AsyncGenerator[HostDoor]:
+    """A host whose servers `talk`, `fake` and `modern` are the fake ones, over stdio."""
+    async with open_door(store.parent) as opened:
+        for name, module in (("talk", "talkative"), ("fake", "third_party"), ("modern", "modern_party")):
+            opened.specs[name] = {
+                "registryType": "pypi", "identifier": name, "version": "1", "argv": [f"{module}:main"], "env": {},
+                "secrets": {}, "store": "fake",
+            }  # fmt: skip
+        yield opened
 
 
 @pytest.fixture(params=["bwrap", "landlock"])
@@ -65,7 +79,7 @@ def launch() -> Callable[..., Launch]:
     """Makes launches of the fake server in one of its moods."""
 
     def make(mode: str = "plain", env: dict[str, str] | None = None, pins: dict[str, str] | None = None) -> Launch:
-        return Launch("pypi", "fake", "1", ("third_party:main", mode), "fake", env or {}, pins)
+        return Launch("pypi", "fake", "1", ("third_party:main", mode), "fake", env or {}, pins, ("2024-11-05",))
 
     return make
 
@@ -76,11 +90,13 @@ def session(store: Path, launch: Callable[..., Launch], best: sandbox.Tier, log:
 
     @asynccontextmanager
     async def opened(
-        mode: str = "plain", *, tier: sandbox.Tier | None = None, env: dict[str, str] | None = None, idle: float = 60.0
-    ) -> AsyncGenerator[Session]:
-        one = Session("fake", launch(mode, env), store=store, tier=tier or best, log=log, idle_seconds=idle)
+        mode: str = "plain", *, tier: sandbox.Tier | None = None, env: dict[str, str] | None = None, idle: float = 60.0,
+        folder: Path | None = None,
+    ) -> AsyncGenerator[SessionCaller]:  # fmt: skip
+        wanted = launch(mode, env)
+        one = open_session(wanted, store, tier or best, log, idle=idle, folder=folder)
         try:
-            yield one
+            yield SessionCaller(one)
         finally:
             await one.stop()
 

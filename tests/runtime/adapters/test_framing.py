@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tausestack_runtime.adapters.framing import LineTooLong, lines, parse
+from tausestack_runtime.adapters.stdio.framing import LineTooLong, lines, parse
 
 pytestmark = pytest.mark.anyio
 

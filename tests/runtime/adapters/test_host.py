@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 import tausestack as ts
-from tausestack.contract import META_CALL, Principal
+from tausestack.contract import MCP_SERVER_META, META_CALL, Principal
 from tausestack.errors import Conflict, Forbidden, InDoubt, NotFound, Unauthenticated, Unavailable, from_data
 from tausestack.tokens import server_audience
 from tausestack_runtime.adapters.door import Door
@@ -89,7 +89,10 @@ async def test_a_call_goes_through_to_an_older_server_and_comes_back_raw(host: H
     assert result["extra"] == [1]
     assert json.loads(result["content"][0]["text"]) == {"ñ": [1]}
     # The server saw what others sent, and nothing that is ours or only modern; nor did it speak in our name.
-    assert result["_meta"] == {"own": {"traceparent": "00-1-2-01"}}
+    assert result["_meta"] == {
+        "own": {"traceparent": "00-1-2-01"},
+        MCP_SERVER_META: {"name": "old"},
+    }
     assert await host.call("echo")
     assert host.launches == ["fake"]
     assert host.stack.calls[0].parent == "call_1"
@@ -169,7 +172,8 @@ async def test_what_is_not_there_is_not_found(host: Host) -> None:
     with pytest.raises(NotFound):
         await host.call("nothing")
     reply = await host.http.post("/servers/fake/mcp", json=request("sampling/x", {}), headers=host.headers())
-    assert reply.json()["error"]["code"] == -32602
+    assert reply.json()["error"]["code"] == -32601
+    assert reply.status_code == 404
 
 
 @pytest.mark.covers("adapters:probe")

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 import tausestack as ts
+from adapter_session import SessionCaller, open_session
 from tausestack.errors import InvalidArguments, NotFound
 from tausestack_runtime.adapters import sandbox
-from tausestack_runtime.adapters.fetch import Package, fetch_python
+from tausestack_runtime.adapters.fetch import fetch_python
 from tausestack_runtime.adapters.host import server
-from tausestack_runtime.adapters.process import Launch
-from tausestack_runtime.adapters.session import Session
+from tausestack_runtime.adapters.launches import Launch
+from tausestack_runtime.adapters.packages import Package
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -70,10 +71,9 @@ async def test_the_time_server_answers_in_each_sandbox(
 ) -> None:
     index_store, fetched = package
     launch = Launch("pypi", NAME, fetched.version, (fetched.entry,), fetched.store, {})
-    session = Session("time", launch, store=index_store, tier=tier, log=log)
+    session = open_session(launch, index_store, tier, log)
     try:
-        asked = {"name": "get_current_time", "arguments": {"timezone": "America/Bogota"}}
-        result = await session.request("tools/call", asked)
+        result = await SessionCaller(session).call("get_current_time", timezone="America/Bogota")
     finally:
         await session.stop()
     assert json.loads(result["content"][0]["text"])["datetime"].endswith("-05:00")
@@ -90,5 +90,5 @@ async def test_the_host_fetches_and_tries_a_package(stack: Any, package: tuple[P
     probed = await stack.tenant("acme", system=True).call("probe", {"name": NAME, "launch": launch})
     assert {tool["name"] for tool in probed["tools"]} == {"get_current_time", "convert_time"}
     assert os.environ.get("HOSTNAME", "\0") not in json.dumps(probed["tools"])
-    with pytest.raises(InvalidArguments, match="pypi"):
-        await stack.tenant("acme", system=True).call("fetch", {"registry_type": "npm", "identifier": "x"})
+    with pytest.raises(InvalidArguments, match="pypi and npm"):
+        await stack.tenant("acme", system=True).call("fetch", {"registry_type": "oci", "identifier": "x"})

@@ -21,7 +21,7 @@ Open = Callable[..., Any]
 
 
 async def called(session: Any, name: str, **arguments: Any) -> Any:
-    result = await session.request("tools/call", {"name": name, "arguments": arguments})
+    result = await session.call(name, **arguments)
     return json.loads(result["content"][0]["text"])
 
 
@@ -83,6 +83,24 @@ async def test_a_server_sees_and_signals_no_other_process(session: Open, tier: s
     assert not processes.startswith("ok") or len(json.loads(processes.removeprefix("ok "))) <= 3
 
 
+@pytest.mark.covers("sandbox:folder")
+async def test_a_server_keeps_what_it_writes_into_its_own_folder(
+    session: Open, tier: sandbox.Tier, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tenants" / "acme" / "servers" / "fake"
+    folder.mkdir(parents=True)
+    (tmp_path / "tenants" / "globex").mkdir()
+    async with session(tier=tier, folder=folder, env={"KEEP": "${folder}/kept"}) as one:
+        seen = await called(one, "look", paths=[str(folder.parent), str(tmp_path / "tenants")])
+    assert (folder / "note").read_text() == "mine"
+    environment = seen["environment"]
+    assert environment["KEEP"].removesuffix("/kept") == ("/folder" if tier == "bwrap" else str(folder))
+    assert environment["HOME"] not in environment["KEEP"]
+    assert not any(outcome.startswith("ok") and "globex" in outcome for outcome in seen["files"].values())
+    async with session(tier=tier, folder=folder) as one:
+        assert "note" in (await called(one, "look", paths=["."]))["files"]["."]
+
+
 @pytest.mark.covers("sandbox:reaped")
 async def test_what_a_server_leaves_behind_ends_with_it(session: Open, tier: sandbox.Tier, tmp_path: Path) -> None:
     mark = f"{tmp_path.name}-{tier}"
@@ -99,7 +117,7 @@ async def test_what_a_server_leaves_behind_ends_with_it(session: Open, tier: san
 @pytest.mark.covers("sandbox:secrets-not-in-argv")
 async def test_secrets_stand_in_no_command_line(session: Open, tier: sandbox.Tier) -> None:
     async with session(tier=tier, env={"TOKEN": "in-no-command-line"}) as one:
-        await one.ready()
+        await one.session.ready()
         assert _running("in-no-command-line") == []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tausestack.raw import as_object
+from tausestack_runtime.gateway.nesting import MAX_NESTING, loads
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -41,11 +42,16 @@ async def lines(reader: asyncio.StreamReader, *, limit: int = MAX_LINE_BYTES) ->
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a line, or None where it holds something else."""
+    """Return the JSON object in a line, or None where it holds something else, or what can't be written again."""
     try:
-        return as_object(orjson.loads(line))
+        return as_object(loads(line))
     except orjson.JSONDecodeError:
         return None
+
+
+def too_deep(line: bytes) -> bool:
+    """Return whether a line that is no message may have been one, but for its nesting."""
+    return line.startswith(b"{") and line.count(b"[") + line.count(b"{") > MAX_NESTING
 
 
 def encode(message: dict[str, Any]) -> bytes:

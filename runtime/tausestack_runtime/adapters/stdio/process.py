@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tausestack.errors import Unavailable
-from tausestack_runtime.adapters import sandbox
-from tausestack_runtime.adapters.framing import CHUNK_BYTES
+from tausestack_runtime.adapters import node, sandbox
+from tausestack_runtime.adapters.launches import Launch
+from tausestack_runtime.adapters.stdio.framing import CHUNK_BYTES
 
 LOG_BYTES = 64 * 1024
 """How much of a process's stderr is logged; the rest is read and dropped."""
@@ -28,40 +27,29 @@ class Log(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How to start an installed server, as the registry says."""
-
-    registry_type: str
-    identifier: str
-    version: str
-    argv: tuple[str, ...]
-    """For a Python package: its entry point (`module:function`), then the arguments."""
-    store: str
-    """The package's folder, relative to the store."""
-    env: Mapping[str, str]
-    """What is set in its environment: configuration and secrets."""
-    pins: Mapping[str, str] | None = None
-    """Hashes of the approved tools by name; None: nothing is pinned yet."""
-
-
 class Child:
     """A running third-party process and its pipes."""
 
-    def __init__(self, process: asyncio.subprocess.Process, prepared: sandbox.Prepared, log: Log) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, prepared: sandbox.Prepared, log: Log, folder: Path | None
+    ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         self.stdin, self.stdout = process.stdin, process.stdout
+        self.folder = folder
+        """What it may write and keep."""
         self._process, self._prepared = process, prepared
         self._draining = asyncio.create_task(_drain(process.stderr, log))
 
     @classmethod
-    async def start(cls, launch: Launch, store: Path, tier: sandbox.Tier, log: Log) -> Child:
-        """Start a server in the sandbox, or raise `Unavailable`."""
-        folder = await asyncio.to_thread(_stored, store, launch)
-        command = sandbox.python_command(folder / "site", launch.argv[0], launch.argv[1:])
-        prepared = sandbox.prepare(tier, command, readable=[folder], env=launch.env)
+    async def start(
+        cls, launch: Launch, store: Path, tier: sandbox.Tier, log: Log, folder: Path | None = None
+    ) -> Child:
+        """Start a server in the sandbox, `folder` being what it may write and keep, or raise `Unavailable`."""
+        package = await asyncio.to_thread(_stored, store, launch)
+        command, readable = _command(launch, package)
+        prepared = sandbox.prepare(tier, command, readable=readable, env=launch.env, folder=folder)
         try:
             process = await asyncio.create_subprocess_exec(
                 *prepared.argv,
@@ -78,7 +66,7 @@ class Child:
             prepared.close()
             raise Unavailable(f"the sandbox can't be started: {error.strerror}") from error
         prepared.started()
-        return cls(process, prepared, log)
+        return cls(process, prepared, log, folder)
 
     @property
     def pid(self) -> int:
@@ -114,9 +102,22 @@ class Child:
 
 def _stored(store: Path, launch: Launch) -> Path:
     folder = (store / launch.store).resolve()
-    if not folder.is_relative_to(store.resolve()) or not (folder / "site").is_dir():
+    kept = "site" if launch.registry_type == "pypi" else "node_modules"
+    if not folder.is_relative_to(store.resolve()) or not (folder / kept).is_dir():
         raise Unavailable(f"{launch.identifier} {launch.version} is not in the store any more: install it again")
     return folder
+
+
+def _command(launch: Launch, package: Path) -> tuple[list[str], list[Path]]:
+    """Return the command that starts a package, and what it has to read for that."""
+    entry, *arguments = launch.argv
+    if launch.registry_type == "pypi":
+        return sandbox.python_command(package / "site", entry, arguments), [package]
+    script = (package / entry).resolve()
+    if not script.is_relative_to(package) or not script.is_file():
+        raise Unavailable(f"{launch.identifier} {launch.version} has no {entry[:200]} in the store")
+    program = node.find()
+    return sandbox.program_command(program, [str(script), *arguments]), [package, *node.needs(program)]
 
 
 async def _empty(pipe: asyncio.StreamReader) -> None:

@@ -1,0 +1,1 @@
+"""Servers elsewhere that speak only earlier versions, over streamable HTTP."""

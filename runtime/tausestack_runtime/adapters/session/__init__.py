@@ -1,0 +1,1 @@
+"""Sessions with hosted servers: one owner task each, callers send it work."""

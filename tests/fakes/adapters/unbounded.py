@@ -1,0 +1,55 @@
+"""A third-party stdio server that goes beyond every bound, as its one argument says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+MODE = sys.argv[1]
+
+
+def send(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def tools() -> list[dict[str, Any]]:
+    fine: dict[str, Any] = {"name": "fine", "inputSchema": {"type": "object"}}
+    if MODE == "nodes":
+        fields = {str(number): {"type": "string"} for number in range(25_000)}
+        return [fine, {"name": "many", "inputSchema": {"type": "object", "properties": fields}}]
+    if MODE == "depth":
+        nested: dict[str, Any] = {"type": "object"}
+        for _ in range(40):
+            nested = {"type": "object", "properties": {"x": nested}}
+        return [fine, {"name": "deep", "inputSchema": nested}]
+    if MODE == "bytes":
+        return [fine, {"name": "large", "inputSchema": {"type": "object", "title": "x" * 300_000}}]
+    if MODE == "words":
+        return [fine, {"name": "wordy", "description": "x" * 9_000, "inputSchema": {"type": "object"}}]
+    if MODE == "tools":
+        return [{**fine, "name": f"fine{number}"} for number in range(1001)]
+    return [fine]
+
+
+def main() -> None:
+    said = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "unbounded"}}
+    for line in sys.stdin:
+        message = json.loads(line)
+        method, number = message.get("method"), message.get("id")
+        if method == "initialize":
+            send({"id": number, "result": said})
+        elif method == "tools/list":
+            send({"id": number, "result": {"tools": tools()}})
+        elif method == "tools/call" and MODE == "nested":
+            nested = '{"a":' * 100_000 + "1" + "}" * 100_000
+            sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":{nested}}}\n')
+            sys.stdout.flush()
+        elif method == "tools/call" and MODE == "notes":
+            while True:
+                send({"method": "notifications/message", "params": {"level": "error", "data": "x"}})
+        elif method == "tools/call":
+            send({"id": number, "result": {"content": [{"type": "text", "text": '"done"'}]}})
+        elif number is not None:
+            send({"id": number, "error": {"code": -32601, "message": "unknown"}})

@@ -1,0 +1,79 @@
+"""Servers that go beyond every bound."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapter_door import HostDoor
+from tausestack.errors import UpstreamError
+from tausestack_runtime.adapters.folders import MAX_FILES, overfull
+
+pytestmark = pytest.mark.anyio
+
+BEYOND = {
+    "nodes": "many has more than 5000 values", "depth": "deep is nested deeper than 32",
+    "bytes": "large is larger than 256 KiB", "words": "description of wordy is longer than 8 KiB",
+}  # fmt: skip
+
+
+def spec(door: HostDoor, mode: str) -> dict[str, Any]:
+    return {**door.specs["fake"], "argv": ["unbounded:main", mode]}
+
+
+@pytest.mark.covers("adapters:definitions-bounded")
+@pytest.mark.parametrize("mode", BEYOND)
+async def test_a_definition_beyond_the_bounds_is_refused_when_planned_and_left_out_later(
+    door: HostDoor, mode: str
+) -> None:
+    with pytest.raises(UpstreamError, match=BEYOND[mode]):
+        await door.stack.tenant("acme", system=True).call("probe", {"name": "x", "launch": spec(door, mode)})
+    door.specs["x"] = spec(door, mode)
+    caller = door.caller("x")
+    assert [tool["name"] for tool in (await caller.get("tools/list"))["tools"]] == ["fine"]
+    assert await caller.text("fine") == "done"
+    [beyond] = [word for word in ("many", "deep", "large", "wordy") if word in BEYOND[mode]]
+    assert "error" in await caller.ask("tools/call", {"name": beyond, "arguments": {}})
+
+
+@pytest.mark.covers("adapters:definitions-bounded")
+async def test_a_server_with_too_many_tools_is_refused(door: HostDoor) -> None:
+    with pytest.raises(Exception, match="more than 1000 tools"):
+        await door.stack.tenant("acme", system=True).call("probe", {"name": "x", "launch": spec(door, "tools")})
+
+
+@pytest.mark.covers("adapters:nesting")
+async def test_json_nested_without_end_breaks_its_own_server_alone(door: HostDoor) -> None:
+    door.specs["x"] = spec(door, "nested")
+    failed = await door.caller("x").ask("tools/call", {"name": "fine", "arguments": {}})
+    assert "nested too deeply" in failed["error"]["message"]
+    assert await door.caller("talk").text("grow") is None
+
+
+@pytest.mark.covers("adapters:flood")
+async def test_a_server_that_talks_without_end_is_read_slowly(door: HostDoor) -> None:
+    door.specs["x"] = spec(door, "notes")
+    flooding = asyncio.create_task(door.caller("x").call("fine"))
+    other = door.caller("talk")
+    await other.text("seen")
+    began, spent = time.monotonic(), time.process_time()
+    while time.monotonic() - began < 2:
+        await other.text("seen")
+        await asyncio.sleep(0.05)
+    # The host and the test itself: far from the whole of a core.
+    assert time.process_time() - spent < 1.2
+    flooding.cancel()
+    await asyncio.wait({flooding})
+
+
+@pytest.mark.covers("adapters:folder-bounded")
+def test_a_folder_is_overfull_by_its_files_and_their_size(tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("x")
+    assert not overfull(tmp_path)
+    for number in range(MAX_FILES):
+        (tmp_path / str(number)).touch()
+    assert overfull(tmp_path)

@@ -1,0 +1,170 @@
+"""What a server of an earlier version asks its client, answered over several requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapter_door import Caller, HostDoor, said
+
+pytestmark = pytest.mark.anyio
+
+ACCEPTED = {"action": "accept", "content": {"name": "Ana"}}
+MESSAGE = {"role": "assistant", "content": {"type": "text", "text": "4"}, "model": "m"}
+ROOTS = {"roots": [{"uri": "file:///a"}]}
+
+
+async def answered(caller: Caller, tool: str, first: dict[str, Any], *given: dict[str, Any]) -> dict[str, Any]:
+    """Go on with a call round by round, and return its result."""
+    result = first
+    for answer in given:
+        assert result["resultType"] == "input_required"
+        answers = dict.fromkeys(result["inputRequests"], answer)
+        result = await caller.call(tool, answers=answers, state=result["requestState"])
+    return result
+
+
+@pytest.mark.covers("adapters:asks-back")
+async def test_a_servers_question_is_the_callers_to_answer_while_the_call_waits(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    first = await caller.call("form")
+    assert first["resultType"] == "input_required"
+    assert "ttlMs" not in first
+    [asked] = first["inputRequests"].values()
+    assert asked["method"] == "elicitation/create"
+    assert asked["params"]["requestedSchema"]["properties"] == {"name": {"type": "string"}}
+    assert said(await answered(caller, "form", first, ACCEPTED)) == ACCEPTED
+
+
+@pytest.mark.covers("adapters:asks-back")
+async def test_several_questions_go_out_at_once_and_several_rounds_follow_each_other(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    first = await caller.call("all")
+    asked = {one["method"]: key for key, one in first["inputRequests"].items()}
+    assert set(asked) == {"elicitation/create", "sampling/createMessage", "roots/list"}
+    # What is not answered is asked again.
+    partly = {asked["sampling/createMessage"]: MESSAGE}
+    second = await caller.call("all", answers=partly, state=first["requestState"])
+    assert {one["method"] for one in second["inputRequests"].values()} == {"elicitation/create", "roots/list"}
+    rest = {asked["elicitation/create"]: ACCEPTED, asked["roots/list"]: ROOTS, "unasked": {}}
+    last = await caller.call("all", answers=rest, state=second["requestState"])
+    assert said(last) == [ACCEPTED, MESSAGE, ROOTS]
+    assert said(await answered(caller, "twice", await caller.call("twice"), ACCEPTED, ACCEPTED)) == [ACCEPTED, ACCEPTED]
+
+
+@pytest.mark.covers("adapters:asks-back")
+async def test_prompts_ask_back_too(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    first = await caller.get("prompts/get", {"name": "greet"})
+    [key] = first["inputRequests"]
+    again = {"name": "greet", "inputResponses": {key: ACCEPTED}, "requestState": first["requestState"]}
+    assert "Ana" in (await caller.get("prompts/get", again))["messages"][0]["content"]["text"]
+
+
+@pytest.mark.covers("adapters:pages-to-visit")
+async def test_pages_to_visit_are_asked_for_in_modern_words(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    first = await caller.call("page")
+    [asked] = first["inputRequests"].values()
+    assert asked["params"] == {"mode": "url", "message": "Sign in", "url": "https://example.com/in"}
+    assert said(await answered(caller, "page", first, {"action": "accept"})) == {"action": "accept"}
+    blind = door.caller("talk", capabilities={"elicitation": {}})
+    refused = (await blind.ask("tools/call", {"name": "visit", "arguments": {}}))["error"]
+    assert (refused["code"], blind.status) == (-32021, 400)
+    assert refused["data"] == {"requiredCapabilities": {"elicitation": {"url": {}}}}
+
+
+@pytest.mark.covers("adapters:pages-to-visit")
+async def test_a_call_that_wants_a_page_visited_first_is_made_anew_afterwards(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    first = await caller.call("visit")
+    [asked] = first["inputRequests"].values()
+    assert asked["params"]["url"] == "https://example.com/in"
+    assert said(await answered(caller, "visit", first, {"action": "accept"})) is None
+
+
+@pytest.mark.covers("adapters:capabilities")
+@pytest.mark.parametrize(
+    ("tool", "capabilities"),
+    [
+        ("form", {}),
+        ("form", {"elicitation": {"url": {}}}),
+        ("page", {"elicitation": {}}),
+        ("with_tools", {"sampling": {}}),
+    ],
+)
+async def test_a_caller_is_asked_only_what_he_says_he_can_answer(
+    door: HostDoor, tool: str, capabilities: dict[str, Any]
+) -> None:
+    result = await door.caller("talk", capabilities=capabilities).call(tool)
+    assert "not supported" in said(result)["refused"]["message"]
+
+
+@pytest.mark.covers("adapters:whose-question")
+async def test_a_question_is_never_shown_to_anyone_but_its_caller(door: HostDoor) -> None:
+    first, other = door.caller("talk"), door.caller("talk", who="key:two")
+    held = await first.call("form")
+    # Over stdio nobody can tell which of the two calls asks.
+    refused = said(await other.call("form"))["refused"]
+    assert "several are under way" in refused["message"]
+    unable = door.caller("talk", who="key:three", capabilities={})
+    assert "several are under way" in said(await unable.call("form"))["refused"]["message"]
+    assert said(await answered(first, "form", held, ACCEPTED)) == ACCEPTED
+    assert said(await answered(other, "form", await other.call("form"), ACCEPTED)) == ACCEPTED
+
+
+@pytest.mark.covers("adapters:state-sealed")
+async def test_a_state_is_good_for_its_caller_its_request_and_one_use_alone(door: HostDoor) -> None:
+    caller, other = door.caller("talk"), door.caller("talk", who="key:two")
+    held = await caller.call("form")
+    state, [key] = held["requestState"], list(held["inputRequests"])
+    params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": state}
+    wrong: list[tuple[Caller, str, dict[str, Any]]] = [
+        (other, "tools/call", params),
+        (caller, "tools/call", {**params, "arguments": {"a": 1}}),
+        (caller, "tools/call", {**params, "name": "twice"}),
+        (caller, "tools/call", {**params, "requestState": 7}),
+        (caller, "tools/call", {**params, "inputResponses": {key: {"action": "perhaps"}}}),
+        (caller, "prompts/get", {**params, "name": "greet"}),
+    ]
+    for who, method, changed in wrong:
+        assert (await who.ask(method, changed))["error"]["code"] == -32602, changed
+    assert said(await caller.call("form", answers={key: ACCEPTED}, state=state)) == ACCEPTED
+    assert "served already" in (await caller.ask("tools/call", params))["error"]["message"]
+
+
+@pytest.mark.covers("adapters:state-sealed")
+async def test_a_state_with_any_byte_changed_is_refused(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    held = await caller.call("form")
+    state, [key] = held["requestState"], list(held["inputRequests"])
+    for at, letter in enumerate(state):
+        tampered = state[:at] + ("A" if letter != "A" else "B") + state[at + 1 :]
+        params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": tampered}
+        assert (await caller.ask("tools/call", params))["error"]["code"] == -32602, at
+    for tampered in (state + "=", state[:-1], "", state + "\n"):
+        params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": tampered}
+        assert (await caller.ask("tools/call", params))["error"]["code"] == -32602
+    assert said(await caller.call("form", answers={key: ACCEPTED}, state=state)) == ACCEPTED
+
+
+@pytest.mark.covers("adapters:waiting-expires")
+async def test_a_call_that_nobody_comes_back_to_is_cancelled(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    async with door.other_host(wait_seconds=0.05):
+        held = await caller.call("form")
+        await caller.until_seen("notifications/cancelled")
+        [key] = held["inputRequests"]
+        params = {"name": "form", "inputResponses": {key: ACCEPTED}, "requestState": held["requestState"]}
+        assert (await caller.ask("tools/call", {"arguments": {}, **params}))["error"]["code"] == -32602
+
+
+@pytest.mark.covers("adapters:in-doubt")
+async def test_a_waiting_call_whose_server_has_gone_is_in_doubt(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    held = await caller.call("form")
+    [key] = held["inputRequests"]
+    await door.stack.tenant("acme", system=True).call("stop", {"name": "talk"})
+    params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": held["requestState"]}
+    assert (await caller.ask("tools/call", params))["error"]["data"]["code"] == "in_doubt"
