@@ -50,7 +50,10 @@ def call(params: dict[str, Any]) -> dict[str, Any]:
     if name == "ask":
         if "inputResponses" in params:
             return text(f"{params['inputResponses']['who']['content']['name']} with {params['requestState']}")
-        wanted = {"method": "elicitation/create", "params": {"mode": "form", "message": "Who?", "requestedSchema": SCHEMA}}
+        wanted = {
+            "method": "elicitation/create",
+            "params": {"mode": "form", "message": "Who?", "requestedSchema": SCHEMA},
+        }
         return {"resultType": "input_required", "inputRequests": {"who": wanted}, "requestState": f"state of {NAME}"}
     if name == "link":
         link = {"type": "resource_link", "uri": "note://one", "name": "one"}
@@ -81,7 +84,10 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
     if method == "resources/list":
         return {**about, "resources": [{"uri": "note://one", "name": "one", "description": "The one."}]}
     if method == "resources/templates/list":
-        return {**about, "resourceTemplates": [{"uriTemplate": "note://{id}/x y", "name": "any", "description": "Any."}]}
+        return {
+            **about,
+            "resourceTemplates": [{"uriTemplate": "note://{id}/x y", "name": "any", "description": "Any."}],
+        }
     if method == "resources/read":
         return {**about, "contents": [{"uri": params["uri"], "text": f"{NAME} has {params['uri']}"}]}
     if method == "completion/complete":
@@ -98,7 +104,9 @@ async def reply(send: Send, status: int, body: Any) -> None:
 
 
 async def event(send: Send, message: dict[str, Any]) -> None:
-    await send({"type": "http.response.body", "body": b"data: " + json.dumps(message).encode() + b"\n\n", "more_body": True})
+    await send(
+        {"type": "http.response.body", "body": b"data: " + json.dumps(message).encode() + b"\n\n", "more_body": True}
+    )
 
 
 async def until_gone(receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:

@@ -82,12 +82,13 @@ def mcp_request(
         "io.modelcontextprotocol/clientCapabilities": {},
         **params.get("_meta", {}),
     }
+    about = params.get("name", params.get("uri", params.get("taskId")))
     sent = {
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": method,
         **({"Authorization": f"Bearer {key}"} if key else {}),
-        **{"Mcp-Name": str(params[field]) for field in ("name", "uri", "taskId") if field in params},
+        **({} if about is None else {"Mcp-Name": str(about)}),
         **headers,
     }
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}

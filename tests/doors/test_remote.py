@@ -1,0 +1,269 @@
+"""Third parties' servers at URLs, through both MCP endpoints: everything arrives as it left, under names of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from remotes import Party, eventually, party
+from stack import Stack, Tenant, mcp_request
+
+NOTE = "tausestack://red/note%3A%2F%2Fone"
+LISTEN = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
+
+
+@pytest.fixture
+def red(stack: Stack) -> Iterator[Party]:
+    with party(stack.remote_ports[0], "red") as running:
+        yield running
+
+
+@pytest.fixture
+def blue(stack: Stack) -> Iterator[Party]:
+    with party(stack.remote_ports[1], "blue") as running:
+        yield running
+
+
+def result(tenant: Tenant, method: str, params: dict[str, Any], server: str | None = None, **headers: str) -> Any:
+    reply = tenant.rpc(method, params, server=server, **headers)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["result"]
+
+
+def install(tenant: Tenant, one: Party, name: str, **more: Any) -> None:
+    tenant.install(one.url, name=name, **more)
+
+
+@pytest.mark.covers("remote:verbatim")
+def test_a_call_and_its_result_pass_as_they_are(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red", secrets={"Authorization": "Bearer theirs"})
+    meta = {"vendor/key": {"deep": [1, None]}, "io.modelcontextprotocol/clientCapabilities": {"sampling": {"x": 1}}}
+    found = result(tenant, "tools/call", {"name": "red__echo", "arguments": {"text": "ñ"}, "odd": 7, "_meta": meta})
+    assert found["unknownField"] == {"kept": [1, None, 1.5]}
+    assert found["structuredContent"] == {"text": "ñ", "party": "red"}
+    (sent,) = red.calls("tools/call")
+    assert sent["headers"]["mcp-name"] == sent["message"]["params"]["name"] == "echo"
+    assert sent["headers"]["authorization"] == "Bearer theirs"
+    assert tenant.key not in json.dumps(red.log())
+    params = sent["message"]["params"]
+    assert params["odd"] == 7
+    assert params["_meta"]["vendor/key"] == {"deep": [1, None]}
+    assert params["_meta"]["io.modelcontextprotocol/clientCapabilities"] == {"sampling": {"x": 1}}
+    assert not [key for key in params["_meta"] if key.startswith("pro.tause/")]
+    assert len(red.calls("tools/call")) == 1
+
+
+@pytest.mark.covers("remote:verbatim")
+def test_errors_pass_with_their_status_and_nobody_speaks_in_our_name(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    refused = tenant.rpc("tools/call", {"name": "refuse", "arguments": {}}, server="red")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == -32021
+    assert refused.json()["error"]["data"] == {"requiredCapabilities": {"sampling": {}}}
+    forged = result(tenant, "tools/call", {"name": "red__forge", "arguments": {}})
+    assert forged["_meta"] == {"theirs": 1}
+    assert tenant.call("red/forge", {}).json()["code"] == "tool_error"
+
+
+@pytest.mark.covers("remote:merged")
+def test_what_two_servers_offer_stands_side_by_side(tenant: Tenant, red: Party, blue: Party) -> None:
+    install(tenant, red, "red")
+    install(tenant, blue, "blue")
+    listed = result(tenant, "resources/list", {})["resources"]
+    assert {one["uri"] for one in listed} >= {NOTE, NOTE.replace("red", "blue")}
+    for name in ("red", "blue"):
+        uri = NOTE.replace("red", name)
+        (read,) = result(tenant, "resources/read", {"uri": uri})["contents"]
+        assert read == {"uri": uri, "text": f"{name} has note://one"}
+    prompts = result(tenant, "prompts/list", {})["prompts"]
+    named = {one["name"]: one for one in prompts}
+    assert named["red__greet"]["odd"] == {"kept": True}
+    told = result(tenant, "prompts/get", {"name": "blue__greet", "arguments": {"who": "Ana"}})
+    assert told["messages"][0]["content"]["text"] == "greet Ana"
+    shortened = next(name for name in named if name.startswith("red__ppp"))
+    assert len(shortened) == 64
+    assert result(tenant, "prompts/get", {"name": shortened})["messages"][0]["content"]["text"] == "ppppp None"
+    (template,) = [
+        one["uriTemplate"]
+        for one in result(tenant, "resources/templates/list", {})["resourceTemplates"]
+        if one["uriTemplate"].startswith("tausestack://red/")
+    ]
+    assert template == "tausestack://red/note%3A%2F%2F{id}%2Fx%20y"
+    filled = result(tenant, "resources/read", {"uri": template.replace("{id}", "7")})
+    assert filled["contents"][0]["text"] == "red has note://7/x y"
+    links = result(tenant, "tools/call", {"name": "red__link", "arguments": {}})["content"]
+    assert [links[0]["uri"], links[1]["resource"]["uri"]] == [NOTE, NOTE]
+
+
+@pytest.mark.covers("remote:merged")
+def test_completion_finds_the_prompt_and_the_template(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    argument = {"name": "who", "value": "An"}
+    asked = {"ref": {"type": "ref/prompt", "name": "red__greet"}, "argument": argument}
+    assert result(tenant, "completion/complete", asked)["completion"]["values"] == ["greet", "An"]
+    asked = {"ref": {"type": "ref/resource", "uri": "tausestack://red/note%3A%2F%2F{id}%2Fx%20y"}, "argument": argument}
+    assert result(tenant, "completion/complete", asked)["completion"]["values"] == ["note://{id}/x y", "An"]
+
+
+@pytest.mark.covers("remote:default")
+def test_the_default_server_goes_by_its_own_names(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red", default=True)
+    names = {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]}
+    assert "echo" in names
+    assert "red__echo" not in names
+    for name in ("echo", "red__echo"):
+        assert result(tenant, "tools/call", {"name": name, "arguments": {"text": "a"}})["content"][0]["text"] == "a"
+    assert result(tenant, "resources/read", {"uri": "note://one"})["contents"][0]["uri"] == "note://one"
+    assert result(tenant, "prompts/get", {"name": "greet"})["messages"]
+    said = result(tenant, "server/discover", {})
+    assert said["capabilities"]["experimental"] == {"colour": {"deep": "blue"}}
+    assert "Mind red." in said["instructions"]
+    own = result(tenant, "server/discover", {}, server="red")
+    assert own["_meta"]["io.modelcontextprotocol/serverInfo"] == {"name": "red", "version": "9"}
+
+
+@pytest.mark.covers("remote:rounds")
+def test_a_server_that_asks_for_input_gets_it(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    call = {"name": "red__ask", "arguments": {}}
+    asked = result(tenant, "tools/call", call)
+    assert asked["resultType"] == "input_required"
+    assert asked["inputRequests"]["who"]["method"] == "elicitation/create"
+    responses = {"who": {"action": "accept", "content": {"name": "Ana"}}}
+    done = result(tenant, "tools/call", {**call, "inputResponses": responses, "requestState": asked["requestState"]})
+    assert done["content"][0]["text"] == "Ana with state of red"
+    over_rest = tenant.call("red/ask", {})
+    assert (over_rest.status_code, over_rest.json()["code"]) == (409, "input_required")
+    outcomes = [line["outcome"] for line in tenant.must("platform/query_audit", {})["entries"] if line["tool"] == "ask"]
+    assert sorted(filter(None, outcomes)) == ["done", "input_required", "input_required"]
+
+
+@pytest.mark.covers("remote:mirrors")
+def test_a_mirrored_parameter_has_to_agree_and_is_mirrored_onward(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    call = {"name": "red__where", "arguments": {"region": "Bogotá"}}
+    assert tenant.rpc("tools/call", call).json()["error"]["code"] == -32020
+    wrong = tenant.rpc("tools/call", call, **{"Mcp-Param-Region": "Cali"})
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, -32020)
+    right = result(tenant, "tools/call", call, **{"Mcp-Param-Region": "=?base64?Qm9nb3TDoQ==?="})
+    assert right["content"][0]["text"] == "Bogotá"
+    assert tenant.must("red/where", {"region": "Cali"})["content"][0]["text"] == "Cali"
+    mirrored = [sent["headers"]["mcp-param-region"] for sent in red.calls("tools/call")]
+    assert mirrored == ["=?base64?Qm9nb3TDoQ==?=", "Cali"]
+
+
+@pytest.mark.covers("remote:cancel")
+def test_progress_arrives_and_a_caller_that_goes_away_cancels(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    headers = {**tenant.headers, "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+               "Mcp-Method": "tools/call", "Mcp-Name": "red__wait"}  # fmt: skip
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+            "progressToken": "p-1"}  # fmt: skip
+    body = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "red__wait", "_meta": meta}}
+    url = f"{tenant.url}/tenants/{tenant.name}/mcp"
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=30, trust_env=False) as stream:
+        told = next(json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
+    assert told["params"] == {"progressToken": "p-1", "progress": 1, "total": 2, "message": "waiting"}
+    eventually(lambda: {"gone": "tools/call", "about": "wait"} in red.log())
+
+
+@pytest.mark.covers("remote:streams")
+def test_a_stream_carries_every_servers_news_and_the_tenants_own(tenant: Tenant, red: Party, blue: Party) -> None:
+    install(tenant, red, "red")
+    wanted = {**LISTEN, "resourceSubscriptions": [NOTE, "tausestack://nobody/x"]}
+    headers = {**tenant.headers, "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+               "Mcp-Method": "subscriptions/listen"}  # fmt: skip
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    body = {
+        "jsonrpc": "2.0",
+        "id": "s-1",
+        "method": "subscriptions/listen",
+        "params": {"notifications": wanted, "_meta": meta},
+    }
+    url = f"{tenant.url}/tenants/{tenant.name}/mcp"
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=30, trust_env=False) as stream:
+        messages = (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
+        first = next(messages)
+        assert first["method"] == "notifications/subscriptions/acknowledged"
+        assert first["params"]["notifications"] == {**LISTEN, "resourceSubscriptions": [NOTE]}
+        assert (
+            red.tell({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "note://one"}})
+            == 1
+        )
+        updated = next(messages)
+        assert updated["params"]["uri"] == NOTE
+        tenant.install(blue.url, name="blue")
+        changed = {next(messages)["method"] for _ in range(3)}
+        assert changed == {f"notifications/{what}/list_changed" for what in ("tools", "prompts", "resources")}
+        eventually(lambda: blue.tell({"jsonrpc": "2.0", "method": "notifications/prompts/list_changed"}))
+        news = next(messages)
+        assert news["method"] == "notifications/prompts/list_changed"
+        for message in (first, updated, news):
+            assert message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "s-1"
+    eventually(lambda: {"gone": "subscriptions/listen", "about": None} in red.log())
+
+
+@pytest.mark.covers("remote:away")
+def test_a_dead_server_empties_no_list_and_keeps_nobody_waiting(tenant: Tenant, red: Party, blue: Party) -> None:
+    install(tenant, red, "red")
+    install(tenant, blue, "blue")
+    assert result(tenant, "prompts/list", {})["prompts"]
+    red.kill()
+    failed = [tenant.rpc("tools/call", {"name": "red__echo", "arguments": {}}) for _ in range(4)]
+    assert {reply.status_code for reply in failed} == {503}
+    assert failed[-1].elapsed.total_seconds() < 0.5
+    assert "Retry-After" in failed[-1].headers
+    tools = {tool["name"]: tool for tool in result(tenant, "tools/list", {})["tools"]}
+    assert tools["red__echo"]["_meta"]["pro.tause/stale"]
+    assert "pro.tause/stale" not in tools["blue__echo"].get("_meta", {})
+    assert {"red__greet", "blue__greet"} <= {one["name"] for one in result(tenant, "prompts/list", {})["prompts"]}
+    assert result(tenant, "tools/call", {"name": "blue__echo", "arguments": {"text": "b"}})["content"]
+    health = tenant.client.get("/servers/red").json()["health"]
+    assert (health["state"], bool(health["reason"])) == ("open", True)
+    assert tenant.client.get("/servers/blue").json()["health"] == {"state": "closed", "failures": 0}
+    with party(int(red.root.rpartition(":")[2]), "red"):
+        call = {"name": "red__echo", "arguments": {"text": "again"}}
+        eventually(lambda: tenant.rpc("tools/call", call).status_code == 200, 30)
+        assert tenant.client.get("/servers/red").json()["health"]["state"] == "closed"
+
+
+@pytest.mark.covers("remote:pinned")
+def test_a_tool_that_its_server_adds_waits_for_approval(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    red.more_tools([{"name": "extra", "description": "More.", "inputSchema": {"type": "object"}}])
+
+    def waits() -> bool:
+        names = {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]}
+        assert "red__extra" not in names
+        return tenant.client.get("/servers/red").json()["status"] == "quarantined"
+
+    eventually(waits, 50)
+    assert tenant.client.post("/servers/red/approve", json={"approve": True}).status_code == 200
+    assert "red__extra" in {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]}
+
+
+@pytest.mark.covers("remote:apart")
+def test_a_server_of_another_tenant_is_not_there(stack: Stack, tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    other = stack.tenant()
+    for method, params in (
+        ("resources/read", {"uri": NOTE}),
+        ("prompts/get", {"name": "red__greet"}),
+        ("tools/call", {"name": "red__echo", "arguments": {}}),
+    ):
+        theirs = other.rpc(method, params)
+        nobodys = other.rpc(
+            method,
+            {name: value.replace("red", "nil") if isinstance(value, str) else value for name, value in params.items()},
+        )
+        assert (theirs.status_code, theirs.json()["error"]["code"]) == (
+            nobodys.status_code,
+            nobodys.json()["error"]["code"],
+        )
+        assert theirs.text.replace("red", "nil") == nobodys.text
+    assert not result(other, "resources/list", {})["resources"]
+    assert mcp_request(stack.url, other.name, other.key, "tools/list", {}, server="red").status_code == 404
