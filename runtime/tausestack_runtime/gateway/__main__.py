@@ -30,9 +30,10 @@ def main() -> int:
     configure_logging(settings.log_level, "gateway" if settings.gateways == 1 else f"gateway-{settings.gateway_number}")
     originate(settings.gateway_number)
     board = Board(settings.gateways, settings.board_fd)
+    gateway = build(settings, board)
     server = GatewayServer(
         uvicorn.Config(
-            build(settings, board),
+            gateway,
             http=PatientProtocol,
             ws="none",
             lifespan="on",
@@ -46,6 +47,7 @@ def main() -> int:
         board,
         settings.gateway_number,
         [port, internal],
+        gateway.leave,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[own]))

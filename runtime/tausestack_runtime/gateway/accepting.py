@@ -121,8 +121,12 @@ class Acceptor:
 class GatewayServer(Server):
     """A uvicorn server that shares sockets with other gateways, beside those that are its own."""
 
-    def __init__(self, config: Config, board: Board, number: int, shared: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, config: Config, board: Board, number: int, shared: Sequence[socket.socket], leave: Callable[[], None]
+    ) -> None:
+        """`leave` is called when it begins to end, before it waits for what is open."""
         super().__init__(config)
+        self._leave = leave
         self._board, self._number, self._shared_sockets = board, number, shared
         self._acceptor: Acceptor | None = None
 
@@ -136,6 +140,7 @@ class GatewayServer(Server):
         """Leave new connections to the others, then end the open ones."""
         if self._acceptor is not None:
             self._acceptor.close()
+        self._leave()
         await super().shutdown(sockets)
 
     def _connection(self, lost: Callable[[], None]) -> asyncio.Protocol:

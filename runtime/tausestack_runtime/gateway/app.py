@@ -46,6 +46,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, board: Board) -> None:
         assert settings.run is not None
+        self._leaving = asyncio.Event()
         self._siblings = Siblings(board, settings.gateway_number, settings.run)
         signer = Signer(open_keys(settings.data, settings.secret, make=False).signing_seed())
         self._control = ControlClient(control_socket(settings.run))
@@ -81,8 +82,9 @@ class Gateway:
         )
         offers = Offers(self._upstreams)
         methods = Methods(pipeline, self._snapshots, Lists(offers))
-        self._mcp = McpEndpoint(identity, methods, Subscriptions(self._snapshots, self._upstreams, offers))
-        self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control)
+        subscriptions = Subscriptions(self._snapshots, self._upstreams, offers)
+        self._mcp = McpEndpoint(identity, methods, subscriptions, self._leaving)
+        self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control, self._leaving)
         self._guard = Guard(settings.host)
         self._exits = AsyncExitStack()
 
@@ -101,6 +103,10 @@ class Gateway:
                 logger.exception("a door broke", method=exchange.method, path=exchange.path)
                 if not exchange.replied:
                     await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
+
+    def leave(self) -> None:
+        """Have what stays open end: the gateway does."""
+        self._leaving.set()
 
     async def _http(self, exchange: Exchange) -> None:
         refusal = None if exchange.internal else self._guard.refusal(exchange)

@@ -15,7 +15,7 @@ _UP = b"""# HELP tausestack_gateway_up Whether a gateway answered this scrape.
 
 
 class Metrics:
-    """Counts calls by service and outcome (`done`, `failed`, `input_required`, `denied`, `waiting`, `in_doubt`, `cancelled`).
+    """Counts calls by service and outcome, as the ledger names them.
 
     Every series bears its gateway's number: a scrape that meets one gateway or another never takes them for the same.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -29,8 +29,12 @@ KEEPALIVE_SECONDS = 15.0
 class McpEndpoint:
     """Answers POSTs of MCP 2026-07-28, and hands earlier clients on."""
 
-    def __init__(self, identity: Identity, methods: Methods, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self, identity: Identity, methods: Methods, subscriptions: Subscriptions, leaving: asyncio.Event
+    ) -> None:
+        """`leaving` is set when the gateway ends: streams then end as well."""
         self._identity = identity
+        self._leaving = leaving
         self._methods = methods
         self._subscriptions = subscriptions
 
@@ -92,20 +96,31 @@ class McpEndpoint:
         async with self._subscriptions.open(ask, snapshot, wanted) as feed:
             acknowledged = {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": {"notifications": feed.granted}}
             await exchange.event(orjson.dumps(_tagged(acknowledged, ask.id)))
-            async with watched(self._identity, credential, ask.principal.tenant) as refused:
-                await _relay(exchange, ask, feed, refused)
+            async with watched(self._identity, credential, ask.principal.tenant, self._leaving) as ended:
+                await _relay(exchange, ask, feed, ended)
+        about = {MCP_SUBSCRIPTION_META: ask.id}
+        result = {"resultType": "complete", "_meta": about}
+        await exchange.event(orjson.dumps({"jsonrpc": "2.0", "id": ask.id, "result": result}))
+        await exchange.end_events()
 
 
 @asynccontextmanager
-async def watched(identity: Identity, credential: str, tenant: str) -> AsyncGenerator[asyncio.Task[None]]:
-    """Give a task that ends with what a new request would be refused with: a stream outlives no credential."""
+async def watched(
+    identity: Identity, credential: str, tenant: str, leaving: asyncio.Event
+) -> AsyncGenerator[asyncio.Task[None]]:
+    """Give a task that ends when the gateway does, or with what a new request would be refused with.
 
-    async def until_refused() -> None:
+    A stream outlives no credential, and keeps no gateway from ending.
+    """
+
+    async def until_ended() -> None:
         while True:
-            await asyncio.sleep(FRESH_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(leaving.wait(), FRESH_SECONDS)
+                return
             await identity.principal(credential, tenant)
 
-    task = asyncio.create_task(until_refused())
+    task = asyncio.create_task(until_ended())
     try:
         yield task
     finally:
@@ -122,17 +137,18 @@ async def fail(exchange: Exchange, request_id: str | int | None, error: TauseErr
     await exchange.fail(error, _status(error), body, JSON, b"message")
 
 
-async def _relay(exchange: Exchange, ask: Ask, feed: Feed, refused: asyncio.Task[None]) -> None:
+async def _relay(exchange: Exchange, ask: Ask, feed: Feed, ended: asyncio.Task[None]) -> None:
     while True:
         waiting = asyncio.ensure_future(feed.waiting.get())
         try:
             done, _ = await asyncio.wait(
-                {waiting, refused}, timeout=KEEPALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {waiting, ended}, timeout=KEEPALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             waiting.cancel()
-        if refused in done:
-            refused.result()
+        if ended in done:
+            ended.result()
+            return
         if waiting in done:
             await exchange.event(orjson.dumps(_tagged(waiting.result(), ask.id)))
         else:

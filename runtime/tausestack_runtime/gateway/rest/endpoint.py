@@ -50,12 +50,15 @@ class RestEndpoint:
         snapshots: Snapshots,
         upstreams: Upstreams,
         control: ControlClient,
+        leaving: asyncio.Event,
     ) -> None:
+        """`leaving` is set when the gateway ends: streams then end as well."""
         self._pipeline = pipeline
         self._identity = identity
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._control = control
+        self._leaving = leaving
 
     async def __call__(self, exchange: Exchange, path: str) -> None:
         """Serve one request; `path` is what follows `/api/v2/`, such as `tenants/acme/tools`."""
@@ -201,15 +204,16 @@ class RestEndpoint:
         headers = [(b"last-event-id", last.encode("latin-1"))] if last else []
         call.deadline = asyncio.get_running_loop().time() + STREAM_SECONDS
         await exchange.while_connected(self._copy_while_allowed(exchange, call, run, headers, snapshot.epoch))
+        await exchange.end_events()
 
     async def _copy_while_allowed(
         self, exchange: Exchange, call: Call, run: str, headers: list[tuple[bytes, bytes]], epoch: str
     ) -> None:
         copying = asyncio.ensure_future(self._copy_events(exchange, call, run, headers, epoch))
         credential = bearer(exchange.header(b"authorization"))
-        async with watched(self._identity, credential, call.tenant) as refused:
+        async with watched(self._identity, credential, call.tenant, self._leaving) as ended:
             try:
-                done, _ = await asyncio.wait({copying, refused}, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait({copying, ended}, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
             finally:
@@ -225,7 +229,6 @@ class RestEndpoint:
             await exchange.start_events()
             async for chunk in reply.chunks():
                 await exchange.chunk(chunk)
-            await exchange.end_events()
 
     async def _ask(
         self,
