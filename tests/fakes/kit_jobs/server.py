@@ -36,11 +36,11 @@ class Recounted(TypedDict):
 
 
 async def _gate(ctx: ts.mcp.Context, name: str) -> None:
-    """Leave a line that it was reached, then wait until the test opens it."""
+    """Leave a line that it was reached, then wait until the test opens it for the tenant."""
     folder = anyio.Path(ctx.service.env.data)
-    async with await (folder / f"{name}.reached").open("a") as file:
-        await file.write(f"{ctx.tenant}\n")
-    while not await (folder / f"{name}.open").exists():  # noqa: ASYNC110 another process makes it
+    async with await (folder / f"{ctx.tenant}-{name}.reached").open("a") as file:
+        await file.write("reached\n")
+    while not await (folder / f"{ctx.tenant}-{name}.open").exists():  # noqa: ASYNC110 another process makes it
         await anyio.sleep(0.01)  # the poll of a condition; the caller has the deadline
 
 

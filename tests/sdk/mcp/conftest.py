@@ -194,6 +194,14 @@ def job_processes(tmp_path: Path) -> Iterator[Processes]:
     yield from _processes(tmp_path, "jobs")
 
 
+@pytest.fixture(scope="module")
+def one_job_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """One process of `kit_jobs` for all tests that leave it alive."""
+    for running in _processes(tmp_path_factory.mktemp("jobs"), "jobs"):
+        running.over_socket()
+        yield running
+
+
 def _processes(folder: Path, server: str) -> Iterator[Processes]:
     data = folder / server[0]
     data.mkdir()

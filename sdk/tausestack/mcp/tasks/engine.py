@@ -30,7 +30,10 @@ _KEEP_SECONDS = 0.5
 
 
 class Tasks:
-    """Runs tasks and keeps them: in the tenant's own database, or in memory, where they end with the process."""
+    """Runs tasks and keeps them: in the tenant's own database, or in memory, where they end with the process.
+
+    `awake` is the Unix socket that the process serves: a connection to it says that the process is not idle.
+    """
 
     def __init__(
         self, work: Work, limits: TaskLimits | None = None, databases: TenantDatabases | None = None
@@ -38,6 +41,7 @@ class Tasks:
         self.process = secrets.token_hex(8)
         self.limits = limits or TaskLimits()
         self._work = work
+        self._awake = awake
         self._live: dict[tuple[str, str], Run] = {}
         self._group: anyio.abc.TaskGroup | None = None
         self._change = anyio.Event()
@@ -60,6 +64,8 @@ class Tasks:
                 self._group = group
                 if self._recovery is not None:
                     group.start_soon(self._recovery.watch)
+                if self._awake is not None:
+                    group.start_soon(self._stay_awake, self._awake)
                 try:
                     yield self
                 finally:
@@ -152,6 +158,7 @@ class Tasks:
         run = Run(copy.deepcopy(task), self._changed, local)
         self._live[task.owner.tenant, task.id] = run
         self._group.start_soon(self._run, run)
+        self._changed()
 
     async def keep(self, run: Run) -> None:
         """Keep how far a task is."""
@@ -234,6 +241,21 @@ class Tasks:
             except Exception:
                 log.warning("task's progress could not be kept", exc_info=True)
             await anyio.sleep(_KEEP_SECONDS)
+
+    async def _stay_awake(self, path: str) -> None:
+        """Hold a connection to the process's own socket while tasks run: whoever stops idle processes counts those."""
+        while True:
+            await self._until(busy=True)
+            try:
+                async with await anyio.connect_unix(path):
+                    await self._until(busy=False)
+            except OSError:
+                self._log.warning("no connection to our own socket: this process may be stopped as idle", path=path)
+                await self._until(busy=False)
+
+    async def _until(self, *, busy: bool) -> None:
+        while bool(self._live) != busy:
+            await self._change.wait()
 
     def _changed(self) -> None:
         self._change.set()
