@@ -177,6 +177,17 @@ def test_the_same_keyed_call_is_the_same_task_and_then_its_result(acme: Client, 
     assert acme.done() == ["a"]
 
 
+@pytest.mark.covers("tasks:keyed")
+def test_a_keyed_task_that_came_to_nothing_may_be_made_again(acme: Client) -> None:
+    first = acme.begin("recount", {"shelf": "a"}, **KEY)
+    acme.cancel(first)
+    acme.open("recount", "written")
+    second = acme.begin("recount", {"shelf": "a"}, **KEY)
+    assert second != first
+    acme.until(second, "completed")
+    assert (acme.get(first)["status"], acme.done()) == ("cancelled", ["a"])
+
+
 @pytest.mark.covers("tasks:listen")
 def test_who_listens_for_a_task_is_sent_each_of_its_states_and_nobody_elses(acme: Client) -> None:
     acme.open("between")

@@ -14,7 +14,7 @@ import anyio.abc
 import structlog
 from mcp.shared.exceptions import MCPError
 
-from tausestack.errors import InDoubt, InternalError, TauseError, to_jsonrpc
+from tausestack.errors import InDoubt, InternalError, TauseError, Unavailable, to_jsonrpc
 from tausestack.mcp.tasks.record import Owner, Task, TaskLimits, moment
 from tausestack.mcp.tasks.runs import Run, Work
 from tausestack.mcp.tasks.shapes import unknown_task
@@ -36,7 +36,8 @@ class Tasks:
     """
 
     def __init__(
-        self, work: Work, limits: TaskLimits | None = None, databases: TenantDatabases | None = None
+        self, work: Work, limits: TaskLimits | None = None, databases: TenantDatabases | None = None,
+        awake: str | None = None,
     ) -> None:  # fmt: skip
         self.process = secrets.token_hex(8)
         self.limits = limits or TaskLimits()
@@ -88,6 +89,8 @@ class Tasks:
 
         `call` is JSON that is kept with the task; `local` is given to its run in this process, and kept nowhere.
         """
+        if self._group is None:
+            raise Unavailable("this process takes no tasks now: nothing was done, try again")
         now, limits = moment(), self.limits
         task = Task(
             id=secrets.token_urlsafe(24),
@@ -106,7 +109,8 @@ class Tasks:
         enlisted = nullcontext() if self._recovery is None else self._recovery.enlisted(owner.tenant)
         async with enlisted:
             kept = await self._store.create(task, limits)
-            if kept.id == task.id:
+            # Where the process was told to stop meanwhile, the next one begins it.
+            if kept.id == task.id and self._group is not None:
                 self.start(task, local)
         return copy.deepcopy(kept)
 
