@@ -89,7 +89,7 @@ class Tasks:
 
         `call` is JSON that is kept with the task; `local` is given to its run in this process, and kept nowhere.
         """
-        if self._group is None:
+        if not self._takes:
             raise Unavailable("this process takes no tasks now: nothing was done, try again")
         now, limits = moment(), self.limits
         task = Task(
@@ -110,7 +110,7 @@ class Tasks:
         async with enlisted:
             kept = await self._store.create(task, limits)
             # Where the process was told to stop meanwhile, the next one begins it.
-            if kept.id == task.id and self._group is not None:
+            if kept.id == task.id and self._takes:
                 self.start(task, local)
         return copy.deepcopy(kept)
 
@@ -168,6 +168,11 @@ class Tasks:
         """Keep how far a task is."""
         if not await self._store.save(run.task):
             run.lose()
+
+    @property
+    def _takes(self) -> bool:
+        """Whether tasks can be begun: from the start of `running` to its end."""
+        return self._group is not None
 
     async def _find(self, owner: Owner, task_id: str) -> Task:
         task = await self._known(owner.tenant, task_id)
