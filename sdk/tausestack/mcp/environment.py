@@ -31,6 +31,8 @@ class ServiceEnv:
     keys: dict[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
     """Subkeys of the stack's secret key, by name."""
     log_level: str = "info"
+    socket: str | None = None
+    """Path of the Unix socket that is served; None: it is served in another way."""
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str] = os.environ) -> ServiceEnv:

@@ -152,7 +152,7 @@ class Server:
         service = Service(self.name, env, self.schema)
         if any(tool.task_support != "forbidden" for tool in self._tools.values()):
             work = LongCalls(Calls(service, self._tools), self._tools)
-            service.tasks = Tasks(work, self.task_limits, service.databases)
+            service.tasks = Tasks(work, self.task_limits, service.databases, awake=env.socket)
         return service
 
     def main(self, argv: Sequence[str] | None = None) -> None:

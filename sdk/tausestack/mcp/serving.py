@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,10 @@ def serve_socket(server: Server, sock: socket.socket, env: ServiceEnv) -> None:
     A Unix socket is guarded by its folder; over TCP only loopback's own names are taken as `Host`.
     """
     configure_logging(env.log_level, server.name)
-    hosts = None if sock.family == socket.AF_UNIX else LOOPBACK
-    _serve(server.asgi(env, allowed_hosts=hosts), sock)
+    if sock.family == socket.AF_UNIX:
+        _serve(server.asgi(replace(env, socket=sock.getsockname()), allowed_hosts=None), sock)
+    else:
+        _serve(server.asgi(env, allowed_hosts=LOOPBACK), sock)
 
 
 def main(server: Server, argv: Sequence[str] | None) -> None:
@@ -52,7 +55,7 @@ def main(server: Server, argv: Sequence[str] | None) -> None:
     configure_logging(env.log_level, server.name)
     if asked.socket is not None:
         with _unix_socket(asked.socket) as sock:
-            _serve(server.asgi(env, allowed_hosts=None), sock)
+            _serve(server.asgi(replace(env, socket=str(asked.socket)), allowed_hosts=None), sock)
     elif asked.port is not None:
         with _tcp_socket(asked.host, asked.port) as sock:
             hosts = [*LOOPBACK, asked.host, f"{asked.host}:*"]

@@ -1,4 +1,4 @@
-"""The sample server `kit_notes`, in memory and as processes."""
+"""The sample servers `kit_notes` and `kit_jobs`, in memory and as processes."""
 
 from __future__ import annotations
 
@@ -66,10 +66,11 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @dataclass
 class Processes:
-    """Starts the sample server as processes over one data folder, and ends them."""
+    """Starts a sample server as processes over one data folder, and ends them."""
 
     data: Path
     signer: Signer
+    server: str = "notes"
     started: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     python = sys.executable
@@ -81,7 +82,7 @@ class Processes:
     @property
     def socket(self) -> Path:
         """Where a server started by `over_socket` listens."""
-        return self.data / "notes.sock"
+        return self.data / f"{self.server}.sock"
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment of a server that is started alone."""
@@ -90,17 +91,18 @@ class Processes:
         return {**own, **more}
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
-        """Start `python -m kit_notes`."""
-        command = [sys.executable, "-m", "kit_notes", *arguments]
+        """Start `python -m kit_{server}`."""
+        command = [sys.executable, "-m", f"kit_{self.server}", *arguments]
         process = subprocess.Popen(command, env=self.environment(**more), stderr=subprocess.PIPE)
         self.started.append(process)
         return process
 
-    def over_socket(self, **more: str) -> subprocess.Popen[bytes]:
-        """Start the server on the Unix socket and wait for its health."""
-        self.socket.unlink(missing_ok=True)
-        process = self.start("--socket", str(self.socket), **more)
-        self.wait_for(lambda: self.healthy(_UnixConnection(self.socket)), process)
+    def over_socket(self, path: Path | None = None, **more: str) -> subprocess.Popen[bytes]:
+        """Start the server on its Unix socket (or `path`) and wait for its health."""
+        path = path or self.socket
+        path.unlink(missing_ok=True)
+        process = self.start("--socket", str(path), **more)
+        self.wait_for(lambda: self.healthy(_UnixConnection(path)), process)
         return process
 
     def over_port(self) -> str:
@@ -128,36 +130,40 @@ class Processes:
             assert time.monotonic() < deadline, "the condition did not come true"
             time.sleep(0.01)  # the poll of a condition with a deadline
 
-    def assertion(self, tenant: str = "acme", *, audience: str = "notes", seconds: int = 60, **more: Any) -> str:
+    def assertion(
+        self, tenant: str = "acme", *, audience: str = "", seconds: int = 60, name: str = "", **more: Any
+    ) -> str:
         """Return an assertion of a tenant's admin."""
-        principal = Principal(tenant, f"key:{tenant}", ROLES["admin"], **more)
-        return self.signer.sign(principal, server_audience(audience), seconds)
+        principal = Principal(tenant, f"key:{name or tenant}", ROLES["admin"], **more)
+        return self.signer.sign(principal, server_audience(audience or self.server), seconds)
 
     def request(
         self, tool: str, arguments: dict[str, Any], *, assertion: str | None, **meta: Any
     ) -> http.client.HTTPConnection:
         """Send a call over the Unix socket and return the connection, its reply not yet read."""
-        params = {
-            "name": tool,
-            "arguments": arguments,
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-                **meta,
-            },
+        return self.send("tools/call", tool, {"name": tool, "arguments": arguments}, assertion=assertion, **meta)
+
+    def send(
+        self, method: str, name: str, params: dict[str, Any], *, assertion: str | None, path: Path | None = None,
+        **meta: Any,
+    ) -> http.client.HTTPConnection:  # fmt: skip
+        """Send any request over a Unix socket and return the connection, its reply not yet read."""
+        own = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
         }
         headers = {
             "Host": "localhost",
             "Accept": "application/json, text/event-stream",
             "Content-Type": "application/json",
             "MCP-Protocol-Version": "2026-07-28",
-            "Mcp-Method": "tools/call",
-            "Mcp-Name": tool,
+            "Mcp-Method": method,
+            "Mcp-Name": name,
             **({} if assertion is None else {"Authorization": f"Bearer {assertion}"}),
         }
-        connection = _UnixConnection(self.socket)
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-        connection.request("POST", "/mcp", body, headers)
+        connection = _UnixConnection(path or self.socket)
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": {**own, **meta}}}
+        connection.request("POST", "/mcp", json.dumps(body), headers)
         return connection
 
     def call(self, tool: str, arguments: dict[str, Any], *, assertion: str | None = None, **meta: Any) -> Any:
@@ -178,10 +184,28 @@ class Processes:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Processes of the sample server, ended with the test."""
-    data = tmp_path / "d"
+    """Processes of the sample server `kit_notes`, ended with the test."""
+    yield from _processes(tmp_path, "notes")
+
+
+@pytest.fixture
+def job_processes(tmp_path: Path) -> Iterator[Processes]:
+    """Processes of the sample server `kit_jobs`, ended with the test."""
+    yield from _processes(tmp_path, "jobs")
+
+
+@pytest.fixture(scope="module")
+def one_job_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """One process of `kit_jobs` for all tests that leave it alive."""
+    for running in _processes(tmp_path_factory.mktemp("jobs"), "jobs"):
+        running.over_socket()
+        yield running
+
+
+def _processes(folder: Path, server: str) -> Iterator[Processes]:
+    data = folder / server[0]
     data.mkdir()
-    running = Processes(data, Signer(secrets.token_bytes(32)))
+    running = Processes(data, Signer(secrets.token_bytes(32)), server)
     yield running
     for process in running.started:
         process.kill()

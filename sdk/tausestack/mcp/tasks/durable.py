@@ -11,7 +11,7 @@ from tausestack.database import Connection, TenantDatabases
 from tausestack.database.connection import Row
 from tausestack.database.tasks import PROCESSES, TASKS
 from tausestack.mcp.tasks.record import Owner, Task, TaskLimits, moment
-from tausestack.mcp.tasks.store import check_room, known
+from tausestack.mcp.tasks.store import check_room, stands_for
 from tausestack.names import SYSTEM_TENANT
 
 _FIELDS = [column.name for column in TASKS.columns if column.name != "principal"]
@@ -30,6 +30,8 @@ class DurableTasks:
 
     def __init__(self, databases: TenantDatabases) -> None:
         self._databases = databases
+        self._processes_kept = False
+        """Whether there is anything of `_system` yet: looking for others is no reason to make it."""
 
     async def create(self, task: Task, limits: TaskLimits) -> Task:
         """Keep a new task, or return the one that the same call made before."""
@@ -39,7 +41,10 @@ class DurableTasks:
                 same = (TASKS.c.tool == task.tool, TASKS.c.key == task.key)
                 found = await db.one(sa.select(TASKS).where(*same))
                 if found is not None:
-                    return known(_task(task.owner.tenant, found), task)
+                    kept = _task(task.owner.tenant, found)
+                    if stands_for(kept, task):
+                        return kept
+                    await db.change(sa.update(TASKS).where(*same).values(key=None))
             unfinished = sa.func.count().filter(TASKS.c.ending.is_(None))
             room = await db.one(sa.select(sa.func.count(), unfinished).select_from(TASKS))
             assert room is not None
@@ -49,8 +54,6 @@ class DurableTasks:
 
     async def find(self, tenant: str, task: str) -> Task | None:
         """Return a task, None where there is none or its time is over."""
-        if not await self._databases.exists(tenant):
-            return None
         async with self._databases.reading(tenant) as db:
             found = await db.one(sa.select(TASKS).where(TASKS.c.id == task, TASKS.c.expires_at > moment()))
         return None if found is None else _task(tenant, found)
@@ -83,9 +86,8 @@ class DurableTasks:
 
     async def purge(self, tenant: str) -> None:
         """Forget the tasks whose time is over."""
-        if await self._databases.exists(tenant):
-            async with self._databases.transaction(tenant) as db:
-                await _purge(db)
+        async with self._databases.transaction(tenant) as db:
+            await _purge(db)
 
     async def several(self, tenant: str, tasks: Iterable[str]) -> list[Task]:
         """Return tasks of a tenant as they are kept."""
@@ -111,7 +113,8 @@ class DurableTasks:
 
     async def sightings(self) -> list[Sighting]:
         """Return the processes that have unfinished tasks, or had some when they were last seen."""
-        if not await self._databases.exists(SYSTEM_TENANT):
+        self._processes_kept = self._processes_kept or await self._databases.exists(SYSTEM_TENANT)
+        if not self._processes_kept:
             return []
         async with self._databases.reading(SYSTEM_TENANT) as db:
             return [Sighting(*row) for row in await db.execute(sa.select(PROCESSES))]

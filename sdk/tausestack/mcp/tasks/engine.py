@@ -14,7 +14,7 @@ import anyio.abc
 import structlog
 from mcp.shared.exceptions import MCPError
 
-from tausestack.errors import InDoubt, InternalError, TauseError, to_jsonrpc
+from tausestack.errors import InDoubt, InternalError, TauseError, Unavailable, to_jsonrpc
 from tausestack.mcp.tasks.record import Owner, Task, TaskLimits, moment
 from tausestack.mcp.tasks.runs import Run, Work
 from tausestack.mcp.tasks.shapes import unknown_task
@@ -30,14 +30,19 @@ _KEEP_SECONDS = 0.5
 
 
 class Tasks:
-    """Runs tasks and keeps them: in the tenant's own database, or in memory, where they end with the process."""
+    """Runs tasks and keeps them: in the tenant's own database, or in memory, where they end with the process.
+
+    `awake` is the Unix socket that the process serves: a connection to it says that the process is not idle.
+    """
 
     def __init__(
-        self, work: Work, limits: TaskLimits | None = None, databases: TenantDatabases | None = None
+        self, work: Work, limits: TaskLimits | None = None, databases: TenantDatabases | None = None,
+        awake: str | None = None,
     ) -> None:  # fmt: skip
         self.process = secrets.token_hex(8)
         self.limits = limits or TaskLimits()
         self._work = work
+        self._awake = awake
         self._live: dict[tuple[str, str], Run] = {}
         self._group: anyio.abc.TaskGroup | None = None
         self._change = anyio.Event()
@@ -60,6 +65,8 @@ class Tasks:
                 self._group = group
                 if self._recovery is not None:
                     group.start_soon(self._recovery.watch)
+                if self._awake is not None:
+                    group.start_soon(self._stay_awake, self._awake)
                 try:
                     yield self
                 finally:
@@ -82,6 +89,8 @@ class Tasks:
 
         `call` is JSON that is kept with the task; `local` is given to its run in this process, and kept nowhere.
         """
+        if not self._takes:
+            raise Unavailable("this process takes no tasks now: nothing was done, try again")
         now, limits = moment(), self.limits
         task = Task(
             id=secrets.token_urlsafe(24),
@@ -100,7 +109,8 @@ class Tasks:
         enlisted = nullcontext() if self._recovery is None else self._recovery.enlisted(owner.tenant)
         async with enlisted:
             kept = await self._store.create(task, limits)
-            if kept.id == task.id:
+            # Where the process was told to stop meanwhile, the next one begins it.
+            if kept.id == task.id and self._takes:
                 self.start(task, local)
         return copy.deepcopy(kept)
 
@@ -152,11 +162,17 @@ class Tasks:
         run = Run(copy.deepcopy(task), self._changed, local)
         self._live[task.owner.tenant, task.id] = run
         self._group.start_soon(self._run, run)
+        self._changed()
 
     async def keep(self, run: Run) -> None:
         """Keep how far a task is."""
         if not await self._store.save(run.task):
             run.lose()
+
+    @property
+    def _takes(self) -> bool:
+        """Whether tasks can be begun: from the start of `running` to its end."""
+        return self._group is not None
 
     async def _find(self, owner: Owner, task_id: str) -> Task:
         task = await self._known(owner.tenant, task_id)
@@ -234,6 +250,21 @@ class Tasks:
             except Exception:
                 log.warning("task's progress could not be kept", exc_info=True)
             await anyio.sleep(_KEEP_SECONDS)
+
+    async def _stay_awake(self, path: str) -> None:
+        """Hold a connection to the process's own socket while tasks run: whoever stops idle processes counts those."""
+        while True:
+            await self._until(busy=True)
+            try:
+                async with await anyio.connect_unix(path):
+                    await self._until(busy=False)
+            except OSError:
+                self._log.warning("no connection to our own socket: this process may be stopped as idle", path=path)
+                await self._until(busy=False)
+
+    async def _until(self, *, busy: bool) -> None:
+        while bool(self._live) != busy:
+            await self._change.wait()
 
     def _changed(self) -> None:
         self._change.set()

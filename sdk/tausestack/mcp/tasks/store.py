@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any, Protocol
 
-from tausestack.errors import KeyReused, RateLimited
+from tausestack.errors import InDoubt, KeyReused, RateLimited
 from tausestack.mcp.tasks.record import Task, TaskLimits, moment
+from tausestack.raw import object_at
 
 
 class TaskStore(Protocol):
@@ -50,10 +51,11 @@ class MemoryTasks:
         """Keep a new task, or return the one that the same call made before."""
         await self.purge(task.owner.tenant)
         same = [each for (tenant, _), each in self._tasks.items() if tenant == task.owner.tenant]
-        if task.key is not None:
-            for each in same:
-                if (each.tool, each.key) == (task.tool, task.key):
-                    return copy.deepcopy(known(each, task))
+        for each in same:
+            if task.key is not None and (each.tool, each.key) == (task.tool, task.key):
+                if stands_for(each, task):
+                    return copy.deepcopy(each)
+                each.key = None
         check_room(len(same), sum(each.ending is None for each in same), limits)
         self._tasks[task.owner.tenant, task.id] = copy.deepcopy(task)
         return task
@@ -89,11 +91,18 @@ class MemoryTasks:
             del self._tasks[key]
 
 
-def known(kept: Task, asked: Task) -> Task:
-    """Return the task that a key stands for, or raise `KeyReused` where it stands for another call."""
+def stands_for(kept: Task, asked: Task) -> bool:
+    """Return whether a kept task is the answer to a call with the same key, or raise `KeyReused` for another call.
+
+    One that came to nothing is not: as without tasks, the call may be made again.
+    """
     if kept.digest != asked.digest:
         raise KeyReused("This idempotency key was used before, with other arguments")
-    return kept
+    if kept.ending == "completed":
+        return object_at(kept.result).get("isError") is not True
+    if kept.ending == "failed":
+        return object_at(kept.error, "data").get("code") == InDoubt.code
+    return kept.ending is None
 
 
 def check_room(kept: int, running: int, limits: TaskLimits) -> None:
