@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from tausestack.tokens import server_audience
 from tausestack_runtime.adapters.door import Door
 from tausestack_runtime.adapters.host import server as host_server
 from tausestack_runtime.adapters.hosted import Hosted
+from tausestack_runtime.egress import Egress
 
 ABLE: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 
@@ -120,7 +122,8 @@ class HostDoor:
         """Put another host with other settings behind the door."""
         service: Service = self.stack.service
         own: Hosted = service.state
-        service.state = other = Hosted(service.env.data / "store", "auto", structlog.get_logger("adapter"), **settings)
+        log, egress = structlog.get_logger("adapter"), Egress.of(os.environ)
+        service.state = other = Hosted(service.env.data / "store", "auto", log, egress=egress, **settings)
         try:
             yield other
         finally:

@@ -23,6 +23,7 @@ from tausestack_runtime.adapters.fetch_npm import fetch_npm
 from tausestack_runtime.adapters.folders import Folders
 from tausestack_runtime.adapters.hosted import Hosted
 from tausestack_runtime.adapters.launches import Remote, parse_launch
+from tausestack_runtime.egress import Egress
 
 STORE = "store"
 
@@ -60,7 +61,8 @@ async def lifespan(service: ts.mcp.Service) -> AsyncGenerator[Hosted]:
     """Keep the tenant's servers, and end them with the host."""
     log, tenant = structlog.get_logger("adapter"), service.env.tenant
     folders = None if tenant is None else Folders(service.env.data.absolute() / "tenants" / tenant / "servers")
-    hosted = Hosted(_store(service.env.data), sandbox.wish_of(os.environ), log, folders=folders)
+    egress = Egress.of(os.environ)
+    hosted = Hosted(_store(service.env.data), sandbox.wish_of(os.environ), log, folders=folders, egress=egress)
     try:
         yield hosted
     finally:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tausestack.contract import tool_policy
-from tausestack.errors import InDoubt, InvalidRequest, TauseError, Unavailable, UpstreamError
+from tausestack.contract import PROTOCOL_VERSION, tool_policy
+from tausestack.errors import InDoubt, TauseError, Unavailable, UpstreamError
 from tausestack_runtime.adapters import sandbox
 from tausestack_runtime.adapters.asked import Answered, Asked, Tell
 from tausestack_runtime.adapters.bounds import MAX_OFFER_BYTES, MAX_OFFERED, capped, trouble
 from tausestack_runtime.adapters.folders import Folders
 from tausestack_runtime.adapters.launches import Launch, Remote, is_modern
-from tausestack_runtime.adapters.session.peer import Broken
+from tausestack_runtime.adapters.remote.link import RemoteLink
+from tausestack_runtime.adapters.session.peer import Broken, Expired
 from tausestack_runtime.adapters.session.session import Connect, Session
 from tausestack_runtime.adapters.session.waiting import WAIT_SECONDS, WaitingRoom
 from tausestack_runtime.adapters.stdio.link import StdioLink
 from tausestack_runtime.adapters.stdio.process import Child, Log
 from tausestack_runtime.adapters.translation.requests import foreign
+from tausestack_runtime.egress import Egress
 
 _LISTED = (
     ("prompts", "prompts/list"),
@@ -47,10 +50,11 @@ class Hosted:
 
     def __init__(
         self, store: Path, wish: sandbox.Wish, log: Log, *, folders: Folders | None = None,
-        idle_seconds: float = 300.0, wait_seconds: float = WAIT_SECONDS,
+        egress: Egress | None = None, idle_seconds: float = 300.0, wait_seconds: float = WAIT_SECONDS,
     ) -> None:  # fmt: skip
         self._store, self._log, self._idle, self._folders = store, log, idle_seconds, folders
         self._wish: sandbox.Wish = wish
+        self._egress = egress or Egress()
         self._room = WaitingRoom(wait_seconds)
         self._sessions: dict[str, Session] = {}
         self._launches: dict[str, Launch | Remote] = {}
@@ -64,7 +68,14 @@ class Hosted:
         """
         session = await self._session(name, launch_of)
         try:
-            return await session.request(asked, tell)
+            try:
+                return await session.request(asked, tell)
+            except Expired:
+                await session.stop()
+                session = await self._session(name, launch_of)
+                return await session.request(asked, tell)
+        except Expired as error:
+            raise Unavailable(f"{name} ends every session at once") from error
         except Broken as error:
             tool = error.tool
             if tool is None or tool_policy({**tool, "_meta": foreign(tool.get("_meta") or {})}).retriable:
@@ -77,12 +88,15 @@ class Hosted:
         Raises `UpstreamError` for a definition out of bounds, and `Unavailable` for a server that does not start.
         """
         session = await self._started(name, launch, lasting=False)
+        protocols = session.said.protocols
+        if isinstance(launch, Remote) and PROTOCOL_VERSION in protocols:
+            protocols = [*protocols, *await self._earlier(name, launch)]
         try:
             for tool in session.tools:
                 wrong = trouble(tool)
                 if wrong is not None:
                     raise UpstreamError(wrong)
-            return Probe(_initialized(session), session.tools, session.said.protocols, await _offer(session))
+            return Probe(_initialized(session), session.tools, _newest_first(protocols), await _offer(session))
         finally:
             await session.stop()
 
@@ -150,6 +164,17 @@ class Hosted:
             return await self._started(name, replace(launch, protocols=("",)), lasting=lasting)
         return session
 
+    async def _earlier(self, name: str, launch: Remote) -> list[str]:
+        """Return the earlier version that a modern server at a URL speaks too, where it does."""
+        session = self._open(name, partial(_reached, launch, self._egress), launch, False)
+        try:
+            await session.ready()
+            return session.said.protocols
+        except Unavailable:
+            return []
+        finally:
+            await session.stop()
+
     def _open(self, name: str, connect: Connect, launch: Launch | Remote, speaks: bool | None) -> Session:
         return Session(
             name, connect, log=self._log, room=self._room, pins=launch.pins, is_modern=speaks, idle_seconds=self._idle
@@ -157,7 +182,7 @@ class Hosted:
 
     async def _connect(self, name: str, launch: Launch | Remote, *, lasting: bool) -> Connect:
         if isinstance(launch, Remote):
-            raise InvalidRequest("remote servers are not hosted yet")
+            return partial(_reached, launch, self._egress)
         tier = self.tier()
         folder = await self._folders.make(name) if lasting and self._folders is not None else None
 
@@ -165,6 +190,14 @@ class Hosted:
             return StdioLink(await Child.start(launch, self._store, tier, self._log, folder))
 
         return connected
+
+
+async def _reached(launch: Remote, egress: Egress) -> RemoteLink:
+    return RemoteLink(launch, egress)
+
+
+def _newest_first(protocols: list[str]) -> list[str]:
+    return sorted(set(protocols), reverse=True)
 
 
 def _initialized(session: Session) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from adapters.talkative_http import Server as TalkativeServer
 
-from adapter_door import HostDoor, open_door
+from adapter_door import HostDoor, open_door, served
 from adapter_session import SessionCaller, open_session
 from tausestack.errors import Unavailable
 from tausestack_runtime.adapters import sandbox
@@ -56,6 +57,31 @@ async def door(store: Path) -> AsyncGenerator[HostDoor]:
                 "secrets": {}, "store": "fake",
             }  # fmt: skip
         yield opened
+
+
+@pytest.fixture
+async def remote() -> AsyncGenerator[tuple[TalkativeServer, str]]:
+    """The talkative server over HTTP, and its URL."""
+    server = TalkativeServer()
+    async with served(server.app) as url:
+        yield server, f"{url}/mcp"
+
+
+@pytest.fixture
+async def remote_door(
+    store: Path, remote: tuple[TalkativeServer, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[HostDoor]:
+    """A host whose server `talk` is elsewhere."""
+    monkeypatch.setenv("TAUSESTACK_ALLOWED_PRIVATE_HOSTS", remote[1].split("/")[2])
+    async with open_door(store.parent) as opened:
+        opened.specs["talk"] = {"registryType": "remote", "url": remote[1], "headers": {}, "protocols": ["2025-11-25"]}
+        yield opened
+
+
+@pytest.fixture(params=["door", "remote_door"])
+def either(request: pytest.FixtureRequest) -> HostDoor:
+    """A host whose server `talk` is a process, and one where it is elsewhere."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(params=["bwrap", "landlock"])

@@ -12,8 +12,8 @@ UPDATED, GROWN = "notifications/resources/updated", "notifications/tools/list_ch
 
 
 @pytest.mark.covers("adapters:listen")
-async def test_a_listener_hears_what_was_agreed_and_nothing_else(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_listener_hears_what_was_agreed_and_nothing_else(either: HostDoor) -> None:
+    caller = either.caller("talk")
     wanted = {"toolsListChanged": True, "resourceSubscriptions": ["note://1", "note://none"]}
     async with caller.listening(**wanted) as following:
         agreed = await following()
@@ -36,11 +36,11 @@ async def test_what_is_not_offered_or_not_wanted_is_not_agreed_to(door: HostDoor
 
 
 @pytest.mark.covers("adapters:listen-counted")
-async def test_a_resource_is_subscribed_to_once_however_many_listen(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_resource_is_subscribed_to_once_however_many_listen(either: HostDoor) -> None:
+    caller = either.caller("talk")
     async with caller.listening(resourceSubscriptions=["note://1"]) as one:
         await one()
-        async with door.caller("talk", who="key:two").listening(resourceSubscriptions=["note://1"]) as two:
+        async with either.caller("talk", who="key:two").listening(resourceSubscriptions=["note://1"]) as two:
             await two()
             await caller.call("touch", {"uri": "note://1"})
             assert (await one())["method"] == (await two())["method"] == UPDATED
@@ -51,8 +51,8 @@ async def test_a_resource_is_subscribed_to_once_however_many_listen(door: HostDo
 
 
 @pytest.mark.covers("adapters:listen-ends")
-async def test_a_stream_ends_with_its_result_when_the_server_is_stopped(door: HostDoor) -> None:
-    async with door.caller("talk").listening(toolsListChanged=True) as following:
+async def test_a_stream_ends_with_its_result_when_the_server_is_stopped(either: HostDoor) -> None:
+    async with either.caller("talk").listening(toolsListChanged=True) as following:
         await following()
-        await door.stack.tenant("acme", system=True).call("stop", {"name": "talk"})
+        await either.stack.tenant("acme", system=True).call("stop", {"name": "talk"})
         assert (await following())["result"] == {"resultType": "complete", "_meta": {}}

@@ -26,8 +26,8 @@ async def answered(caller: Caller, tool: str, first: dict[str, Any], *given: dic
 
 
 @pytest.mark.covers("adapters:asks-back")
-async def test_a_servers_question_is_the_callers_to_answer_while_the_call_waits(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_servers_question_is_the_callers_to_answer_while_the_call_waits(either: HostDoor) -> None:
+    caller = either.caller("talk")
     first = await caller.call("form")
     assert first["resultType"] == "input_required"
     assert "ttlMs" not in first
@@ -38,8 +38,8 @@ async def test_a_servers_question_is_the_callers_to_answer_while_the_call_waits(
 
 
 @pytest.mark.covers("adapters:asks-back")
-async def test_several_questions_go_out_at_once_and_several_rounds_follow_each_other(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_several_questions_go_out_at_once_and_several_rounds_follow_each_other(either: HostDoor) -> None:
+    caller = either.caller("talk")
     first = await caller.call("all")
     asked = {one["method"]: key for key, one in first["inputRequests"].items()}
     assert set(asked) == {"elicitation/create", "sampling/createMessage", "roots/list"}
@@ -54,8 +54,8 @@ async def test_several_questions_go_out_at_once_and_several_rounds_follow_each_o
 
 
 @pytest.mark.covers("adapters:asks-back")
-async def test_prompts_ask_back_too(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_prompts_ask_back_too(either: HostDoor) -> None:
+    caller = either.caller("talk")
     first = await caller.get("prompts/get", {"name": "greet"})
     [key] = first["inputRequests"]
     again = {"name": "greet", "inputResponses": {key: ACCEPTED}, "requestState": first["requestState"]}
@@ -63,21 +63,21 @@ async def test_prompts_ask_back_too(door: HostDoor) -> None:
 
 
 @pytest.mark.covers("adapters:pages-to-visit")
-async def test_pages_to_visit_are_asked_for_in_modern_words(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_pages_to_visit_are_asked_for_in_modern_words(either: HostDoor) -> None:
+    caller = either.caller("talk")
     first = await caller.call("page")
     [asked] = first["inputRequests"].values()
     assert asked["params"] == {"mode": "url", "message": "Sign in", "url": "https://example.com/in"}
     assert said(await answered(caller, "page", first, {"action": "accept"})) == {"action": "accept"}
-    blind = door.caller("talk", capabilities={"elicitation": {}})
+    blind = either.caller("talk", capabilities={"elicitation": {}})
     refused = (await blind.ask("tools/call", {"name": "visit", "arguments": {}}))["error"]
     assert (refused["code"], blind.status) == (-32021, 400)
     assert refused["data"] == {"requiredCapabilities": {"elicitation": {"url": {}}}}
 
 
 @pytest.mark.covers("adapters:pages-to-visit")
-async def test_a_call_that_wants_a_page_visited_first_is_made_anew_afterwards(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_call_that_wants_a_page_visited_first_is_made_anew_afterwards(either: HostDoor) -> None:
+    caller = either.caller("talk")
     first = await caller.call("visit")
     [asked] = first["inputRequests"].values()
     assert asked["params"]["url"] == "https://example.com/in"
@@ -95,9 +95,9 @@ async def test_a_call_that_wants_a_page_visited_first_is_made_anew_afterwards(do
     ],
 )
 async def test_a_caller_is_asked_only_what_he_says_he_can_answer(
-    door: HostDoor, tool: str, capabilities: dict[str, Any]
+    either: HostDoor, tool: str, capabilities: dict[str, Any]
 ) -> None:
-    result = await door.caller("talk", capabilities=capabilities).call(tool)
+    result = await either.caller("talk", capabilities=capabilities).call(tool)
     assert "not supported" in said(result)["refused"]["message"]
 
 
@@ -115,8 +115,8 @@ async def test_a_question_is_never_shown_to_anyone_but_its_caller(door: HostDoor
 
 
 @pytest.mark.covers("adapters:state-sealed")
-async def test_a_state_is_good_for_its_caller_its_request_and_one_use_alone(door: HostDoor) -> None:
-    caller, other = door.caller("talk"), door.caller("talk", who="key:two")
+async def test_a_state_is_good_for_its_caller_its_request_and_one_use_alone(either: HostDoor) -> None:
+    caller, other = either.caller("talk"), either.caller("talk", who="key:two")
     held = await caller.call("form")
     state, [key] = held["requestState"], list(held["inputRequests"])
     params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": state}
@@ -150,9 +150,9 @@ async def test_a_state_with_any_byte_changed_is_refused(door: HostDoor) -> None:
 
 
 @pytest.mark.covers("adapters:waiting-expires")
-async def test_a_call_that_nobody_comes_back_to_is_cancelled(door: HostDoor) -> None:
-    caller = door.caller("talk")
-    async with door.other_host(wait_seconds=0.05):
+async def test_a_call_that_nobody_comes_back_to_is_cancelled(either: HostDoor) -> None:
+    caller = either.caller("talk")
+    async with either.other_host(wait_seconds=0.05):
         held = await caller.call("form")
         await caller.until_seen("notifications/cancelled")
         [key] = held["inputRequests"]
@@ -161,10 +161,10 @@ async def test_a_call_that_nobody_comes_back_to_is_cancelled(door: HostDoor) -> 
 
 
 @pytest.mark.covers("adapters:in-doubt")
-async def test_a_waiting_call_whose_server_has_gone_is_in_doubt(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_waiting_call_whose_server_has_gone_is_in_doubt(either: HostDoor) -> None:
+    caller = either.caller("talk")
     held = await caller.call("form")
     [key] = held["inputRequests"]
-    await door.stack.tenant("acme", system=True).call("stop", {"name": "talk"})
+    await either.stack.tenant("acme", system=True).call("stop", {"name": "talk"})
     params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": held["requestState"]}
     assert (await caller.ask("tools/call", params))["error"]["data"]["code"] == "in_doubt"

@@ -16,8 +16,8 @@ SERVER = "io.modelcontextprotocol/serverInfo"
 
 
 @pytest.mark.covers("adapters:discover")
-async def test_it_says_what_it_offers_in_modern_words(door: HostDoor) -> None:
-    found = await door.caller("talk").get("server/discover")
+async def test_it_says_what_it_offers_in_modern_words(either: HostDoor) -> None:
+    found = await either.caller("talk").get("server/discover")
     assert found["supportedVersions"] == ["2026-07-28"]
     assert found["instructions"] == "Talk."
     assert found["_meta"][SERVER] == {"name": "talkative", "version": "1"}
@@ -30,8 +30,8 @@ async def test_it_says_what_it_offers_in_modern_words(door: HostDoor) -> None:
 
 
 @pytest.mark.covers("adapters:every-method")
-async def test_every_list_is_passed_on_page_by_page_and_says_how_fresh_it_is(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_every_list_is_passed_on_page_by_page_and_says_how_fresh_it_is(either: HostDoor) -> None:
+    caller = either.caller("talk")
     found: list[Any] = []
     params: dict[str, Any] = {}
     while True:
@@ -77,8 +77,8 @@ async def test_errors_come_in_modern_words(door: HostDoor) -> None:
 
 
 @pytest.mark.covers("adapters:logs")
-async def test_a_caller_hears_logs_only_where_he_asks_and_as_severe_as_he_asks(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_caller_hears_logs_only_where_he_asks_and_as_severe_as_he_asks(either: HostDoor) -> None:
+    caller = either.caller("talk")
     await caller.call("log")
     assert caller.news == []
     await caller.call("log", **{LOG: "info"})
@@ -98,15 +98,15 @@ async def test_a_log_that_may_be_anothers_is_shown_to_nobody(door: HostDoor) -> 
 
 
 @pytest.mark.covers("adapters:progress")
-async def test_progress_bears_the_callers_token(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_progress_bears_the_callers_token(either: HostDoor) -> None:
+    caller = either.caller("talk")
     await caller.call("steps", progressToken="mine")
     assert [news["params"] for news in caller.news] == [{"progressToken": "mine", "progress": n} for n in (1, 2)]
 
 
 @pytest.mark.covers("adapters:cancel")
-async def test_a_caller_that_hangs_up_cancels_its_call(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_a_caller_that_hangs_up_cancels_its_call(either: HostDoor) -> None:
+    caller = either.caller("talk")
     waiting = asyncio.create_task(caller.call("wait"))
     await caller.until_seen("wait")
     waiting.cancel()
@@ -115,8 +115,8 @@ async def test_a_caller_that_hangs_up_cancels_its_call(door: HostDoor) -> None:
 
 
 @pytest.mark.covers("adapters:redefined")
-async def test_tools_that_come_later_can_be_called_once_the_server_has_told_of_them(door: HostDoor) -> None:
-    caller = door.caller("talk")
+async def test_tools_that_come_later_can_be_called_once_the_server_has_told_of_them(either: HostDoor) -> None:
+    caller = either.caller("talk")
     assert (await caller.ask("tools/call", {"name": "grown"}))["error"]["code"] == -32602
     await caller.call("grow")
     assert said(await caller.call("grown")) is None

@@ -31,8 +31,20 @@ class Broken(Exception):
         self.tool = tool
 
 
-Receive = Callable[[dict[str, Any], int | None], Awaitable[None]]
-"""Takes a message of the server's, and the number of the request in whose stream it came, where there is one."""
+class Expired(Exception):
+    """The server knows the session no more: the request was not served."""
+
+
+class Receiver(Protocol):
+    """Who takes what comes over a link."""
+
+    async def received(self, message: dict[str, Any], origin: int | None) -> None:
+        """Take a message, and the number of the request in whose stream it came, where there is one."""
+        ...
+
+    def lost(self, number: int, error: Exception) -> None:
+        """Take it that a request will get no answer."""
+        ...
 
 
 class Link(Protocol):
@@ -43,7 +55,11 @@ class Link(Protocol):
         """The process, where it is one of this machine's."""
         ...
 
-    async def run(self, receive: Receive) -> str:
+    def attach(self, receiver: Receiver) -> None:
+        """Say who takes what the server says."""
+        ...
+
+    async def run(self) -> str:
         """Read until the server's end, and return why it came."""
         ...
 
@@ -75,6 +91,7 @@ class Peer:
         self.on_notification: Callable[[str, dict[str, Any], int | None], None] = _ignore
         self._numbers = itertools.count(1)
         self._chores: set[asyncio.Task[None]] = set()
+        link.attach(self)
 
     async def begin(
         self, method: str, params: dict[str, Any], asked: Asked | None = None, tool: dict[str, Any] | None = None
@@ -164,6 +181,12 @@ class Peer:
             flight.end(result)
         else:
             flight.end(Answered(error or {"code": -32603, "message": "neither a result nor an error"}))
+
+    def lost(self, number: int, error: Exception) -> None:
+        """Take it that a request will get no answer."""
+        flight = self.flights.get(number)
+        if flight is not None:
+            flight.end(error)
 
     async def end(self, why: str) -> None:
         """Break every request in flight, and take no more."""

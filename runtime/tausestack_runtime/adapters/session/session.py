@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tausestack.errors import Unavailable, UpstreamError
+from tausestack.errors import TauseError, Unavailable, UpstreamError
 from tausestack_runtime.adapters.asked import Answered, Asked, Tell
 from tausestack_runtime.adapters.session.catalogue import Catalogue, read_all
 from tausestack_runtime.adapters.session.greeting import START_SECONDS, greeted
@@ -91,9 +91,12 @@ class Session:
     async def _own(self) -> None:
         try:
             link = await self._connect()
-        except Unavailable as error:
+        except TauseError as error:
             self._fail_start(error)
             return
+        except BaseException:
+            self._fail_start(Unavailable(f"{self.name} can't be started"))
+            raise
         self._peer = peer = Peer(self.name, link)
         try:
             await self._live(peer)
@@ -128,7 +131,7 @@ class Session:
                     self._log.info("session failed", server=self.name, error=repr(outcome))
 
     async def _run(self, peer: Peer) -> None:
-        why = await peer.link.run(peer.received)
+        why = await peer.link.run()
         if not self._stopping.is_set():
             self._why, self._ran_out = why, True
 
@@ -166,7 +169,7 @@ class Session:
                 self._why, self._gracefully = "it was idle", True
                 return
 
-    def _fail_start(self, error: Unavailable) -> None:
+    def _fail_start(self, error: TauseError) -> None:
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # seen, even where nobody waits

@@ -8,7 +8,7 @@ from typing import Any
 from tausestack.errors import Unavailable
 from tausestack_runtime.adapters.bounds import Pace
 from tausestack_runtime.adapters.folders import MAX_BYTES, MAX_FILES, overfull
-from tausestack_runtime.adapters.session.peer import Broken, Receive
+from tausestack_runtime.adapters.session.peer import Broken, Receiver
 from tausestack_runtime.adapters.stdio.framing import LineTooLong, encode, lines, parse, too_deep
 from tausestack_runtime.adapters.stdio.process import Child
 
@@ -26,15 +26,20 @@ class StdioLink:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+        self._receiver: Receiver
 
     @property
     def pid(self) -> int | None:
         """The process that stands for the whole sandbox."""
         return self._child.pid
 
-    async def run(self, receive: Receive) -> str:
+    def attach(self, receiver: Receiver) -> None:
+        """Say who takes what the server says."""
+        self._receiver = receiver
+
+    async def run(self) -> str:
         """Read until the process ends or is no server any more, and return why."""
-        tasks = {asyncio.create_task(self._read(receive)), asyncio.create_task(self._watch())}
+        tasks = {asyncio.create_task(self._read()), asyncio.create_task(self._watch())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -51,7 +56,7 @@ class StdioLink:
             await asyncio.sleep(WATCH_SECONDS)
         return f"it wrote more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB into its folder"
 
-    async def _read(self, receive: Receive) -> str:
+    async def _read(self) -> str:
         garbage, pace = 0, Pace()
         try:
             async for line in lines(self._child.stdout):
@@ -67,7 +72,7 @@ class StdioLink:
                 garbage = 0
                 if "method" in message:
                     await pace.spend()
-                await receive(message, None)
+                await self._receiver.received(message, None)
         except LineTooLong:
             return "it wrote a line of more than 8 MiB"
         return "it ended"
