@@ -11,7 +11,7 @@ import orjson
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
 from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
-from tausestack_runtime.gateway.nesting import loads
+from tausestack_runtime.gateway.nesting import loads_strictly
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Exchange:
         if not raw:
             return {}, 0
         try:
-            value = as_object(loads(raw))
+            value = as_object(loads_strictly(raw))
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not JSON: {error}") from error
         if value is None:
