@@ -50,8 +50,9 @@ async def read(exchange: Exchange) -> tuple[Any, int]:
         message = loads_strictly(raw)
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
-    for one in [message] if isinstance(message, dict) else objects_in(message):
-        check_case(one, object_at(one, "params"), object_at(one, "params", "_meta"))
+    one = as_object(message)
+    for each in objects_in(message) if one is None else [one]:
+        check_case(each, object_at(each, "params"), object_at(each, "params", "_meta"))
     return message, len(raw)
 
 
