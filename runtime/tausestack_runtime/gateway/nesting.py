@@ -20,6 +20,10 @@ from tausestack.errors import InvalidRequest
 MAX_NESTING = 240
 """Levels of a value that is taken: a few less than can be written, since it travels in envelopes."""
 
+MAX_BRACKETS = 200_000
+"""How many a request may hold, its texts' own included: parsing more holds up everybody else."""
+
+_PIECE = 64 * 1024
 _WRITTEN = 254  # what orjson writes; it reads 1024
 
 ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
@@ -42,10 +46,12 @@ def loads(raw: bytes) -> Any:
 
 
 def loads_strictly(raw: bytes) -> Any:
-    """Return a JSON value as `loads` does, or raise `InvalidRequest` where an object in it has a key twice.
+    """Return a JSON value as `loads` does, or raise `InvalidRequest` where it is vast or has a key twice.
 
     Which of the two counts is another answer in another reader: what was checked here would not be what runs there.
     """
+    if len(raw) > MAX_BRACKETS:
+        _check_brackets(raw)
     value = loads(raw)
     # Each pair has a colon of its own and keeps the colons of its strings: a pair that is gone takes its colon along.
     if _colons(raw) != orjson.dumps(value).count(b":"):
@@ -61,6 +67,15 @@ def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapp
         for key in one:
             if key not in known and key.casefold() in folded:
                 raise InvalidRequest(f"The key '{key}' is written '{folded[key.casefold()]}'")
+
+
+def _check_brackets(raw: bytes) -> None:
+    found = 0
+    for start in range(0, len(raw), _PIECE):  # counting them all would take as long as what it is to prevent
+        piece = raw[start : start + _PIECE]
+        found += piece.count(b"[") + piece.count(b"{")
+        if found > MAX_BRACKETS:
+            raise InvalidRequest(f"The body holds more than {MAX_BRACKETS} opening brackets")
 
 
 def _check_depth(value: Any) -> None:

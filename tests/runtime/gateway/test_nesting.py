@@ -85,6 +85,16 @@ def test_doubles_that_would_even_out_are_found(raw: bytes) -> None:
         loads_strictly(raw)
 
 
+@pytest.mark.covers("json:cheap")
+def test_a_request_of_nothing_but_brackets_is_refused_unread() -> None:
+    for body in (b"[" + b"{}," * 1_300_000 + b"{}]", b"[" * 3_000_000, b"[" + b"[[]]," * 500_000 + b"0]"):
+        begun = time.process_time()
+        with pytest.raises(InvalidRequest, match="brackets"):
+            loads_strictly(body)
+        assert time.process_time() - begun < 0.2
+    assert loads_strictly(b"[" + b"{}," * 100_000 + b"0]")
+
+
 @pytest.mark.covers("json:keys-case")
 @pytest.mark.parametrize(
     ("message", "params", "meta"),
