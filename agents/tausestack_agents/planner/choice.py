@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import jsonschema_rs
-
 from tausestack.contract import tool_policy
+from tausestack.errors import UpstreamError
+from tausestack.schemas import compiled
 from tausestack_agents.planner.arguments import Earlier, fill
 from tausestack_agents.planner.schema import Schema, as_schema
 from tausestack_agents.planner.text import concepts, concepts_of, glossary, stem, words
@@ -173,7 +173,10 @@ def _rarity(concept: str, tools: Sequence[Candidate]) -> float:
 
 def _wrong(schema: Schema, calls: Sequence[dict[str, Any]]) -> list[str]:
     """What a schema finds wrong with any of the calls: the properties, or the call as a whole."""
-    validator = jsonschema_rs.validator_for(schema)
+    try:
+        validator = compiled(schema)
+    except UpstreamError as error:
+        return [error.message]
     wrong: list[str] = []
     for arguments in calls:
         for error in validator.iter_errors(arguments):

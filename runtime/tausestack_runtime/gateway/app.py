@@ -15,6 +15,7 @@ from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
+from tausestack_runtime.gateway.crowd import TENANT_EXCHANGES, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
@@ -25,6 +26,7 @@ from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.offers import Offers
 from tausestack_runtime.gateway.mcp.subscriptions import Subscriptions
 from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics, gathered
+from tausestack_runtime.gateway.patience import CROWD
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
 from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
@@ -86,14 +88,17 @@ class Gateway:
         self._mcp = McpEndpoint(identity, methods, subscriptions, self._leaving)
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control, self._leaving)
         self._guard = Guard(settings.host)
+        self._shares = Shares(TENANT_EXCHANGES, "requests")
         self._exits = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "lifespan":
+            # uvicorn hands this state to each connection that it makes.
+            scope["state"][CROWD] = Crowd(room())
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send)
+            exchange = Exchange(scope, receive, send, self._shares)
             try:
                 await self._http(exchange)
             except Elsewhere as other:
@@ -103,6 +108,8 @@ class Gateway:
                 logger.exception("a door broke", method=exchange.method, path=exchange.path)
                 if not exchange.replied:
                     await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
+            finally:
+                exchange.close()
 
     def leave(self) -> None:
         """Have what stays open end: the gateway does."""

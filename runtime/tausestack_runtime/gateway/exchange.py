@@ -11,7 +11,8 @@ import orjson
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
 from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
-from tausestack_runtime.gateway.nesting import loads
+from tausestack_runtime.gateway.crowd import Shares
+from tausestack_runtime.gateway.nesting import loads_strictly
 
 T = TypeVar("T")
 
@@ -27,7 +28,8 @@ INTERNALLY, PUBLICLY = b"internally", b"publicly"
 class Exchange:
     """A request as it came, and its reply as it goes out."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, shares: Shares | None = None) -> None:
+        """`shares` are what tenants may have open at once, where that is bounded."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
@@ -50,6 +52,23 @@ class Exchange:
         self._receive, self._send = receive, send
         self.streaming = False
         self.replied = False
+        self._shares = shares
+        self._tenant: str | None = None
+
+    def belong(self, tenant: str) -> None:
+        """Count among a tenant's open exchanges until it is closed; raises `RateLimited` over the tenant's share.
+
+        Those of our own processes are not counted: they are parts of what came from outside.
+        """
+        if self._shares is not None and not self.internal:
+            self._shares.take(tenant)
+            self._tenant = tenant
+
+    def close(self) -> None:
+        """Give back the tenant's share."""
+        if self._shares is not None and self._tenant is not None:
+            self._shares.give_back(self._tenant)
+            self._tenant = None
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value by its lower-case name; the last one where it is repeated."""
@@ -84,7 +103,7 @@ class Exchange:
         if not raw:
             return {}, 0
         try:
-            value = as_object(loads(raw))
+            value = as_object(loads_strictly(raw))
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not JSON: {error}") from error
         if value is None:

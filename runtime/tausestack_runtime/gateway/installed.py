@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import jsonschema_rs
 import orjson
 
 from tausestack.contract import META_STALE, PROTOCOL_VERSION, ToolPolicy, tool_policy
 from tausestack.errors import NotFound
 from tausestack.names import wire_name
 from tausestack.raw import as_array, as_object, object_at, objects_in
+from tausestack.schemas import Validator, compiled
 from tausestack.scopes import SYSTEM, needed
 from tausestack_runtime.gateway.mirrors import Mirror, mirrors_of
 
@@ -76,17 +76,9 @@ class Tool:
         return orjson.dumps(shown)
 
     @cached_property
-    def validator(self) -> Any:
-        """The compiled input schema; patterns run in linear time, and nothing is ever fetched."""
-        return jsonschema_rs.Draft202012Validator(
-            self.raw.get("inputSchema") or {"type": "object"},
-            retriever=_refuse_to_fetch,
-            pattern_options=jsonschema_rs.RegexOptions(),
-        )
-
-
-def _refuse_to_fetch(uri: str) -> Any:
-    raise ValueError(f"schemas may not refer to the network: {uri}")
+    def validator(self) -> Validator:
+        """The compiled input schema; raises `UpstreamError` where it can't be used."""
+        return compiled(self.raw.get("inputSchema") or {"type": "object"})
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,97 @@
-"""Reading JSON that is going to be written again."""
+"""Reading JSON that is going to be written again, and that everybody has to read alike."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from tausestack.contract import (
+    MCP_CAPABILITIES_META,
+    MCP_CLIENT_META,
+    MCP_VERSION_META,
+    META_APPROVAL,
+    META_KEY,
+    META_PARENT,
+)
+from tausestack.errors import InvalidRequest
+
 MAX_NESTING = 240
 """Levels of a value that is taken: a few less than can be written, since it travels in envelopes."""
 
+MAX_BRACKETS = 200_000
+"""How many a request may hold, its texts' own included: parsing more holds up everybody else."""
+
+_PIECE = 64 * 1024
 _WRITTEN = 254  # what orjson writes; it reads 1024
+
+ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+PARAMS = frozenset({
+    "_meta", "name", "arguments", "uri", "cursor", "ref", "argument", "context", "taskId", "notifications", "level",
+    "inputResponses", "requestState", "progressToken", "requestId", "protocolVersion", "capabilities", "clientInfo",
+})  # fmt: skip
+META = frozenset({
+    MCP_VERSION_META, MCP_CAPABILITIES_META, MCP_CLIENT_META, META_KEY, META_APPROVAL, META_PARENT, "progressToken",
+})  # fmt: skip
+_LEVELS = [(known, {key.casefold(): key for key in known}) for known in (ENVELOPE, PARAMS, META)]
 
 
 def loads(raw: bytes) -> Any:
     """Return a JSON value, or raise `orjson.JSONDecodeError`, also for one nested deeper than can be written again."""
     value = orjson.loads(raw)
     if raw.count(b"[") + raw.count(b"{") > MAX_NESTING:
-        held = value
-        for _ in range(_WRITTEN - MAX_NESTING):
-            held = [held]
-        try:
-            orjson.dumps(held)
-        except TypeError as error:
-            raise orjson.JSONDecodeError(f"it is nested deeper than {MAX_NESTING}", "", 0) from error
+        _check_depth(value)
     return value
+
+
+def loads_strictly(raw: bytes) -> Any:
+    """Return a JSON value as `loads` does, or raise `InvalidRequest` where it is vast or has a key twice.
+
+    Which of the two counts is another answer in another reader: what was checked here would not be what runs there.
+    """
+    if len(raw) > MAX_BRACKETS:
+        _check_brackets(raw)
+    value = loads(raw)
+    # Each pair has a colon of its own and keeps the colons of its strings: a pair that is gone takes its colon along.
+    if _colons(raw) != orjson.dumps(value).count(b":"):
+        raise InvalidRequest("An object in the body has a key twice: which of them counts would be a guess")
+    return value
+
+
+def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Raise `InvalidRequest` where a key of MCP's comes in another case, which some readers take for the key itself."""
+    if ENVELOPE.issuperset(message) and PARAMS.issuperset(params) and META.issuperset(meta):
+        return
+    for one, (known, folded) in zip((message, params, meta), _LEVELS, strict=True):
+        for key in one:
+            if key not in known and key.casefold() in folded:
+                raise InvalidRequest(f"The key '{key}' is written '{folded[key.casefold()]}'")
+
+
+def _check_brackets(raw: bytes) -> None:
+    found = 0
+    for start in range(0, len(raw), _PIECE):  # counting them all would take as long as what it is to prevent
+        piece = raw[start : start + _PIECE]
+        found += piece.count(b"[") + piece.count(b"{")
+        if found > MAX_BRACKETS:
+            raise InvalidRequest(f"The body holds more than {MAX_BRACKETS} opening brackets")
+
+
+def _check_depth(value: Any) -> None:
+    held = value
+    for _ in range(_WRITTEN - MAX_NESTING):
+        held = [held]
+    try:
+        orjson.dumps(held)
+    except TypeError as error:
+        raise orjson.JSONDecodeError(f"it is nested deeper than {MAX_NESTING}", "", 0) from error
+
+
+def _colons(raw: bytes) -> int:
+    """Return how many colons a JSON text holds, those that are escaped too."""
+    found = raw.count(b":")
+    if b"\\" in raw and b"\\u003" in raw:
+        plain = raw.replace(b"\\\\", b"")  # what is left of backslashes begins an escape
+        found += plain.count(b"\\u003a") + plain.count(b"\\u003A")
+    return found

@@ -51,6 +51,7 @@ class McpEndpoint:
             request_id = request.id
             check(exchange, request)
             who = await self._who(exchange, credential, request, tenant)
+            exchange.belong(who[0].tenant)
             if request.id is None:
                 await exchange.reply(202, b"")
                 return

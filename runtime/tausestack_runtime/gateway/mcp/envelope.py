@@ -9,11 +9,11 @@ import orjson
 
 from tausestack.contract import EARLIER_VERSIONS, MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCOL_VERSION
 from tausestack.errors import HEADER_MISMATCH, INVALID_PARAMS, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION, InvalidRequest
-from tausestack.raw import as_object, object_at
+from tausestack.raw import as_object, object_at, objects_in
 from tausestack_runtime.gateway.call import NAMED
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.mirrors import decoded
-from tausestack_runtime.gateway.nesting import loads
+from tausestack_runtime.gateway.nesting import check_case, loads_strictly
 
 SUPPORTED = (PROTOCOL_VERSION, *EARLIER_VERSIONS)
 SESSION = b"mcp-session-id"
@@ -41,12 +41,19 @@ class Request:
 
 
 async def read(exchange: Exchange) -> tuple[Any, int]:
-    """Return the body of an exchange, parsed, and its size in bytes; raises `Refused` where it is not JSON."""
+    """Return the body of an exchange, parsed, and its size in bytes.
+
+    Raises `Refused` where it is not JSON, and `InvalidRequest` where two readers could take it for two things.
+    """
     raw = await exchange.body()
     try:
-        return loads(raw), len(raw)
+        message = loads_strictly(raw)
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
+    one = as_object(message)
+    for each in objects_in(message) if one is None else [one]:
+        check_case(each, object_at(each, "params"), object_at(each, "params", "_meta"))
+    return message, len(raw)
 
 
 def is_earlier(exchange: Exchange, message: Any) -> bool:

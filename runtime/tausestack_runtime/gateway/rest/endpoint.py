@@ -21,6 +21,7 @@ from tausestack.errors import (
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, TOOLS_READ
 from tausestack_runtime.gateway.call import CALL_SECONDS, Call, Notify, Outcome
+from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
 from tausestack_runtime.gateway.installed import Tool, not_found
@@ -59,6 +60,7 @@ class RestEndpoint:
         self._upstreams = upstreams
         self._control = control
         self._leaving = leaving
+        self._streams = Shares(TENANT_STREAMS, "streams")
 
     async def __call__(self, exchange: Exchange, path: str) -> None:
         """Serve one request; `path` is what follows `/api/v2/`, such as `tenants/acme/tools`."""
@@ -83,9 +85,11 @@ class RestEndpoint:
         principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant or SYSTEM_TENANT)
         if OPERATOR in principal.scopes:
             await self._operate(exchange, principal, path, below)
-        elif not tenant:
+            return
+        if not tenant:
             raise Forbidden("Only the operator's key makes and lists tenants", scope=OPERATOR)
-        elif below.startswith("tools/") and exchange.method == "POST":
+        exchange.belong(principal.tenant)
+        if below.startswith("tools/") and exchange.method == "POST":
             await self._call_tool(exchange, principal, below)
         elif below == "tools" and exchange.method == "GET":
             await self._list_tools(exchange, principal)
@@ -203,7 +207,8 @@ class RestEndpoint:
         last = exchange.header(b"last-event-id")
         headers = [(b"last-event-id", last.encode("latin-1"))] if last else []
         call.deadline = asyncio.get_running_loop().time() + STREAM_SECONDS
-        await exchange.while_connected(self._copy_while_allowed(exchange, call, run, headers, snapshot.epoch))
+        with self._streams.hold(principal.tenant):
+            await exchange.while_connected(self._copy_while_allowed(exchange, call, run, headers, snapshot.epoch))
         await exchange.end_events()
 
     async def _copy_while_allowed(

@@ -1,0 +1,125 @@
+"""Who is at the door: as many connections as there is room for, and no tenant with more than its share of what is open.
+
+None of this asks who somebody is before they have said it: a connection whose caller owes a request gives way to a new
+one when the room is full, and a connection that we owe an answer never does.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+from tausestack.errors import RateLimited
+
+MOST_CONNECTIONS = 8192
+RESERVED_FILES = 1024
+"""Open files that are not callers': databases, and connections to servers."""
+
+TENANT_EXCHANGES = 512
+"""How many requests of a tenant are answered at once, streams included; calls have a limit of their own below it."""
+
+TENANT_STREAMS = 128
+"""How many streams of one service a tenant may hold: a quarter of what there is for all."""
+
+
+class Connection(Protocol):
+    """A caller's connection, as far as the crowd knows it."""
+
+    among: dict[Connection, None] | None
+    """Where it stands, which is the crowd's to write."""
+
+    def give_way(self) -> None:
+        """Close, since another needs the room."""
+        ...
+
+
+class Crowd:
+    """The callers' connections of a process, by what they wait for and in the order that they began to wait."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._new: dict[Connection, None] = {}
+        """Those that never sent a whole request."""
+        self._idle: dict[Connection, None] = {}
+        """Those that did, and owe the next, which may never come."""
+        self._busy: dict[Connection, None] = {}
+        """Those that are owed an answer."""
+
+    def enter(self, connection: Connection) -> bool:
+        """Let a connection in, for which the one that owes a request for longest goes; return whether there is room.
+
+        It goes from the larger side, so that neither strangers nor idlers drive out the others.
+        """
+        if len(self._new) + len(self._idle) + len(self._busy) >= self._most:
+            side = max(self._new, self._idle, key=len)
+            if not side:
+                return False
+            longest = next(iter(side))
+            self.leave(longest)
+            longest.give_way()
+        connection.among = self._new
+        self._new[connection] = None
+        return True
+
+    def requested(self, connection: Connection) -> None:
+        """Note that a whole request has come."""
+        self._move(connection, self._busy)
+
+    def answered(self, connection: Connection) -> None:
+        """Note that the next request is the caller's to send."""
+        self._move(connection, self._idle)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        if connection.among is not None:
+            del connection.among[connection]
+            connection.among = None
+
+    def _move(self, connection: Connection, to: dict[Connection, None]) -> None:
+        if connection.among is not None:
+            del connection.among[connection]
+            connection.among = to
+            to[connection] = None
+
+
+class Shares:
+    """How much of something each tenant holds, none of them more than its share."""
+
+    def __init__(self, most: int, what: str) -> None:
+        """`what` says in a refusal what there are too many of."""
+        self._most, self._what = most, what
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, tenant: str) -> Generator[None]:
+        """Hold one more for a tenant, or raise `RateLimited`."""
+        self.take(tenant)
+        try:
+            yield
+        finally:
+            self.give_back(tenant)
+
+    def take(self, tenant: str) -> None:
+        """Count one more for a tenant, or raise `RateLimited`."""
+        if self._held[tenant] >= self._most:
+            raise RateLimited(
+                f"{self._most} {self._what} of this tenant are open already", retry_after=1, limit=self._most
+            )
+        self._held[tenant] += 1
+
+    def give_back(self, tenant: str) -> None:
+        """Count one less."""
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+
+
+def room() -> int:
+    """Return how many connections this process has open files for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(min(MOST_CONNECTIONS, files - RESERVED_FILES), files // 4)

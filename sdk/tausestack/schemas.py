@@ -1,0 +1,74 @@
+"""Validators of JSON Schemas that others wrote: bounded before they are compiled, and nothing is ever fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeGuard
+
+import jsonschema_rs
+
+from tausestack.errors import UpstreamError
+from tausestack.raw import as_array, as_object, object_at
+
+MAX_NODES = 5000
+"""How many values a schema may have; compiling that many takes a few milliseconds."""
+
+MAX_PATTERNS = 64
+MAX_PATTERN_TEXT = 16 * 1024
+MAX_PATTERN_BYTES = 1 << 20
+"""How large a pattern's program may be, which a few characters can make as large as they like."""
+
+
+class Wrong(Protocol):
+    """What a validator finds wrong at one place."""
+
+    message: str
+    instance_path: list[str | int]
+
+
+class Validator(Protocol):
+    """A compiled schema."""
+
+    def iter_errors(self, instance: Any) -> Iterator[Wrong]:
+        """Yield what is wrong with a value."""
+        ...
+
+
+def compiled(schema: dict[str, Any]) -> Validator:
+    """Return a schema's validator, whose patterns run in linear time.
+
+    Raises `UpstreamError` saying why it can't be used: too large, no schema at all, or a part of it elsewhere.
+    """
+    patterns: list[str] = []
+    for nodes, node in enumerate(_walk(schema), start=1):
+        one = object_at(node)
+        patterns += filter(_is_text, (one.get("pattern"), *object_at(one, "patternProperties")))
+        if nodes > MAX_NODES:
+            raise UpstreamError(f"The schema is too large: {MAX_NODES} values are the most")
+    if len(patterns) > MAX_PATTERNS or sum(map(len, patterns)) > MAX_PATTERN_TEXT:
+        raise UpstreamError(f"The schema has too much in patterns: {MAX_PATTERNS} of them are the most")
+    try:
+        return jsonschema_rs.Draft202012Validator(
+            schema,
+            retriever=_refuse_to_fetch,
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES),
+        )
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise UpstreamError(f"The schema can't be used: {str(error)[:200]}") from error
+
+
+def _refuse_to_fetch(uri: str) -> Any:
+    raise ValueError(f"schemas may not refer to the network: {uri}")
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
+def _walk(value: Any) -> Iterator[Any]:
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        yield node
+        below = as_object(node)
+        stack += below.values() if below is not None else as_array(node) or []

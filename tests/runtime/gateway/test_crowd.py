@@ -1,0 +1,154 @@
+"""A full room: those who owe a request go, those who are owed an answer stay, and no tenant has more than its share."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tausestack.errors import RateLimited
+from tausestack_runtime.gateway.crowd import Crowd, Shares, room
+from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.patience import CROWD, PatientProtocol
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+
+MOST = 4
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Door:
+    """A server with room for four connections, whose slow answers wait for a word."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.slow = asyncio.Queue[None]()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            scope["state"][CROWD] = Crowd(MOST)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+        if scope["path"] == "/slow":
+            self.slow.put_nowait(None)
+            await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Caller:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, request: bytes = GET) -> bytes:
+        self.writer.write(request)
+        async with asyncio.timeout(5):
+            return await self.reader.readuntil(b"\r\n\r\n") + await self.reader.readexactly(2)
+
+    async def closed(self) -> bool:
+        async with asyncio.timeout(5):
+            return await self.reader.read() == b""
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[tuple[Door, int]]:
+    made = Door()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        server = uvicorn.Server(uvicorn.Config(made, http=PatientProtocol, ws="none", log_config=None))
+        serving = asyncio.create_task(server._serve([sock]))
+        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield made, sock.getsockname()[1]
+        made.go.set()
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def callers(door: tuple[Door, int]) -> AsyncIterator[Any]:
+    made: list[Caller] = []
+
+    async def call(sent: bytes = b"") -> Caller:
+        one = Caller(*await asyncio.open_connection("127.0.0.1", door[1]))
+        one.writer.write(sent)
+        made.append(one)
+        return one
+
+    yield call
+    for one in made:
+        one.writer.close()
+
+
+@pytest.mark.covers("doors:crowd")
+async def test_half_open_requests_make_room_for_those_that_come(callers: Any) -> None:
+    half = [await callers(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf") for _ in range(MOST)]
+    for longest in half[:-1]:
+        assert b"200" in await (await callers()).ask()
+        assert await longest.closed()
+
+
+@pytest.mark.covers("doors:crowd")
+async def test_callers_that_wait_for_an_answer_stay(door: tuple[Door, int], callers: Any) -> None:
+    made, _ = door
+    busy = [asyncio.ensure_future((await callers()).ask(SLOW)) for _ in range(MOST)]
+    async with asyncio.timeout(5):
+        for _ in range(MOST):
+            await made.slow.get()
+    refused = await callers()
+    async with asyncio.timeout(5):
+        assert (await refused.reader.read()).startswith(b"HTTP/1.1 503")
+    made.go.set()
+    assert all(b"200" in answer for answer in await asyncio.gather(*busy))
+    assert b"200" in await (await callers()).ask()
+
+
+@pytest.mark.covers("doors:crowd")
+async def test_a_caller_that_comes_back_is_not_driven_out_by_strangers(callers: Any) -> None:
+    known = await callers()
+    assert b"200" in await known.ask()
+    for _ in range(3 * MOST):
+        await callers(b"GET / HT")
+    assert b"200" in await known.ask()
+
+
+@pytest.mark.covers("doors:shares")
+async def test_a_tenant_over_its_share_is_refused_and_others_are_not() -> None:
+    shares = Shares(2, "requests")
+
+    def exchange(server: tuple[str, int | None] = ("127.0.0.1", 80)) -> Exchange:
+        nothing: Any = None
+        scope = {"method": "GET", "path": "/", "query_string": b"", "headers": [], "server": server}
+        return Exchange(scope, nothing, nothing, shares)
+
+    first, second, third, other, own = exchange(), exchange(), exchange(), exchange(), exchange(("/socket", None))
+    first.belong("acme")
+    second.belong("acme")
+    with pytest.raises(RateLimited, match="2 requests"):
+        third.belong("acme")
+    third.close()
+    other.belong("globex")
+    own.belong("acme")  # a part of one that is counted already
+    first.close()
+    first.close()
+    third.belong("acme")
+    with pytest.raises(RateLimited):
+        exchange().belong("acme")
+
+
+@pytest.mark.covers("doors:crowd")
+async def test_there_is_room_within_the_limit_of_open_files() -> None:
+    assert 0 < room() <= 8192

@@ -1,0 +1,88 @@
+"""Schemas that others wrote: used where they can be, refused in a sentence where not, and never fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from tausestack.errors import UpstreamError
+from tausestack.schemas import compiled
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+BOMBS = {
+    "properties": {"properties": {f"p{n}": {"type": "string"} for n in range(50_000)}},
+    "nested": {"properties": {f"p{n}": {"properties": {"a": {"minimum": 1}}} for n in range(25_000)}},
+    "anyOf": {"anyOf": [{}] * 50_000},
+    "definitions": {"$defs": {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(25_000)}},
+    "deep": deep(200),
+    "deeper": deep(2400),
+    "alternatives": {"pattern": "|".join("a" * n for n in range(2000))},
+    "repeated": {"pattern": "((a{0,100}){0,100}){0,100}"},
+    "thousands": {"pattern": "(x{1000}){1000}"},
+    "letters": {"pattern": r"\p{L}{1,1000}" * 100},
+    "many patterns": {"properties": {f"p{n}": {"pattern": rf"\p{{L}}{{1,9}}{n}"} for n in range(1000)}},
+    "many keys": {"patternProperties": {f"^{n}": {"type": "string"} for n in range(1000)}},
+    "brackets": {"pattern": "(" * 100_000},
+    "no schema": {"type": 3},
+    "no reference": {"$ref": "#/nowhere"},
+}
+
+
+@pytest.mark.covers("schemas:bounded")
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_hostile_schema_is_refused_in_a_sentence_and_fast(name: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(UpstreamError, match="The schema") as refused:
+        compiled(BOMBS[name])
+    assert time.process_time() - begun < 0.5
+    assert len(refused.value.message) < 300
+
+
+@pytest.mark.covers("schemas:bounded")
+def test_what_would_backtrack_for_ever_does_not() -> None:
+    validator = compiled({"properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}})
+    begun = time.process_time()
+    assert [wrong.instance_path for wrong in validator.iter_errors({"a": "a" * 100_000 + "!"})] == [["a"]]
+    assert time.process_time() - begun < 0.5
+
+
+@pytest.mark.covers("schemas:bounded")
+def test_a_schema_that_refers_to_itself_is_used() -> None:
+    validator = compiled({"$ref": "#/$defs/n", "$defs": {"n": {"properties": {"a": {"$ref": "#/$defs/n"}}}}})
+    assert list(validator.iter_errors(json.loads('{"a":' * 200 + "{}" + "}" * 200))) == []
+    assert list(compiled({"$ref": "#"}).iter_errors({})) == []
+    assert (
+        list(compiled({"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}).iter_errors({})) == []
+    )
+
+
+@pytest.mark.covers("schemas:no-network")
+@pytest.mark.parametrize("word", ["$ref", "$dynamicRef", "$schema", "$recursiveRef", "$id"])
+def test_nothing_is_fetched(word: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        canary.setblocking(False)
+        url = f"http://127.0.0.1:{canary.getsockname()[1]}/schema.json"
+        for schema in (
+            {word: url},
+            {"properties": {"a": {word: url}}},
+            {word: url, "properties": {"a": {"$ref": "b"}}},
+        ):
+            with contextlib.suppress(UpstreamError):
+                list(compiled(schema).iter_errors({"a": 1}))
+        for elsewhere in ("file:///etc/passwd", "//127.0.0.1/x"):
+            with pytest.raises(UpstreamError):
+                compiled({"properties": {"a": {"$ref": elsewhere}}})
+        with pytest.raises(BlockingIOError):
+            canary.accept()
