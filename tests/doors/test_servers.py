@@ -16,6 +16,8 @@ def test_one_server_is_made_the_default_and_its_tools_go_by_their_own_names(stac
     made = tenant.client.patch("/servers/storage", json={"default": True})
     assert (made.status_code, made.json()["default"]) == (200, True)
     assert "put_json" in names(tenant)
+    listed = [tool["name"] for tool in tenant.rpc("tools/list", {}).json()["result"]["tools"]]
+    assert [name for name in listed if "__" not in name] == listed[:4], "the default server's come first"
     told = stack.cli_json("update", "billing", "--default", "--tenant", tenant.name, key=tenant.key)
     assert told["default"] is True
     assert tenant.client.get("/servers/storage").json()["default"] is False

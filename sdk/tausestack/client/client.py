@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -14,6 +15,9 @@ from tausestack.client.approvals import Approvals
 from tausestack.client.wire import PATIENCE_SECONDS, Repeatable, Wire, WireClient, path_of, raise_problem
 from tausestack.names import check_server, check_tenant, parse_address
 from tausestack.raw import given
+
+if TYPE_CHECKING:
+    import mcp
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -67,6 +71,19 @@ class Client(WireClient):
             return await self._streamed(path, body, headers, timeout, on_progress)
 
         return await self.wire.persist(once, self.may_repeat(address))
+
+    def mcp(self, server: str | None = None, **more: Any) -> AbstractAsyncContextManager[mcp.Client]:
+        """Open the tenant's merged MCP endpoint, or one server's, with this client's key.
+
+        It gives out the official SDK's client: tools under their wire names, resources, prompts, subscriptions. What
+        else is said goes to `tausestack.mcp.connect`.
+        """
+        from tausestack.mcp.client import connect  # those who only call tools don't load the protocol
+
+        path = f"/tenants/{self.tenant}/mcp"
+        if server is not None:
+            path = f"/tenants/{self.tenant}/servers/{check_server(server)}/mcp"
+        return connect(self.wire.url + path, headers=self.wire.headers, **more)
 
     async def tools(self, search: str | None = None) -> list[dict[str, Any]]:
         """Return the tenant's tools with their schemas and policies; those that a search finds, best first."""

@@ -72,6 +72,11 @@ class Wire:
         self._through_proxy = parts.hostname not in _LOOPBACK
         self._http: httpx2.AsyncClient | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request says: the credential, and who asks."""
+        return {"authorization": f"Bearer {self._credential}", "user-agent": f"tausestack-python/{VERSION}"}
+
     async def aclose(self) -> None:
         """Close the connections; the next request opens new ones."""
         opened, self._http = self._http, None
@@ -145,10 +150,7 @@ class Wire:
         if self._http is None:
             self._http = httpx2.AsyncClient(
                 base_url=self.url,
-                headers={
-                    "authorization": f"Bearer {self._credential}",
-                    "user-agent": f"tausestack-python/{VERSION}",
-                },
+                headers=self.headers,
                 trust_env=self._through_proxy,
             )
         return self._http

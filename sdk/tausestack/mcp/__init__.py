@@ -12,6 +12,7 @@ async def reserve(sku: str, quantity: int, ctx: Context) -> Reservation:
 from __future__ import annotations
 
 from tausestack.contract import ToolPolicy, tool_policy_schema
+from tausestack.mcp.client import connect
 from tausestack.mcp.context import Context, Secrets
 from tausestack.mcp.environment import ServiceEnv
 from tausestack.mcp.server import Server
@@ -28,6 +29,7 @@ __all__ = [
     "ServiceEnv",
     "TaskLimits",
     "ToolPolicy",
+    "connect",
     "serve_socket",
     "tool",
     "tool_policy_schema",

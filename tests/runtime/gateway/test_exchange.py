@@ -27,9 +27,9 @@ SCOPE: dict[str, Any] = {
 class Caller:
     """A caller that goes away when told to, and work that takes its time to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *headers: tuple[bytes, bytes]) -> None:
         self.gone, self.begun, self.ended = asyncio.Event(), asyncio.Event(), False
-        self.exchange = Exchange(SCOPE, self._receive, self._send)
+        self.exchange = Exchange({**SCOPE, "headers": list(headers)}, self._receive, self._send)
 
     async def work(self) -> None:
         self.begun.set()
@@ -78,3 +78,8 @@ async def test_an_event_that_has_no_end_is_refused() -> None:
     with pytest.raises(TooLarge):
         async for _ in event_payloads(endless()):
             pass
+
+
+@pytest.mark.covers("exchange:white-space")
+async def test_white_space_around_a_header_is_no_part_of_its_value() -> None:
+    assert Caller((b"mcp-name", b"get_time \t")).exchange.header(b"mcp-name") == "get_time"

@@ -110,16 +110,22 @@ def _named_tools(ask: Ask, snapshot: TenantSnapshot) -> list[tuple[str, Tool]]:
         for tool in one.tools.values()
         if visible(tool, limits)
     ]
-    return sorted(named, key=lambda pair: pair[0])
+    return sorted(named, key=_place)
+
+
+def _place(named: tuple[str, Tool]) -> str:
+    """Return where a tool stands in a list: the default server's first, under the names that are its own."""
+    name, tool = named
+    return ("0" if name == tool.name else "1") + name
 
 
 def _page_of_tools(named: list[tuple[str, Tool]], after: str, away: Mapping[str, str]) -> bytes:
-    rest = [(name, tool) for name, tool in named if name > after] if after else named
+    rest = [one for one in named if _place(one) > after] if after else named
     page = rest[:PAGE_SIZE]
     shown = b",".join(tool.definition(name, away.get(tool.server)) for name, tool in page)
     about: dict[str, Any] = {"resultType": "complete", "ttlMs": LIST_TTL_MS, "cacheScope": "private"}
     if len(rest) > PAGE_SIZE:
-        about["nextCursor"] = _cursor(page[-1][0])
+        about["nextCursor"] = _cursor(_place(page[-1]))
     return orjson.dumps(about)[:-1] + b',"tools":[' + shown + b"]}"
 
 
