@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -267,3 +268,27 @@ def test_a_server_of_another_tenant_is_not_there(stack: Stack, tenant: Tenant, r
         assert theirs.text.replace("red", "nil") == nobodys.text
     assert not result(other, "resources/list", {})["resources"]
     assert mcp_request(stack.url, other.name, other.key, "tools/list", {}, server="red").status_code == 404
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("remote:busy")
+async def test_a_server_that_hangs_takes_half_of_the_tenants_calls_at_most(
+    tenant: Tenant, red: Party, blue: Party
+) -> None:
+    install(tenant, red, "red")
+    install(tenant, blue, "blue")
+    async with httpx2.AsyncClient(
+        base_url=f"{tenant.url}/api/v2/tenants/{tenant.name}/tools",
+        headers=tenant.headers,
+        timeout=60,
+        limits=httpx2.Limits(max_connections=200),
+        trust_env=False,
+    ) as client:
+        hanging = [asyncio.ensure_future(client.post("/red/wait", json={})) for _ in range(140)]
+        refused, waiting = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result().status_code for task in refused} == {429}
+        other = await client.post("/blue/echo", json={"text": "still here"})
+        assert (other.status_code, other.json()["text"]) == (200, "still here")
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(hanging)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tausestack.errors import Unavailable
+from tausestack.errors import RateLimited, Unavailable
 
 FAILURES = 3
 """How many times in a row a server has to fail before calls to it fail at once."""
 FIRST_PAUSE_SECONDS, PAUSE_GROWTH, LAST_PAUSE_SECONDS = 1.0, 2.0, 30.0
 MAX_KEPT = 4096
+MAX_IN_FLIGHT = 128
+"""How many calls to one of its third-party servers a tenant may have in flight: half of all that it may have."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Breaker:
     retry_at: float = 0.0
     pause: float = FIRST_PAUSE_SECONDS
     trying: bool = False
+    in_flight: int = 0
     heard: float = float("-inf")
     """When it last answered, or last failed, in seconds of the event loop's clock."""
 
@@ -44,13 +47,17 @@ class Breaker:
         return self.reason if self.failures else None
 
     def enter(self) -> None:
-        """Let a call through, or raise `Unavailable`; where it is time to, one call tries the server again."""
-        if not self.open:
-            return
-        left = self.retry_at - _now()
-        if left > 0 or self.trying:
-            raise Unavailable(f"{self.server} is away: {self.reason}", retry_after=max(1, round(left)))
-        self.trying = True
+        """Let a call through, or raise `Unavailable` or `RateLimited`; now and then one call tries again."""
+        if self.in_flight >= MAX_IN_FLIGHT:
+            raise RateLimited(
+                f"{MAX_IN_FLIGHT} calls to {self.server} are in flight already", retry_after=1, limit=MAX_IN_FLIGHT
+            )
+        if self.open:
+            left = self.retry_at - _now()
+            if left > 0 or self.trying:
+                raise Unavailable(f"{self.server} is away: {self.reason}", retry_after=max(1, round(left)))
+            self.trying = True
+        self.in_flight += 1
 
     def answered(self) -> None:
         """Note that the server answered."""

@@ -191,8 +191,11 @@ async def guarded(breaker: Breaker, send: Sent) -> Outcome:
     except BaseException:
         breaker.left()
         raise
-    breaker.answered()
-    return outcome
+    else:
+        breaker.answered()
+        return outcome
+    finally:
+        breaker.in_flight -= 1
 
 
 async def _pause(attempt: int, deadline: float, error: Exception) -> None:
