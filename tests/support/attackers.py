@@ -36,13 +36,13 @@ class Victim:
         assert json.loads(body) == {"formatted": "900.123.456-8"}
         return time.perf_counter() - begun
 
-    def p99(self, goes_on: Callable[[int, float], bool]) -> float:
-        """Return the 99th percentile of calls, made for as long as (calls, seconds) say so."""
+    def latency(self, goes_on: Callable[[int, float], bool], share: float) -> float:
+        """Return what so great a share of calls stayed within, made for as long as (calls, seconds) say so."""
         begun = time.perf_counter()
         found: list[float] = []
         while goes_on(len(found), time.perf_counter() - begun):
             found.append(self.call())
-        return sorted(found)[int(len(found) * 0.99)]
+        return sorted(found)[int(len(found) * share)]
 
     def close(self) -> None:
         """Close the connection."""
@@ -52,18 +52,22 @@ class Victim:
 def cost(tenant: Tenant, attack: list[str], seconds: float, calls: int) -> dict[str, Any]:
     """Run an attacker and return what it says; a tenant's p99 stays within twice its quiet value, or 25 ms of it.
 
-    The quiet value is the worse of one before and one after, since other work comes and goes.
+    Of fewer than 1,000 calls it is the p90: the p99 of a few hundred is the luck of one or two of them. The
+    quiet value is the worse of one before and one after, since other work comes and goes.
     """
     victim = Victim(tenant)
+    share = 0.99 if calls >= 1_000 else 0.9
     try:
-        victim.p99(lambda made, _: made < 50)
-        before = victim.p99(lambda made, _: made < calls)
+        victim.latency(lambda made, _: made < 50, share)
+        before = victim.latency(lambda made, _: made < calls, share)
         command = [sys.executable, str(ATTACKER), *attack]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attacker:
-            under = victim.p99(lambda made, passed: made < calls or passed < seconds)
+            under = victim.latency(lambda made, passed: made < calls or passed < seconds, share)
             said, _ = attacker.communicate(timeout=60)
-        quiet = max(before, victim.p99(lambda made, _: made < calls))
+        quiet = max(before, victim.latency(lambda made, _: made < calls, share))
     finally:
         victim.close()
-    assert under <= max(2 * quiet, quiet + 0.025), f"p99 {under * 1000:.1f} ms, quiet {quiet * 1000:.1f} ms"
+    assert under <= max(2 * quiet, quiet + 0.025), (
+        f"p{share * 100:.0f} {under * 1000:.1f} ms, quiet {quiet * 1000:.1f} ms"
+    )
     return json.loads(said)
