@@ -46,11 +46,13 @@ class McpEndpoint:
         request_id: str | int | None = None
         try:
             credential = bearer(exchange.header(b"authorization"))
+            # Nothing is read for who may not ask: a body costs more than a look at a credential.
+            outsider = None if exchange.internal else await self._identity.principal(credential, tenant)
             message, size = await read(exchange)
             request = parsed(message, size)
             request_id = request.id
             check(exchange, request)
-            who = await self._who(exchange, credential, request, tenant)
+            who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)
             exchange.belong(who[0].tenant)
             if request.id is None:
                 await exchange.reply(202, b"")
@@ -66,8 +68,7 @@ class McpEndpoint:
     async def _who(
         self, exchange: Exchange, credential: str, request: Request, tenant: str
     ) -> tuple[Principal, Call | None]:
-        if not exchange.internal:
-            return await self._identity.principal(credential, tenant), None
+        """Return who of our own processes asks, and the call in whose course it does."""
         parent = request.meta.get(META_PARENT)
         if isinstance(parent, str):
             process = exchange.header(b"x-tausestack-process")

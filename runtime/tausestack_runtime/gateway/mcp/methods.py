@@ -12,6 +12,7 @@ from tausestack.errors import (
     MISSING_CLIENT_CAPABILITY,
     Forbidden,
     InvalidArguments,
+    NotFound,
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object, object_at
@@ -45,6 +46,11 @@ class Methods:
                 return await self._call_tool(ask)
             except InvalidArguments as error:
                 # A model can mend these, so the protocol has them as a failure of the tool.
+                return failed(error)
+            except NotFound as error:
+                if not await self._is_unheard_of(ask):
+                    raise
+                # Third parties' servers tell it so: both official SDKs give a result that a model sees.
                 return failed(error)
         snapshot = await self.snapshot(ask)
         if ask.method == "tools/list":
@@ -81,6 +87,13 @@ class Methods:
             return await self._run(ask, "", name, arguments)
         outcome = await self._run(ask, tool.server, tool.name, arguments)
         return self._left(ask, snapshot.installations[tool.server], outcome)
+
+    async def _is_unheard_of(self, ask: Ask) -> bool:
+        """Whether a tool that is not there would be a third party's, and is none that waits for approval."""
+        snapshot = await self._snapshots.tenant(ask.principal.tenant)
+        owner = snapshot.default if ask.server is None else snapshot.installations.get(ask.server)
+        name = ask.params["name"]
+        return owner is not None and owner.foreign and name not in owner.tools and name not in snapshot.wires
 
     async def _pass_on(self, ask: Ask, named: Named) -> Outcome:
         arguments = as_object(ask.params.get("arguments", {}))
