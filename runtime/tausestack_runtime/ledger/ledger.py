@@ -100,17 +100,27 @@ class Ledger:
             if first is None:
                 break
             group = [first]
-            while len(group) < MAX_GROUP:
-                try:
-                    following = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    more = False
-                    break
-                group.append(following)
-            self._settle(self._committed(writer, group))
+            settled: list[tuple[_Append, Exception | None]]
+            try:
+                with writer.turn():
+                    more = self._gather(group)
+                    settled = self._committed(writer, group)
+            except OSError as error:  # no turn is given out there
+                settled = [(append, error) for append in group]
+            self._settle(settled)
         writer.close()
+
+    def _gather(self, group: list[_Append]) -> bool:
+        """Add what else waits to a group, and return False where the ledger is to be closed after it."""
+        while len(group) < MAX_GROUP:
+            try:
+                following = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                return False
+            group.append(following)
+        return True
 
     def _committed(self, writer: Writer, group: list[_Append]) -> list[tuple[_Append, Exception | None]]:
         """Write a group in one transaction; where that fails, each append alone, so that a fault is one's own."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +56,7 @@ class Writer:
 
     def __init__(self, path: Path, synchronous: Synchronous) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._turn = os.open(path.with_name(path.name + "-turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -85,12 +88,25 @@ class Writer:
             raise
         self._heads.update(heads)
 
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """Wait until no other process writes, and keep them waiting: the kernel ends a dead one's turn.
+
+        SQLite would ask again and again, with sleeps between, while more lines gather here unseen.
+        """
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+        os.close(self._turn)
 
     def _forget_if_others_wrote(self) -> None:
-        """Read the heads again after another process's commit: two gateways overlap while one replaces the other."""
+        """Read the heads again after another process's commit."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._heads.clear()
