@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stack import TAUSESTACK
+from stack import TAUSESTACK, ways_to_indexes
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.covers("demo:main-job")
 def test_the_demo_does_the_main_job_and_ends_with_0(tmp_path: Path) -> None:
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))},
-    }
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **ways_to_indexes()}
     done = subprocess.run([TAUSESTACK, "demo"], env=env, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     said = done.stdout

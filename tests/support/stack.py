@@ -22,6 +22,7 @@ import pytest
 
 READY_SECONDS = 30.0
 TAUSESTACK = Path(sys.executable).with_name("tausestack")
+_INDEXES = ("PIP_", "UV_", "NPM_CONFIG_", "NODE_EXTRA_CA_CERTS", "SSL_CERT_")
 
 
 @dataclass
@@ -152,6 +153,11 @@ class Stack:
         return {one["name"]: one for one in reply.json()["services"]}
 
 
+def ways_to_indexes() -> dict[str, str]:
+    """Return what this machine's environment says of how the package indexes are reached."""
+    return {name: value for name, value in os.environ.items() if name.upper().startswith(_INDEXES)}
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
@@ -168,7 +174,7 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
         "PATH": os.environ["PATH"],
         "HOME": str(data.parent),
         "PYTHONWARNDEFAULTENCODING": "0",
-        **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))},
+        **ways_to_indexes(),
         **environment,
     }
     started = time.monotonic()
