@@ -44,7 +44,8 @@ SERVICES: tuple[ServiceSpec, ...] = (
     ServiceSpec("storage", "tausestack_toolservers.storage.server:server"),
 )
 
-ADAPTER = ServiceSpec("adapter", "tausestack_runtime.adapters.host:server", template=True)
+# Idle for longer than a call waits in it for its caller to come back with answers.
+ADAPTER = ServiceSpec("adapter", "tausestack_runtime.adapters.host:server", idle_seconds=900, template=True)
 """The host of a tenant's third-party servers."""
 
 

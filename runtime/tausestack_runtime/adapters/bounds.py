@@ -19,7 +19,6 @@ MAX_OFFERED = 1000
 """How many prompts, resources or templates an offer names."""
 MAX_OFFER_BYTES = 1024 * 1024
 MAX_INFO_BYTES = 4 * 1024
-MAX_RESULT_BYTES = 16 * 1024 * 1024
 
 BURST_MESSAGES = 2000
 MESSAGES_A_SECOND = 500

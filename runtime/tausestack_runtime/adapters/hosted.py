@@ -92,11 +92,13 @@ class Hosted:
         if isinstance(launch, Remote) and PROTOCOL_VERSION in protocols:
             protocols = [*protocols, *await self._earlier(name, launch)]
         try:
+            offer = await _offer(session)
+            await session.settled()
             for tool in session.tools:
                 wrong = trouble(tool)
                 if wrong is not None:
                     raise UpstreamError(wrong)
-            return Probe(_initialized(session), session.tools, _newest_first(protocols), await _offer(session))
+            return Probe(_initialized(session), session.tools, _newest_first(protocols), offer)
         finally:
             await session.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from adapter_door import HostDoor
 from tausestack.errors import UpstreamError
-from tausestack_runtime.adapters.folders import MAX_FILES, overfull
+from tausestack_runtime.adapters.folders import MAX_BYTES, MAX_FILES, overfull
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +75,15 @@ async def test_a_server_that_talks_without_end_is_read_slowly(door: HostDoor) ->
 def test_a_folder_is_overfull_by_its_files_and_their_size(tmp_path: Path) -> None:
     (tmp_path / "note").write_text("x")
     assert not overfull(tmp_path)
-    for number in range(MAX_FILES):
-        (tmp_path / str(number)).touch()
-    assert overfull(tmp_path)
+    many, deep, large = (tmp_path / name for name in ("many", "deep", "large"))
+    many.mkdir()
+    for number in range(MAX_FILES + 1):
+        (many / str(number)).touch()
+    assert overfull(many)
+    deep.joinpath(*["d"] * 80).mkdir(parents=True)
+    assert overfull(deep)
+    large.mkdir()
+    for number in range(5):
+        with (large / str(number)).open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, MAX_BYTES // 4)
+    assert overfull(large)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapter_door import Caller, HostDoor, said
+from tausestack_runtime.adapters.asked import Answered, Asked
+from tausestack_runtime.adapters.session.sealing import Sealer, State, digest
 
 pytestmark = pytest.mark.anyio
 
@@ -139,14 +143,33 @@ async def test_a_state_with_any_byte_changed_is_refused(door: HostDoor) -> None:
     caller = door.caller("talk")
     held = await caller.call("form")
     state, [key] = held["requestState"], list(held["inputRequests"])
-    for at, letter in enumerate(state):
-        tampered = state[:at] + ("A" if letter != "A" else "B") + state[at + 1 :]
+    for at in (0, 20, len(state) - 1):
+        tampered = state[:at] + ("A" if state[at] != "A" else "B") + state[at + 1 :]
         params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": tampered}
         assert (await caller.ask("tools/call", params))["error"]["code"] == -32602, at
     for tampered in (state + "=", state[:-1], "", state + "\n"):
         params = {"name": "form", "arguments": {}, "inputResponses": {key: ACCEPTED}, "requestState": tampered}
         assert (await caller.ask("tools/call", params))["error"]["code"] == -32602
     assert said(await caller.call("form", answers={key: ACCEPTED}, state=state)) == ACCEPTED
+
+
+@pytest.mark.covers("adapters:state-sealed")
+def test_no_letter_of_a_state_can_be_changed_and_it_expires() -> None:
+    sealer, asked = Sealer(), Asked(1, "tools/call", {"name": "form"}, "somebody")
+    state = State("talk", "somebody", digest(asked), time.time() + 60, "a call", 1)
+    sealed = sealer.seal(state)
+    assert sealer.open(sealed, "talk", asked) == state
+    for at, letter in enumerate(sealed):
+        for other in {"A", "b", "_", "=", " "} - {letter}:
+            with pytest.raises(Answered):
+                sealer.open(sealed[:at] + other + sealed[at + 1 :], "talk", asked)
+    for server, who in (("other", "somebody"), ("talk", "somebody else")):
+        with pytest.raises(Answered, match="belongs to another request"):
+            sealer.open(sealed, server, replace(asked, principal=who))
+    with pytest.raises(Answered, match="expired"):
+        sealer.open(sealer.seal(replace(state, expires=time.time() - 1)), "talk", asked)
+    with pytest.raises(Answered):
+        Sealer().open(sealed, "talk", asked)
 
 
 @pytest.mark.covers("adapters:waiting-expires")

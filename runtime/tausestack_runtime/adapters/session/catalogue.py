@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tausestack.errors import Conflict, NotFound, UpstreamError
@@ -12,18 +13,22 @@ from tausestack_runtime.adapters.pinning import digest
 from tausestack_runtime.adapters.session.peer import Peer
 
 
+@dataclass(frozen=True)
+class _Definition:
+    raw: dict[str, Any]
+    trouble: str | None
+    sha256: str
+
+
 class Catalogue:
     """A server's tools, read when it starts and again when it says that they have changed."""
 
     def __init__(self, peer: Peer, pins: Mapping[str, str] | None) -> None:
         self._peer, self._pins = peer, pins
-        self._tools: dict[str, dict[str, Any]] = {}
+        self._tools: dict[str, _Definition] = {}
         self._stale = False
-
-    @property
-    def tools(self) -> list[dict[str, Any]]:
-        """The raw definitions, in the server's order."""
-        return list(self._tools.values())
+        self.listed: list[dict[str, Any]] = []
+        """The raw definitions, every one, in the server's order."""
 
     def changed(self) -> None:
         """Read the definitions again before the next call."""
@@ -35,29 +40,39 @@ class Catalogue:
         found = await read_all(self._peer, "tools/list", "tools", MAX_TOOLS)
         if len(found) > MAX_TOOLS:
             raise UpstreamError(f"it lists more than {MAX_TOOLS} tools")
-        self._tools = {str(tool.get("name")): tool for tool in found}
+        self.listed = found
+        self._tools = {str(tool.get("name")): _defined(tool) for tool in found}
+
+    async def fresh(self) -> None:
+        """Read the definitions again where the server has said that they have changed."""
+        if self._stale:
+            await self.read()
 
     async def approved(self, name: Any) -> dict[str, Any]:
         """Return the definition of a tool that is about to be called, or raise why it may not be."""
-        if self._stale:
-            await self.read()
+        await self.fresh()
         tool = self._tools.get(str(name))
         if tool is None:
             raise NotFound(f"{self._peer.name} has no tool of that name")
-        wrong = trouble(tool)
-        if wrong is not None:
-            raise Conflict(f"{self._peer.name} can't be asked this: {wrong}")
-        if self._pins is not None and self._pins.get(str(name)) != digest(tool):
+        if tool.trouble is not None:
+            raise Conflict(f"{self._peer.name} can't be asked this: {tool.trouble}")
+        if self._pins is not None and self._pins.get(str(name)) != tool.sha256:
             raise Conflict(f"{self._peer.name} now defines {name} otherwise than what was approved: approve it again")
-        return tool
+        return tool.raw
 
-    def listed(self, result: dict[str, Any]) -> dict[str, Any]:
+    def within_bounds(self, result: dict[str, Any]) -> dict[str, Any]:
         """Take a page of `tools/list`, and return it without the tools that are out of bounds."""
-        page = [tool for tool in objects_in(result.get("tools")) if trouble(tool) is None]
-        for tool in page:
-            if len(self._tools) < MAX_TOOLS or tool["name"] in self._tools:
-                self._tools[tool["name"]] = tool
-        return {**result, "tools": page[:MAX_TOOLS]}
+        page = [_defined(tool) for tool in objects_in(result.get("tools"))[:MAX_TOOLS]]
+        fine = [one.raw for one in page if one.trouble is None]
+        for one in page:
+            name = str(one.raw.get("name"))
+            if len(self._tools) < MAX_TOOLS or name in self._tools:
+                self._tools[name] = one
+        return {**result, "tools": fine}
+
+
+def _defined(tool: dict[str, Any]) -> _Definition:
+    return _Definition(tool, trouble(tool), digest(tool))
 
 
 async def read_all(peer: Peer, method: str, field: str, most: int) -> list[dict[str, Any]]:

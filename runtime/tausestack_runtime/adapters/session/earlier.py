@@ -95,7 +95,7 @@ class Earlier:
                     return self._room.leave(peer.name, peer, flight, asked)
                 result = flight.answer.result()
         except Answered as error:
-            peer.close(flight)
+            await give_up(peer, flight, "the call has ended")
             return self._turned_away(error, asked)
         except BaseException as error:
             gone = isinstance(error, asyncio.CancelledError)
@@ -103,9 +103,9 @@ class Earlier:
             if isinstance(error, Broken) and flight.tool is not None:
                 raise Broken(str(error), flight.tool) from error
             raise
-        peer.close(flight)
+        await give_up(peer, flight, "the call has ended")
         if asked.method == "tools/list":
-            result = self.catalogue.listed(result)
+            result = self.catalogue.within_bounds(result)
         return results.complete(asked.method, result, self._info, self.said.capabilities)
 
     def _turned_away(self, error: Answered, asked: Asked) -> dict[str, Any]:

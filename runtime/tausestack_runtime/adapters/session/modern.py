@@ -19,11 +19,10 @@ from tausestack_runtime.adapters.session import attribution
 from tausestack_runtime.adapters.session.catalogue import Catalogue
 from tausestack_runtime.adapters.session.flight import Flight
 from tausestack_runtime.adapters.session.listening import MAX_LISTENERS
-from tausestack_runtime.adapters.session.peer import Broken, Peer
+from tausestack_runtime.adapters.session.peer import LISTEN, Broken, Peer
 from tausestack_runtime.adapters.session.tongue import Said
 from tausestack_runtime.adapters.translation import requests, results
 
-LISTEN = "subscriptions/listen"
 OWN_META = {
     MCP_VERSION_META: PROTOCOL_VERSION,
     MCP_CAPABILITIES_META: {},
@@ -82,7 +81,7 @@ class Modern:
         if result is None:
             raise UpstreamError(f"{self._peer.name} asked back on a way that the modern protocol does not have")
         if asked.method == "tools/list":
-            result = self.catalogue.listed(result)
+            result = self.catalogue.within_bounds(result)
         whole = results.complete(asked.method, result, self._info, self.said.capabilities)
         if listens:
             whole["_meta"] = {**object_at(whole, "_meta"), SUBSCRIPTION_META: asked.number}

@@ -13,6 +13,7 @@ from tausestack.raw import as_object
 from tausestack_runtime.adapters.asked import Answered, Asked
 from tausestack_runtime.adapters.session.flight import Flight
 
+LISTEN = "subscriptions/listen"
 MAX_IN_FLIGHT = 64
 MAX_WAITING = 64
 """Calls that wait between two rounds, beside those in flight."""
@@ -99,7 +100,8 @@ class Peer:
         """Send a request and return its flight, to be followed and in the end `close`d."""
         if self.broken is not None:
             raise Unavailable(f"{self.name} has just stopped")
-        if asked is not None and sum(flight.attended for flight in self.flights.values()) >= MAX_IN_FLIGHT:
+        calls = [flight for flight in self.flights.values() if flight.attended and flight.method != LISTEN]
+        if asked is not None and method != LISTEN and len(calls) >= MAX_IN_FLIGHT:
             raise Unavailable(f"{self.name} has {MAX_IN_FLIGHT} calls in flight already")
         number = next(self._numbers)
         if asked is not None and asked.token is not None:

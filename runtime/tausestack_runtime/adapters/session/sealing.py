@@ -50,7 +50,7 @@ class Sealer:
         """Return what a caller brought back, or raise `Answered` where it is not his, not for this, or not any more."""
         state = self._opened(sealed)
         if state is None:
-            raise invalid("this requestState is none of this server's, or its call is gone: make the request anew")
+            raise invalid("this requestState is none of this server's, or its call is gone")
         if state.server != server or state.principal != asked.principal or state.digest != digest(asked):
             raise invalid("this requestState belongs to another request")
         if state.expires < time.time():

@@ -60,7 +60,7 @@ class Session:
     @property
     def tools(self) -> list[dict[str, Any]]:
         """The raw tool objects that it offers, once it is ready."""
-        return [] if self._tongue is None else self._tongue.catalogue.tools
+        return [] if self._tongue is None else self._tongue.catalogue.listed
 
     async def ready(self) -> Tongue:
         """Wait until the server has said what it offers, or raise `Unavailable` saying why it does not."""
@@ -82,6 +82,11 @@ class Session:
         if not self.alive:
             raise Unavailable(f"{self.name} has just stopped")
         return await tongue.request(asked, tell)
+
+    async def settled(self) -> None:
+        """Read the tools again where the server has told, just after its start, that they have changed."""
+        if self._tongue is not None:
+            await self._tongue.catalogue.fresh()
 
     async def offered(self, method: str, field: str, most: int) -> list[dict[str, Any]]:
         """Return the first items of a list that the server offers beside its tools."""

@@ -65,7 +65,7 @@ class WaitingRoom:
             return None
         waiting = self._calls.get(state.waiting)
         if waiting is None or waiting.flight.round != state.round:
-            raise invalid("this requestState has served already, or its call is gone: make the request anew")
+            raise invalid("this requestState has served already, or its call is gone")
         flight = waiting.flight
         answers = as_object(asked.params.get("inputResponses")) or {}
         for key, one in flight.questions.items():
@@ -103,7 +103,7 @@ class WaitingRoom:
 
 
 async def give_up(peer: Peer, flight: Flight, why: str) -> None:
-    """Tell a server that its questions stay unanswered and its call is not waited for."""
+    """Let go of a call: its server is told that nobody waits for it, where it goes on, nor answers what it asked."""
     await peer.cancel(flight, why)
     for one in flight.questions.values():
         await peer.reply(one.number, {"error": {"code": INTERNAL_ERROR, "message": why}})
