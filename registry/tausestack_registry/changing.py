@@ -53,7 +53,7 @@ async def add_own(
 
 
 async def remove(ctx: Context, there: Installation) -> None:
-    """Uninstall a server; a third party's settings, secrets and process go with it."""
+    """Uninstall a server; a third party's settings, secrets, files and process go with it."""
     name, own = there["name"], there["kind"] in OWN_KINDS
     async with ctx.database() as db:
         if own:
@@ -63,7 +63,7 @@ async def remove(ctx: Context, there: Installation) -> None:
             await store.remove_installed(db, name)
     state_of(ctx).changed(ctx.tenant)
     if not own:
-        await _forget(ctx, name)
+        await _forget(ctx, name, purge=True)
 
 
 async def set_default(ctx: Context, there: Installation, default: bool) -> None:
@@ -119,10 +119,10 @@ async def _difference(db: Connection, name: str, seen: list[Pin]) -> Difference:
     return found
 
 
-async def _forget(ctx: Context, name: str) -> None:
+async def _forget(ctx: Context, name: str, *, purge: bool = False) -> None:
     """Have the adapter host end a server's process or session, so that the next one begins with what is kept now."""
     try:
-        await ctx.call("adapter/stop", {"name": name})
+        await ctx.call("adapter/stop", {"name": name, "purge": purge})
     except TauseError as error:
         ctx.logger.warning("its process will end when it is idle", installation=name, error=error.message)
 

@@ -197,7 +197,7 @@ async def uninstall(
     name: Name,
     purge: Annotated[bool, Field(description="Delete its data as well, where the server offers that.")] = False,
 ) -> shapes.Removed:
-    """Uninstall a server: its tools are gone at once; a third party's settings and secrets go with it.
+    """Uninstall a server: its tools are gone at once; a third party's settings, secrets and files go with it.
 
     One of our own services keeps its data.
     """
