@@ -86,9 +86,9 @@ def systems(folder: Path, *, peers: bool, figures: Figures) -> Generator[tuple[U
             wait_until(lambda: listening(port), process, log)
             return process.pid
 
-        port, local = free_port(), str(folder / "raw.sock")
+        port = free_port()
         own = (sys.executable, "-m")
-        pid = serve("upstream", AROUND, port, *own, "benchmarks._rig.upstream", str(port), local)
+        pid = serve("upstream", AROUND, port, *own, "benchmarks._rig.upstream", str(port))
         upstream = Upstream(pid, port)
         call = mcp_call("/mcp", "add")
         found = [
@@ -96,7 +96,7 @@ def systems(folder: Path, *, peers: bool, figures: Figures) -> Generator[tuple[U
             System("direct tools/list", pid, pid, port, mcp_list("/many/mcp", MANY), (1,)),
         ]
         port = free_port()
-        pid = serve("forwarder", MEASURED, port, *own, "benchmarks._rig.forwarder", str(port), local)
+        pid = serve("forwarder", MEASURED, port, *own, "benchmarks._rig.forwarder", str(port), str(upstream.port))
         found.append(System("forwarder", pid, pid, port, call))
         installed = {"bench": upstream.url, "many": upstream.url.replace("/mcp", "/many/mcp")}
         found += _ours(started.enter_context(stack(folder, installed)))

@@ -1,7 +1,7 @@
 """The bare forwarder: bare ASGI on uvicorn, uvloop and httptools, and our raw pooled client; bytes in, bytes out.
 
-Run as `python -m benchmarks._rig.forwarder PORT SOCKET`. It looks at nothing: what a gateway costs beyond it is what
-the gateway decides and remembers.
+Run as `python -m benchmarks._rig.forwarder PORT UPSTREAM_PORT`. It looks at nothing: what a gateway costs beyond it is
+what the gateway decides and remembers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from tausestack_runtime.egress import Egress, Origin
 from tausestack_runtime.gateway.upstreams.wire import Pool
 
 Message = MutableMapping[str, Any]
@@ -23,8 +24,8 @@ DEADLINE_SECONDS = 30
 class Forwarder:
     """An ASGI application that sends each body on and each reply back."""
 
-    def __init__(self, path: str) -> None:
-        self._pool = Pool(path)
+    def __init__(self, upstream: int) -> None:
+        self._pool = Pool(Origin("http", "127.0.0.1", upstream), egress=Egress(frozenset({("127.0.0.1", upstream)})))
 
     async def __call__(
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
@@ -45,7 +46,7 @@ class Forwarder:
 
 if __name__ == "__main__":
     uvicorn.run(
-        Forwarder(sys.argv[2]),
+        Forwarder(int(sys.argv[2])),
         port=int(sys.argv[1]),
         loop="uvloop",
         http="httptools",

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -38,7 +39,7 @@ def stack(folder: Path, installed: dict[str, str]) -> Generator[Stack]:
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "TAUSESTACK_LOG_LEVEL": "warning",
-        "TAUSESTACK_ALLOWED_PRIVATE_HOSTS": "127.0.0.1",
+        "TAUSESTACK_ALLOWED_PRIVATE_HOSTS": ",".join({urlsplit(url).netloc for url in installed.values()}),
     }
     with (
         running(command, core=MEASURED, log=log, environment=environment) as process,

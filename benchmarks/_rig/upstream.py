@@ -1,6 +1,6 @@
 """The raw upstream: an MCP server that costs almost nothing, so that what stands before it is what is measured.
 
-Run as `python -m benchmarks._rig.upstream PORT SOCKET`. It speaks 2026-07-28, and the handshake of earlier versions
+Run as `python -m benchmarks._rig.upstream PORT`. It speaks 2026-07-28, and the handshake of earlier versions
 without sessions; `/mcp` has the tool `add` alone, `/many/mcp` has a thousand tools, `GET /counts` gives the requests so
 far by method.
 """
@@ -135,14 +135,12 @@ class Door(asyncio.Protocol):
         )
 
 
-async def serve(port: int, path: str) -> None:
-    """Serve on a loopback port and a Unix socket until the process is ended."""
+async def serve(port: int) -> None:
+    """Serve on a loopback port until the process is ended."""
     upstream = Upstream()
-    loop = asyncio.get_running_loop()
-    local = await loop.create_unix_server(lambda: Door(upstream), path, backlog=1024)
-    server = await loop.create_server(lambda: Door(upstream), "127.0.0.1", port, backlog=1024)
-    await asyncio.gather(local.serve_forever(), server.serve_forever())
+    server = await asyncio.get_running_loop().create_server(lambda: Door(upstream), "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))
+    uvloop.run(serve(int(sys.argv[1])))
