@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tausestack.errors import Cancelled, PayloadTooLarge
 
@@ -13,6 +13,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
+
+DEPARTURE = "tausestack.departure"
+"""The extension of a scope under which a connection of ours keeps its `Told`."""
 
 
 async def read_body(receive: Receive, most: int) -> bytes:
@@ -30,27 +33,92 @@ async def read_body(receive: Receive, most: int) -> bytes:
         size += len(chunk)
         if size > most:
             raise PayloadTooLarge(f"A request may have {most} bytes at most", limit=most)
-        chunks.append(chunk)
         if not message.get("more_body"):
-            return b"".join(chunks)
+            return b"".join((*chunks, chunk)) if chunks else chunk
+        chunks.append(chunk)
 
 
-async def while_connected(work: Awaitable[T], receive: Receive) -> T:
-    """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(receive))
+class Departure(Protocol):
+    """How a caller's going away is learnt."""
+
+    def watch(self, leave: Callable[[], None]) -> None:
+        """Have `leave` called when the caller goes away, at once if it has."""
+        ...
+
+    def forget(self) -> None:
+        """Have it called no more."""
+        ...
+
+
+class Told:
+    """A departure that the connection tells of, in the scope's extension `DEPARTURE`.
+
+    Waiting for it costs nothing, where a task that waits for `http.disconnect` costs a quarter of a call.
+    """
+
+    def __init__(self) -> None:
+        self._gone = False
+        self._leave: Callable[[], None] | None = None
+
+    def watch(self, leave: Callable[[], None]) -> None:
+        """Have `leave` called when the caller goes away, at once if it has."""
+        self._leave = leave
+        if self._gone:
+            leave()
+
+    def forget(self) -> None:
+        """Have it called no more."""
+        self._leave = None
+
+    def tell(self) -> None:
+        """Say that the caller has gone."""
+        self._gone = True
+        if self._leave is not None:
+            self._leave()
+
+
+class Awaited:
+    """A departure that only whoever waits for it learns of, as ASGI has it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+
+    def watch(self, leave: Callable[[], None]) -> None:
+        """Have `leave` called when the caller goes away."""
+        self._watch = asyncio.create_task(self._gone())
+        self._watch.add_done_callback(lambda watch: None if watch.cancelled() else leave())
+
+    def forget(self) -> None:
+        """Have it called no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+
+
+async def while_connected(work: Awaitable[T], departure: Departure) -> T:
+    """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end.
+
+    The work is done by the task that asks, so that its line in the ledger and its upstream's connection have ended too.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    left = False
+
+    def leave() -> None:
+        nonlocal left
+        left = True
+        task.cancel()
+
+    departure.watch(leave)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if left and task.uncancel() == 0:
+            raise Cancelled("The caller went away") from None
+        raise
     finally:
-        watch.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})  # its line in the ledger, and its upstream's connection, are its own to end
-    raise Cancelled("The caller went away")
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
+        departure.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 
@@ -41,6 +42,7 @@ def main() -> int:
             log_config=None,
             server_header=False,
             date_header=False,
+            proxy_headers=False,  # who calls is said by a credential, never by an address
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),
@@ -49,6 +51,9 @@ def main() -> int:
         [port, internal],
         gateway.leave,
     )
+    gc.collect()
+    gc.freeze()  # what is there now stays: without this the collector looks at all of it again and again
+    gc.set_threshold(10_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[own]))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterable, Awaitable
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import orjson
 
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
-from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
+from tausestack_runtime.asgi import DEPARTURE, Awaited, Departure, Receive, Scope, Send, read_body, while_connected
 from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.nesting import loads_strictly
 
@@ -34,14 +35,9 @@ class Exchange:
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.headers: dict[bytes, bytes] = {}
+        # The parser leaves the white space at a value's end, which is not of the value.
+        self.headers = {name: value.rstrip(b" \t") for name, value in self.raw_headers}
         """By lower-case names; the last one where it is repeated."""
-        self.repeated: set[bytes] = set()
-        for name, value in self.raw_headers:
-            if name in self.headers:
-                self.repeated.add(name)
-            # Its parser leaves the white space at a value's end, which is not of the value.
-            self.headers[name] = value.rstrip(b" \t")
         inside = (scope.get("server") or ("", 0))[1] is None
         self.forwarded: bool = inside and FORWARDED in self.headers
         """Whether another gateway handed it over."""
@@ -50,6 +46,7 @@ class Exchange:
         self._raw_path: bytes = scope.get("raw_path") or quote(self.path).encode()
         self._body: bytes | None = None
         self._receive, self._send = receive, send
+        self._departure: Departure = scope.get("extensions", {}).get(DEPARTURE) or Awaited(receive)
         self.streaming = False
         self.replied = False
         self._shares = shares
@@ -69,6 +66,14 @@ class Exchange:
         if self._shares is not None and self._tenant is not None:
             self._shares.give_back(self._tenant)
             self._tenant = None
+
+    @property
+    def repeated(self) -> set[bytes]:
+        """The names of the headers that came more than once."""
+        if len(self.headers) == len(self.raw_headers):
+            return set()
+        counts = Counter(name for name, _ in self.raw_headers)
+        return {name for name, count in counts.items() if count > 1}
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value by its lower-case name; the last one where it is repeated."""
@@ -112,7 +117,7 @@ class Exchange:
 
     async def while_connected(self, work: Awaitable[T]) -> T:
         """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
-        return await while_connected(work, self._receive)
+        return await while_connected(work, self._departure)
 
     async def reply(
         self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None

@@ -6,6 +6,7 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tausestack_runtime.asgi import DEPARTURE, Told
 from tausestack_runtime.gateway.crowd import Connection, Crowd
 
 CROWD = "crowd"
@@ -31,34 +32,40 @@ class PatientProtocol(HttpToolsProtocol):
 
     _in_body = False
     _taken = 0
-    _patience: asyncio.TimerHandle | None = None
+    _until: float | None = None
+    """When what is awaited is late, in seconds of the loop's clock; None while nobody has to send anything."""
+    _timer: asyncio.TimerHandle | None = None
     _crowd: Crowd | None = None
     among: dict[Connection, None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Wait for the first head."""
         super().connection_made(transport)
+        self._departure = Told()
         if self.client is not None:
             self._crowd = self.app_state.get(CROWD)
         if self._crowd is not None and not self._crowd.enter(self):
             transport.write(_FULL)
             transport.close()
             return
-        self._patience = self.loop.call_later(self.head_seconds, self._head_is_late)
+        self._until = self.loop.time() + self.head_seconds
+        self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
-        self._wait_no_more()
+        """Wait for nothing more, and tell whoever works for the caller."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._crowd is not None:
             self._crowd.leave(self)
         super().connection_lost(exc)
+        self._departure.tell()
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of a request."""
         if not self._in_body:
             self._taken += len(data)
-            if self._patience is None:
-                self._patience = self.loop.call_later(self.head_seconds, self._head_is_late)
+            if self._until is None:
+                self._until = self.loop.time() + self.head_seconds
         super().data_received(data)
         if not self._in_body and self._taken > self.head_bytes and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
@@ -66,15 +73,15 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Go over from the head to the body."""
-        self._wait_no_more()
         self._in_body, self._taken = True, 0
-        self._patience = self.loop.call_later(self.body_seconds, self.transport.close)
+        self._until = self.loop.time() + self.body_seconds
         super().on_headers_complete()
+        self.scope["extensions"] = {DEPARTURE: self._departure}  # pyright: ignore[reportGeneralTypeIssues]
 
     def on_message_complete(self) -> None:
         """Go over from the body to the next head, which nobody has to send."""
-        self._wait_no_more()
         self._in_body, self._taken = False, 0
+        self._until = None
         if self._crowd is not None and not self.cycle.response_complete:
             self._crowd.requested(self)
         super().on_message_complete()
@@ -89,13 +96,17 @@ class PatientProtocol(HttpToolsProtocol):
         """Close, since another needs the room."""
         self.transport.close()
 
-    def _head_is_late(self) -> None:
-        self._patience = None
-        begun = self.cycle is not None  # pyright: ignore[reportUnnecessaryComparison] None until the first request
-        if not begun or self.cycle.response_complete:
-            self.transport.close()
+    def _look(self) -> None:
+        """Close the connection if what is awaited is late, else look again: a timer for each request costs more."""
+        now = self.loop.time()
+        if self._until is not None and self._until <= now:
+            self._late()
+        if not self.transport.is_closing():
+            soon = now + min(self.head_seconds, self.body_seconds)
+            self._timer = self.loop.call_at(soon if self._until is None else min(soon, self._until), self._look)
 
-    def _wait_no_more(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _late(self) -> None:
+        self._until = None
+        begun = self.cycle is not None  # pyright: ignore[reportUnnecessaryComparison] None until the first request
+        if self._in_body or not begun or self.cycle.response_complete:
+            self.transport.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tausestack.errors import Cancelled
+from tausestack_runtime.asgi import Told, while_connected
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.upstreams.events import MAX_EVENT_BYTES, event_payloads
 from tausestack_runtime.gateway.upstreams.wire import TooLarge
@@ -56,6 +57,41 @@ async def test_work_has_ended_when_its_caller_is_known_to_be_gone() -> None:
     with pytest.raises(Cancelled):
         await waiting
     assert caller.ended
+
+
+@pytest.mark.covers("exchange:caller-goes-away")
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_connection_that_tells_of_its_end_ends_the_work(when: str) -> None:
+    told, ended = Told(), asyncio.Event()
+
+    async def work() -> None:
+        if when == "meanwhile":
+            asyncio.get_running_loop().call_soon(told.tell)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    if when == "before":
+        told.tell()
+    with pytest.raises(Cancelled):
+        await while_connected(work(), told)
+    assert ended.is_set()
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+@pytest.mark.covers("exchange:caller-goes-away")
+async def test_a_connection_that_ends_after_the_work_ends_nothing() -> None:
+    told = Told()
+
+    async def work() -> str:
+        return "done"
+
+    assert await while_connected(work(), told) == "done"
+    told.tell()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.covers("exchange:cancelled")
