@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
-from typing import Any
+from itertools import compress
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,8 +12,7 @@ FIRST_HASH = "0" * 64
 """What the first line of a chain is linked to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """What a ledger keeps of one step of a call.
 
     `at` is UTC in ISO 8601; sizes are bytes; digests are SHA-256 in hexadecimal. An absent value is "" or 0.
@@ -45,17 +44,17 @@ class Line:
     trace: str = ""
 
 
-FIELDS = tuple(field.name for field in fields(Line))
+FIELDS = Line._fields
 INTEGERS = frozenset({"bytes_in", "bytes_out", "duration_us"})
 
 
 def canonical(values: tuple[Any, ...]) -> bytes:
     """Return the canonical JSON of a line's values (in the order of `FIELDS`), without the absent ones.
 
-    Absent values are left out so that a field added later leaves earlier links as they are. Raises `TypeError` for
-    what is not JSON.
+    Absent values, "" and 0, are left out so that a field added later leaves earlier links as they are. Raises
+    `TypeError` for what is not JSON.
     """
-    present = {name: value for name, value in zip(FIELDS, values, strict=True) if value not in {"", 0}}
+    present = dict(compress(zip(FIELDS, values, strict=True), values))
     return orjson.dumps(present, option=orjson.OPT_SORT_KEYS)
 
 

@@ -16,6 +16,8 @@ Synchronous = Literal["NORMAL", "FULL"]
 Row = tuple[tuple[Any, ...], bytes]
 """A line's values and their canonical form."""
 
+_TYPES = tuple(int if name in INTEGERS else str for name in FIELDS)
+
 _COLUMNS = ",\n    ".join(f"{name} {'INTEGER' if name in INTEGERS else 'TEXT'} NOT NULL" for name in FIELDS)
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS lines (
@@ -44,11 +46,11 @@ _HEAD = (
 
 def row(line: Line) -> Row:
     """Return a line as it is written; raises `TypeError` for values that are not text or integers."""
-    values = tuple(getattr(line, name) for name in FIELDS)
-    for name, value in zip(FIELDS, values, strict=True):
-        if type(value) is not (int if name in INTEGERS else str):
-            raise TypeError(f"{name} of a line is {type(value).__name__}")
-    return values, canonical(values)
+    if tuple(map(type, line)) != _TYPES:
+        for name, value, good in zip(FIELDS, line, _TYPES, strict=True):
+            if type(value) is not good:
+                raise TypeError(f"{name} of a line is {type(value).__name__}")
+    return line, canonical(line)
 
 
 class Writer:
