@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 
 def as_object(value: Any) -> dict[str, Any] | None:
     """Return a JSON object, or None where the value is something else."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] JSON's keys are text
 
 
 def as_array(value: Any) -> list[Any] | None:
     """Return a JSON array, or None where the value is something else."""
-    return cast("list[Any]", value) if isinstance(value, list) else None
+    return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType] of anything
 
 
 def object_at(value: Any, *path: str) -> dict[str, Any]:
     """Return the object that a path of names leads to, an empty one where it leads to none."""
-    found = as_object(value) or {}
     for name in path:
-        found = as_object(found.get(name)) or {}
-    return found
+        if not isinstance(value, dict):
+            return {}
+        value = value.get(name)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] JSON's keys are text
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def objects_in(value: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +47,7 @@ NAMED = {
 _PREFIX = "call_"
 _NUMBER_DIGITS = 2
 _origin = "01"
+_random = random.Random()  # noqa: S311 an id tells calls apart, and opens nothing
 
 
 def originate(number: int) -> None:
@@ -56,8 +57,11 @@ def originate(number: int) -> None:
 
 
 def new_id() -> str:
-    """Return an id for a call: `call_` and 24 hexadecimal digits, of which the first two are the gateway's number."""
-    return _PREFIX + _origin + secrets.token_hex(11)
+    """Return an id for a call: `call_` and 24 hexadecimal digits, of which the first two are the gateway's number.
+
+    The next 13 are the microseconds since the epoch: in the ledger's index one call's place is beside the last one's.
+    """
+    return f"{_PREFIX}{_origin}{time.time_ns() // 1000:013x}{_random.getrandbits(36):09x}"
 
 
 def origin(call_id: str) -> int | None:

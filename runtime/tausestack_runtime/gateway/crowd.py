@@ -7,7 +7,6 @@ one when the room is full, and a connection that we owe an answer never does.
 from __future__ import annotations
 
 import resource
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
@@ -91,7 +90,7 @@ class Shares:
     def __init__(self, most: int, what: str) -> None:
         """`what` says in a refusal what there are too many of."""
         self._most, self._what = most, what
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     @contextmanager
     def hold(self, tenant: str) -> Generator[None]:
@@ -104,17 +103,18 @@ class Shares:
 
     def take(self, tenant: str) -> None:
         """Count one more for a tenant, or raise `RateLimited`."""
-        if self._held[tenant] >= self._most:
+        held = self._held.get(tenant, 0)
+        if held >= self._most:
             raise RateLimited(
                 f"{self._most} {self._what} of this tenant are open already", retry_after=1, limit=self._most
             )
-        self._held[tenant] += 1
+        self._held[tenant] = held + 1
 
     def give_back(self, tenant: str) -> None:
         """Count one less."""
-        self._held[tenant] -= 1
-        if not self._held[tenant]:
-            del self._held[tenant]
+        held = self._held.pop(tenant)
+        if held > 1:
+            self._held[tenant] = held - 1
 
 
 def room() -> int:

@@ -124,7 +124,7 @@ class Identity:
         key = await self._snapshots.key(hashed)
         if key is None or not key.alive:
             raise Unauthenticated("This API key is unknown, revoked or expired")
-        return Principal(tenant=key.tenant, id=f"key:{key.id}", scopes=key.scopes, role=key.role)
+        return key.principal
 
     async def _delegated(self, token: str) -> Principal:
         """A delegation dies with whoever gave it."""

@@ -110,12 +110,12 @@ class Installation:
     """The versions that a third party was seen to speak, newest first."""
     offer: Offer = field(default_factory=Offer)
 
-    @property
+    @cached_property
     def foreign(self) -> bool:
         """Whether it is a third party's: nothing that it says is taken for ours, and it may be away."""
         return self.kind in {"adapter", "remote"}
 
-    @property
+    @cached_property
     def direct(self) -> bool:
         """Whether the gateway itself speaks to its URL, rather than the tenant's adapter host."""
         return self.kind == "remote" and PROTOCOL_VERSION in self.protocols

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import functools
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.mirrors import mismatch
@@ -47,6 +48,8 @@ MAX_NAME = 128
 
 _CHANGING = frozenset({"tasks/update", "tasks/cancel"})
 _READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write", idempotent=True)
+
+_missing = functools.lru_cache(4096)(missing)
 
 _UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
 
@@ -78,7 +81,7 @@ class Pipeline:
         self._approvals = approvals
         self._ledger = ledger
         self._metrics = metrics
-        self._in_flight: Counter[str] = Counter()
+        self._places = Shares(CONCURRENT_CALLS, "calls")
         self.platform: PlatformTools | None = None
 
     async def run(self, call: Call) -> Outcome:
@@ -125,7 +128,7 @@ class Pipeline:
 
     def authorise(self, call: Call, tool: Tool) -> None:
         """Raise `Forbidden`, naming the scope, where one is missing."""
-        lacking = missing(call.principal.limits, tool.needs)
+        lacking = _missing(call.principal.limits, tool.needs)
         if lacking is None:
             return
         if call.principal.id == OPERATOR and OPERATOR in call.principal.scopes:
@@ -166,9 +169,12 @@ class Pipeline:
         if not installation.foreign:
             # A third party's server knows its own schema best, and tells the model in its own words what is wrong.
             check_arguments(call, tool)
-        with self._place(call):
+        self._take_place(call)
+        try:
             await self._approve(call, policy)
             return await self._sent(call, policy, installation, epoch)
+        finally:
+            self._leave_place(call)
 
     async def _other_admitted(self, call: Call) -> Outcome:
         """Admit what is no tool's call: reading a resource or a prompt, completing, and the life of a task."""
@@ -182,15 +188,20 @@ class Pipeline:
         if not reaches(limits, call.server) and (changes or missing(limits, [TOOLS_READ]) is not None):
             lacking = call_scope(call.server, "*") if changes else TOOLS_READ
             raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
-        with self._place(call):
+        self._take_place(call)
+        try:
             return await self._sent(call, _WRITES if changes else _READS, installation, snapshot.epoch)
+        finally:
+            self._leave_place(call)
 
-    def _place(self, call: Call) -> _Place:
-        if call.parent is None and self._in_flight[call.tenant] >= CONCURRENT_CALLS:
-            raise RateLimited(
-                f"{CONCURRENT_CALLS} calls of this tenant are in flight already", retry_after=1, limit=CONCURRENT_CALLS
-            )
-        return _Place(self._in_flight, call)
+    def _take_place(self, call: Call) -> None:
+        """Give a call a place among its tenant's, or raise `RateLimited`; a nested one has its parent's."""
+        if call.parent is None:
+            self._places.take(call.tenant)
+
+    def _leave_place(self, call: Call) -> None:
+        if call.parent is None:
+            self._places.give_back(call.tenant)
 
     async def _approve(self, call: Call, policy: ToolPolicy) -> None:
         asked = policy.approval
@@ -246,8 +257,7 @@ class Pipeline:
             error=error,
             result=result,
         )
-        # A caller that went away has not taken its line with it.
-        await asyncio.shield(self._ledger.append(line))
+        await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
 
     def _line(
         self, call: Call, *, kind: str, decision: str, outcome: str, error: str = "", result: Outcome | None = None
@@ -276,23 +286,6 @@ class Pipeline:
             price=call.price,
             trace=call.trace,
         )
-
-
-class _Place:
-    """A call's place among its tenant's."""
-
-    def __init__(self, counts: Counter[str], call: Call) -> None:
-        self._counts, self._call = counts, call
-
-    def __enter__(self) -> None:
-        if self._call.parent is None:
-            self._counts[self._call.tenant] += 1
-
-    def __exit__(self, *_: object) -> None:
-        if self._call.parent is None:
-            self._counts[self._call.tenant] -= 1
-            if not self._counts[self._call.tenant]:
-                del self._counts[self._call.tenant]
 
 
 def _check_mirrors(call: Call, tool: Tool) -> None:

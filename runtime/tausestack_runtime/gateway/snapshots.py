@@ -7,12 +7,14 @@ the last answer older than that waits for a new one, and fails closed when there
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from tausestack.contract import Principal
 from tausestack.errors import TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.board import Writes
@@ -39,6 +41,11 @@ class Key:
     def alive(self) -> bool:
         """Whether it has not expired."""
         return self.expires is None or self.expires > datetime.now(UTC)
+
+    @cached_property
+    def principal(self) -> Principal:
+        """Who acts with it."""
+        return Principal(tenant=self.tenant, id=f"key:{self.id}", scopes=self.scopes, role=self.role)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class Snapshots:
         self._loading: dict[str, asyncio.Task[TenantSnapshot]] = {}
         self._written = written or Writes()
         self._heard = self._written.count()
+        self._checked = float("-inf")
+        """When the feed that was asked longest ago was asked."""
 
     def expire(self) -> None:
         """Ask the feeds anew before the next request is answered, here and by every gateway: something was written."""
@@ -123,17 +132,20 @@ class Snapshots:
         count = self._written.count()
         if count != self._heard:
             self._heard = count
+            self._checked = float("-inf")
             for feed in self._feeds.values():
                 feed.checked = float("-inf")
                 feed.writes += 1
 
     async def follow(self) -> None:
         """Hear what auth and registry changed, or raise `Unavailable`."""
-        await asyncio.gather(self._fresh("auth"), self._fresh("registry"))
+        if not self._all_fresh():
+            await asyncio.gather(self._fresh("auth"), self._fresh("registry"))
 
     async def key(self, key_hash: str) -> Key | None:
         """Return the key with a hash, or None where there is none."""
-        await self._fresh("auth")
+        if not self._all_fresh():
+            await self._fresh("auth")
         known = self._keys.get(key_hash)
         if known is not None:
             return known
@@ -151,7 +163,8 @@ class Snapshots:
 
     async def tenant(self, tenant: str) -> TenantSnapshot:
         """Return a tenant's snapshot, or raise the one `NotFound`."""
-        await self.follow()
+        if not self._all_fresh():
+            await self.follow()
         known = self._tenants.get(tenant)
         if known is not None:
             return known
@@ -184,17 +197,24 @@ class Snapshots:
         feed = self._feeds[service]
         # An answer that was under way when something was written does not count, hence the second and third try.
         for _ in range(3):
-            self._hear()
-            if asyncio.get_running_loop().time() - feed.checked < FRESH_SECONDS:
+            if self._is_fresh(feed):
                 return
             if feed.asking is None or feed.asking.done():
                 feed.asking = asyncio.create_task(self._ask(feed))
             await asyncio.shield(feed.asking)
-        if asyncio.get_running_loop().time() - feed.checked >= FRESH_SECONDS:
+        if not self._is_fresh(feed):
             raise Unavailable(f"{service} answers too slowly: nothing can be authorised")
 
+    def _is_fresh(self, feed: _Feed) -> bool:
+        self._hear()
+        return time.monotonic() - feed.checked < FRESH_SECONDS
+
+    def _all_fresh(self) -> bool:
+        """Whether nothing has to be asked: what every request looks at, several times, and so without a task."""
+        return self._written.count() == self._heard and time.monotonic() - self._checked < FRESH_SECONDS
+
     async def _ask(self, feed: _Feed) -> None:
-        asked, writes = asyncio.get_running_loop().time(), feed.writes
+        asked, writes = time.monotonic(), feed.writes
         try:
             seen = await self._system(feed.service, "changes", SYSTEM_TENANT, {"boot": feed.boot, "epoch": feed.epoch})
         except TauseError as error:
@@ -213,6 +233,7 @@ class Snapshots:
         feed.boot, feed.epoch = seen["boot"], seen["epoch"]
         if feed.writes == writes:
             feed.checked = asked
+            self._checked = min(each.checked for each in self._feeds.values())
 
 
 def _key(tenant: str, raw: dict[str, Any]) -> Key:

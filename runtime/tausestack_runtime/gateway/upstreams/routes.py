@@ -68,7 +68,8 @@ class Upstreams:
         Raises `InDoubt` when it broke midway and may not be repeated, and `Unavailable` at once while a third party's
         server is known to be away.
         """
-        call.assertion = self._assertions.of(call.principal, installation.service, epoch)
+        if not installation.direct:  # a third party's own URL is given nothing of ours
+            call.assertion = self._assertions.of(call.principal, installation.service, epoch)
         self.in_flight[call.id] = call
         try:
             if not installation.foreign:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -11,6 +12,17 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # The framing and the connection are the pool's own: two opinions about a body's length are how requests get smuggled.
 _OWN = frozenset({b"connection", b"content-length", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+
+
+@functools.lru_cache(1024)
+def _checked(name: bytes) -> bytes:
+    """Return a header's name in lower case; few are ever used, and each is looked at once."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("a header of a request is malformed")
+    lowered = name.lower()
+    if lowered in _OWN:
+        raise ValueError(f"the header {lowered.decode()} is set by the pool")
+    return lowered
 
 
 def request_bytes(
@@ -26,13 +38,10 @@ def request_bytes(
         raise ValueError("the method or the target of a request is malformed")
     parts = [method.encode(), b" ", target.encode(), b" HTTP/1.1\r\n"]
     named = False
+    if _VALUE.fullmatch(b"\t".join([value for _, value in headers])) is None:
+        raise ValueError("a header of a request is malformed")
     for name, value in headers:
-        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
-            raise ValueError("a header of a request is malformed")
-        lowered = name.lower()
-        if lowered in _OWN:
-            raise ValueError(f"the header {lowered.decode()} is set by the pool")
-        if lowered == b"host":
+        if _checked(name) == b"host":
             if host is not None:
                 raise ValueError("the header host is set by the pool")
             named = True
