@@ -20,6 +20,8 @@ _NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*")
 _MAX_NAME = 214
 _VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}(?:[-+][0-9A-Za-z.+-]{1,64})?")
 _WITHOUT_SCRIPTS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--git=/nonexistent")
+# npm's own patience is longer than ours: its reason would never be heard.
+_IMPATIENT = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000")
 
 
 async def fetch_npm(store: Path, identifier: str, version: str | None) -> Package:
@@ -43,15 +45,15 @@ async def fetch_npm(store: Path, identifier: str, version: str | None) -> Packag
         ready.mkdir()
         await asyncio.to_thread((ready / "package.json").write_text, '{"private": true}')
         await _npm(
-            npm, "install", *_WITHOUT_SCRIPTS, "--save-exact", "--omit=dev", "--package-lock", "--loglevel=error",
-            "--prefix", str(ready), "--", f"{identifier}@{version}",
+            npm, "install", *_WITHOUT_SCRIPTS, *_IMPATIENT, "--save-exact", "--omit=dev", "--package-lock",
+            "--loglevel=error", "--prefix", str(ready), "--", f"{identifier}@{version}",
         )  # fmt: skip
         return await asyncio.to_thread(_keep, store, ready, identifier, version)
 
 
 async def _newest(npm: Path, identifier: str) -> str:
     asked = ("--json", "--loglevel=error", "--", identifier, "version")
-    said = json.loads(await _npm(npm, "view", *_WITHOUT_SCRIPTS, *asked))
+    said = json.loads(await _npm(npm, "view", *_WITHOUT_SCRIPTS, *_IMPATIENT, *asked))
     if not isinstance(said, str) or _VERSION.fullmatch(said) is None:
         raise NotFound(f"the npm index names no newest version of {identifier}")
     return said
