@@ -24,6 +24,7 @@ CAPABILITIES = {
     "prompts": {"listChanged": True},
     "resources": {"listChanged": True, "subscribe": True},
     "completions": {},
+    "logging": {},
     "experimental": {"colour": {"deep": "blue"}},
 }
 TOOLS = [

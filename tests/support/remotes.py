@@ -14,7 +14,10 @@ from typing import Any
 
 import httpx2
 
-PARTY = Path(__file__).parents[1] / "fakes" / "remote_party.py"
+MODERN = Path(__file__).parents[1] / "fakes" / "remote_party.py"
+"""A server of 2026-07-28, and of nothing else."""
+EARLIER = MODERN.with_name("earlier_party.py")
+"""A server of the versions before it."""
 START_SECONDS = 20.0
 
 
@@ -35,7 +38,7 @@ class Party:
 
     def calls(self, method: str) -> list[dict[str, Any]]:
         """Return the requests of one method that it was sent."""
-        return [one for one in self.log() if one.get("message", {}).get("method") == method]
+        return [one for one in self.log() if (one.get("message") or {}).get("method") == method]
 
     def tell(self, message: dict[str, Any]) -> int:
         """Have it notify those who listen, and return how many do."""
@@ -45,6 +48,10 @@ class Party:
         """Have it offer more tools."""
         httpx2.post(f"{self.root}/tools", json=tools, trust_env=False)
 
+    def forget(self) -> None:
+        """Have it forget all sessions."""
+        httpx2.post(f"{self.root}/forget", trust_env=False)
+
     def kill(self) -> None:
         """End it without a word."""
         self.process.kill()
@@ -52,9 +59,9 @@ class Party:
 
 
 @contextlib.contextmanager
-def party(port: int, name: str) -> Iterator[Party]:
+def party(port: int, name: str, program: Path = MODERN) -> Iterator[Party]:
     """Run a server, and end it on leaving."""
-    process = subprocess.Popen([sys.executable, str(PARTY), str(port), name])
+    process = subprocess.Popen([sys.executable, str(program), str(port), name])
     running = Party(f"http://127.0.0.1:{port}/mcp", process)
     try:
         eventually(lambda: _answers(running))

@@ -14,12 +14,16 @@ from tausestack.tokens import Signer
 from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
-from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
+from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.crowd import TENANT_EXCHANGES, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
+from tausestack_runtime.gateway.mcp.earlier.door import RETIRED, EarlierDoor, retired
+from tausestack_runtime.gateway.mcp.earlier.relay import Relay
+from tausestack_runtime.gateway.mcp.earlier.session import Tokens
+from tausestack_runtime.gateway.mcp.earlier.store import States
 from tausestack_runtime.gateway.mcp.endpoint import McpEndpoint
 from tausestack_runtime.gateway.mcp.lists import Lists
 from tausestack_runtime.gateway.mcp.methods import Methods
@@ -29,8 +33,10 @@ from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics, gathered
 from tausestack_runtime.gateway.patience import CROWD
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
+from tausestack_runtime.gateway.sealing import Sealer
 from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.tables import SCHEMA
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.keys import open_keys, operator_key
 from tausestack_runtime.ledger import Ledger
@@ -50,7 +56,8 @@ class Gateway:
         assert settings.run is not None
         self._leaving = asyncio.Event()
         self._siblings = Siblings(board, settings.gateway_number, settings.run)
-        signer = Signer(open_keys(settings.data, settings.secret, make=False).signing_seed())
+        keys = open_keys(settings.data, settings.secret, make=False)
+        signer = Signer(keys.signing_seed())
         self._control = ControlClient(control_socket(settings.run))
         sockets = {spec.name: str(socket_path(settings.run, spec.name)) for spec in SERVICES}
         egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
@@ -85,7 +92,18 @@ class Gateway:
         offers = Offers(self._upstreams)
         methods = Methods(pipeline, self._snapshots, Lists(offers))
         subscriptions = Subscriptions(self._snapshots, self._upstreams, offers)
-        self._mcp = McpEndpoint(identity, methods, subscriptions, self._leaving)
+        states = States(self._databases)
+        self._earlier = EarlierDoor(
+            identity=identity,
+            methods=methods,
+            subscriptions=subscriptions,
+            siblings=self._siblings,
+            tokens=Tokens(Sealer(keys.subkey("sessions"))),
+            states=states,
+            relay=Relay(self._upstreams.ways, states),
+            leaving=self._leaving,
+        )
+        self._mcp = McpEndpoint(identity, methods, subscriptions, self._earlier, self._leaving)
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control, self._leaving)
         self._guard = Guard(settings.host)
         self._shares = Shares(TENANT_EXCHANGES, "requests")
@@ -125,6 +143,8 @@ class Gateway:
             await self._mcp(exchange, parts[2], None)
         elif len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":
             await self._mcp(exchange, parts[2], parts[4])
+        elif len(parts) in {4, 6} and parts[1] == "tenants" and parts[-1] in RETIRED:
+            await retired(exchange)
         elif exchange.path.startswith("/api/v2/"):
             await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
         else:
@@ -170,6 +190,7 @@ class Gateway:
         self._exits.push_async_callback(self._upstreams.aclose)
         self._exits.push_async_callback(self._siblings.aclose)
         self._exits.push_async_callback(self._control.aclose)
+        self._exits.push_async_callback(self._earlier.aclose)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._exits.aclose()

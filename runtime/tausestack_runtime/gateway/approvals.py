@@ -9,35 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from tausestack.contract import Principal
-from tausestack.database import Connection, Row, Schema, TenantDatabases
+from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack_runtime.gateway.call import Call, digest
+from tausestack_runtime.gateway.tables import approvals
 
 EXPIRES_AFTER = timedelta(days=2)
-
-metadata = sa.MetaData()
-
-approvals = sa.Table(
-    "approvals",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("principal", sa.Text, nullable=False),
-    sa.Column("agent", sa.Text, nullable=False),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("server", sa.Text, nullable=False),
-    sa.Column("tool", sa.Text, nullable=False),
-    sa.Column("arguments", sa.JSON, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
-    sa.Column("key", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Text, nullable=False),
-    sa.Column("expires_at", sa.Text, nullable=False),
-    sa.Column("decided_at", sa.Text),
-    sa.Column("decided_by", sa.Text),
-    sa.Column("reason", sa.Text),
-)
-
-SCHEMA = Schema("gateway", metadata, "tausestack_runtime.gateway.migrations")
 
 
 class Approvals:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,8 +17,13 @@ from tausestack.errors import TauseError, ToolFailed, from_data
 from tausestack.raw import as_array, as_object
 from tausestack_runtime.gateway.mirrors import Mirror
 
+if TYPE_CHECKING:
+    from tausestack_runtime.gateway.installed import Installation
+
 Notify = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes a JSON-RPC notification on its way to the caller."""
+Send = Callable[["Call", "Installation", str], Awaitable["Outcome"]]
+"""Sends a call to a remote server of an earlier version, as of an epoch, in a session of the caller's there."""
 
 CALL_SECONDS = 120.0
 """How long a call may take, whichever door it came by; a nested one has what is left of its parent's time."""
@@ -113,6 +118,8 @@ class Call:
     """The client's headers, where they have to agree with the arguments."""
     service: str = "unknown"
     """The process of ours that serves it, once that is known: what metrics may name."""
+    send: Send | None = None
+    """How it is sent where its server speaks the caller's own, earlier version; None: as every call is."""
     assertion: str = ""
     """What the upstream was given; whoever shows it again may call on behalf of this call while it is in flight."""
 

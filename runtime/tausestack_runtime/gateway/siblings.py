@@ -99,6 +99,22 @@ class Siblings:
         body = await exchange.body()
         await exchange.while_connected(self._exchanged(exchange, number, body))
 
+    async def tell_all(self, exchange: Exchange) -> None:
+        """Have every other gateway hear a request too, whatever they answer: one that is gone has nothing to do."""
+        if exchange.forwarded:
+            return
+        method, target, headers = exchange.method, exchange.target, _handed(exchange)
+        body = await exchange.body()
+
+        async def tell(number: int) -> None:
+            try:
+                async with self._sent(number, method, target, headers, body, ASK_SECONDS) as reply:
+                    await reply.read()
+            except (Unavailable, WireError) as error:
+                logger.info("a gateway did not hear", gateway=number, error=str(error))
+
+        await asyncio.gather(*(tell(number) for number in self._pools))
+
     async def ask(self, number: int, path: str) -> bytes | None:
         """Return what another gateway itself answers to a GET, or None where it doesn't."""
         try:
@@ -114,8 +130,7 @@ class Siblings:
             await pool.aclose()
 
     async def _exchanged(self, exchange: Exchange, number: int, body: bytes) -> None:
-        headers = [pair for pair in exchange.raw_headers if pair[0] not in _FRAMING and pair[0] != FORWARDED]
-        headers.append((FORWARDED, INTERNALLY if exchange.internal else PUBLICLY))
+        headers = _handed(exchange)
         method = "GET" if exchange.method == "HEAD" else exchange.method
         try:
             async with self._sent(number, method, exchange.target, headers, body, FORWARD_SECONDS) as reply:
@@ -148,6 +163,12 @@ class Siblings:
             yield reply
         finally:
             await reply.aclose()
+
+
+def _handed(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """Return a request's headers as another gateway gets them."""
+    headers = [pair for pair in exchange.raw_headers if pair[0] not in _FRAMING and pair[0] != FORWARDED]
+    return [*headers, (FORWARDED, INTERNALLY if exchange.internal else PUBLICLY)]
 
 
 def _request_id(body: bytes) -> Any:

@@ -12,8 +12,9 @@ import pytest
 from tausestack.contract import Principal
 from tausestack.database import TenantDatabases
 from tausestack.errors import Conflict, Forbidden, NotFound
-from tausestack_runtime.gateway.approvals import SCHEMA, Approvals
+from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.tables import SCHEMA
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tausestack.contract import MCP_CAPABILITIES_META, MCP_LOG_LEVEL_META, Principal
 from tausestack.raw import object_at
-from tausestack_runtime.gateway.call import Call, Notify
+from tausestack_runtime.gateway.call import Call, Notify, Send
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Ask:
     notify: Notify | None = None
     parent: Call | None = None
     key: str | None = None
+    send: Send | None = None
     headers: Mapping[bytes, bytes] | None = field(default=None, repr=False)
 
     @property

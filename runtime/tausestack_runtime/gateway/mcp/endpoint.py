@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -17,10 +15,11 @@ from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.exchange import JSON, Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
 from tausestack_runtime.gateway.mcp.asking import Ask
-from tausestack_runtime.gateway.mcp.envelope import Refused, Request, check, parsed, read
+from tausestack_runtime.gateway.mcp.earlier.door import EarlierDoor
+from tausestack_runtime.gateway.mcp.envelope import Refused, Request, check, is_earlier, parsed, read
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.subscriptions import ACKNOWLEDGED, LISTEN, Feed, Subscriptions
-from tausestack_runtime.gateway.snapshots import FRESH_SECONDS
+from tausestack_runtime.gateway.mcp.watching import watched
 from tausestack_runtime.gateway.upstreams.replies import Answered
 
 KEEPALIVE_SECONDS = 15.0
@@ -30,10 +29,16 @@ class McpEndpoint:
     """Answers POSTs of MCP 2026-07-28, and hands earlier clients on."""
 
     def __init__(
-        self, identity: Identity, methods: Methods, subscriptions: Subscriptions, leaving: asyncio.Event
+        self,
+        identity: Identity,
+        methods: Methods,
+        subscriptions: Subscriptions,
+        earlier: EarlierDoor,
+        leaving: asyncio.Event,
     ) -> None:
         """`leaving` is set when the gateway ends: streams then end as well."""
         self._identity = identity
+        self._earlier = earlier
         self._leaving = leaving
         self._methods = methods
         self._subscriptions = subscriptions
@@ -41,7 +46,7 @@ class McpEndpoint:
     async def __call__(self, exchange: Exchange, tenant: str, server: str | None) -> None:
         """Serve one request; `server` is None on the merged endpoint."""
         if exchange.method != "POST":
-            await exchange.reply(405, b"", headers=[(b"allow", b"POST")])
+            await self._earlier.serve(exchange, tenant, server)
             return
         request_id: str | int | None = None
         try:
@@ -49,6 +54,9 @@ class McpEndpoint:
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
             outsider = None if exchange.internal else await self._identity.principal(credential, tenant)
             message, size = await read(exchange)
+            if is_earlier(exchange, message):
+                await self._earlier.post(exchange, tenant, server, message, size)
+                return
             request = parsed(message, size)
             request_id = request.id
             check(exchange, request)
@@ -104,32 +112,6 @@ class McpEndpoint:
         result = {"resultType": "complete", "_meta": about}
         await exchange.event(orjson.dumps({"jsonrpc": "2.0", "id": ask.id, "result": result}))
         await exchange.end_events()
-
-
-@asynccontextmanager
-async def watched(
-    identity: Identity, credential: str, tenant: str, leaving: asyncio.Event
-) -> AsyncGenerator[asyncio.Task[None]]:
-    """Give a task that ends when the gateway does, or with what a new request would be refused with.
-
-    A stream outlives no credential, and keeps no gateway from ending.
-    """
-
-    async def until_ended() -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(leaving.wait(), FRESH_SECONDS)
-                return
-            await identity.principal(credential, tenant)
-
-    task = asyncio.create_task(until_ended())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # seen: whoever keeps the stream has raised it
 
 
 async def fail(exchange: Exchange, request_id: str | int | None, error: TauseError) -> None:

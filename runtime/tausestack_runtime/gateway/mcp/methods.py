@@ -158,6 +158,7 @@ class Methods:
             bytes_in=ask.size,
             notify=ask.notify,
             headers=ask.headers,
+            send=ask.send,
         )
         return await self._pipeline.run(call)
 

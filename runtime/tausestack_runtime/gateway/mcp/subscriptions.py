@@ -74,14 +74,19 @@ class Subscriptions:
         self._open: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def open(self, ask: Ask, snapshot: TenantSnapshot, wanted: Mapping[str, Any]) -> AsyncGenerator[Feed]:
-        """Open a stream of what a filter asks for (`notifications` of `subscriptions/listen`); leaving closes it."""
+    async def open(
+        self, ask: Ask, snapshot: TenantSnapshot, wanted: Mapping[str, Any], without: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Feed]:
+        """Open a stream of what a filter asks for (`notifications` of `subscriptions/listen`); leaving closes it.
+
+        `without` names servers that are listened to in another way.
+        """
         tenant = ask.principal.tenant
         if self._open[tenant] >= MAX_STREAMS:
             raise RateLimited(f"{MAX_STREAMS} streams of this tenant are open already", retry_after=5)
         feed = Feed(_granted(ask, snapshot, wanted))
         self._open[tenant] += 1
-        following = asyncio.create_task(self._follow(ask, snapshot, feed))
+        following = asyncio.create_task(self._follow(ask, snapshot, feed, without))
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(feed.settled.wait(), READY_SECONDS)
@@ -92,11 +97,11 @@ class Subscriptions:
             await asyncio.wait({following})
             _seen(following)
 
-    async def _follow(self, ask: Ask, snapshot: TenantSnapshot, feed: Feed) -> None:
+    async def _follow(self, ask: Ask, snapshot: TenantSnapshot, feed: Feed, without: frozenset[str]) -> None:
         """Keep a stream's sources: one task a server, made anew when what is installed changes."""
         while True:
             filtered = ((one, _for_server(ask, snapshot, one, feed.granted)) for one in _servers(ask, snapshot))
-            parts = [(one, part) for one, part in filtered if part]
+            parts = [(one, part) for one, part in filtered if part and one.name not in without]
             feed.unheard |= {one.name for one, _ in parts}
             if not parts:
                 feed.settled.set()
@@ -185,11 +190,11 @@ def _granted(ask: Ask, snapshot: TenantSnapshot, wanted: Mapping[str, Any]) -> d
     for name in _BY_ID:
         asked = [each for each in as_array(wanted.get(name)) or [] if isinstance(each, str)]
         if asked:
-            granted[name] = [each for each in asked if _owner(ask, snapshot, name, each) is not None]
+            granted[name] = [each for each in asked if owner(ask, snapshot, name, each) is not None]
     return granted
 
 
-def _owner(ask: Ask, snapshot: TenantSnapshot, name: str, identifier: str) -> naming.Named | None:
+def owner(ask: Ask, snapshot: TenantSnapshot, name: str, identifier: str) -> naming.Named | None:
     """Return the server that tells of a resource or a task, and its own name for it; None where none does."""
     if ask.server is not None:
         found: naming.Named | None = naming.Named(snapshot.installations[ask.server], identifier)
@@ -210,7 +215,7 @@ def _for_server(ask: Ask, snapshot: TenantSnapshot, one: Installation, granted: 
         name: True for what, name in LISTS.items() if granted.get(name) and object_at(offered, what).get("listChanged")
     }
     for name in _BY_ID:
-        owners = [_owner(ask, snapshot, name, each) for each in granted.get(name, [])]
+        owners = [owner(ask, snapshot, name, each) for each in granted.get(name, [])]
         own = [owner.name for owner in owners if owner is not None and owner.installation is one]
         if own:
             part[name] = own

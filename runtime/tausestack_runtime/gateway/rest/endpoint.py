@@ -25,8 +25,8 @@ from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer
 from tausestack_runtime.gateway.installed import Tool, not_found
-from tausestack_runtime.gateway.mcp.endpoint import watched
 from tausestack_runtime.gateway.mcp.lists import visible
+from tausestack_runtime.gateway.mcp.watching import watched
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE

@@ -135,9 +135,10 @@ class Upstreams:
             await reply.aclose()
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
-        body = _body(call, foreign=installation.direct)
+        relayed = call.send is not None and installation.earlier is not None
+        body = b"" if relayed else _body(call, foreign=installation.direct)
         safe = policy.retriable or (policy.keyed and call.key is not None)
-        most = MAX_RESENDS_AWAY if installation.direct else MAX_RESENDS
+        most = MAX_RESENDS_AWAY if installation.direct or relayed else MAX_RESENDS
         for attempt in range(most + 1):
             try:
                 return await self._attempt(call, installation, epoch, body)
@@ -164,6 +165,8 @@ class Upstreams:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, call: Call, installation: Installation, epoch: str, body: bytes) -> Outcome:
+        if call.send is not None and installation.earlier is not None:
+            return await call.send(call, installation, epoch)
         pool, target, headers = await self.ways.to(call, installation, epoch)
         reply = await pool.request("POST", target, headers, body, deadline=call.deadline, max_body=MAX_REPLY_BYTES)
         try:

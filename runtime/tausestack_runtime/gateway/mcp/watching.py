@@ -1,0 +1,36 @@
+"""A stream outlives no credential, and keeps no gateway from ending."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.snapshots import FRESH_SECONDS
+
+
+@asynccontextmanager
+async def watched(
+    identity: Identity, credential: str, tenant: str, leaving: asyncio.Event
+) -> AsyncGenerator[asyncio.Task[None]]:
+    """Give a task that ends when the gateway does, or with what a new request would be refused with.
+
+    A stream outlives no credential, and keeps no gateway from ending.
+    """
+
+    async def until_ended() -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(leaving.wait(), FRESH_SECONDS)
+                return
+            await identity.principal(credential, tenant)
+
+    task = asyncio.create_task(until_ended())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen: whoever keeps the stream has raised it

@@ -1,0 +1,58 @@
+"""Tokens that hold something only the gateways can read, and that nobody can change."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import zlib
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tausestack.raw import as_object
+
+NONCE_BYTES = 12
+MAX_TOKEN = 4096
+"""Characters of a token; a longer one is refused unread, and none is given out."""
+MAX_OPENED_BYTES = 65_536
+
+_LEVEL = 6
+
+
+class Sealer:
+    """Seals JSON objects with AES-256-GCM, each for one purpose and whatever else it is bound to."""
+
+    def __init__(self, key: bytes) -> None:
+        """Take a key of 32 bytes."""
+        self._cipher = AESGCM(key)
+
+    def seal(self, value: dict[str, Any], *bound: str) -> str:
+        """Return a token of visible ASCII; it opens only where the same words are given again.
+
+        Raises `ValueError` where it would be longer than 4096 characters.
+        """
+        nonce = os.urandom(NONCE_BYTES)
+        packed = zlib.compress(orjson.dumps(value), _LEVEL)
+        token = base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, packed, _words(bound))).decode()
+        if len(token) > MAX_TOKEN:
+            raise ValueError("there is too much to seal")
+        return token
+
+    def open(self, token: str, *bound: str) -> dict[str, Any] | None:
+        """Return what was sealed, or None where it was sealed for something else, by somebody else, or changed."""
+        if len(token) > MAX_TOKEN:
+            return None
+        try:
+            sealed = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+            packed = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _words(bound))
+        except (UnicodeEncodeError, binascii.Error, ValueError, InvalidTag):
+            return None
+        opened = zlib.decompressobj().decompress(packed, MAX_OPENED_BYTES)
+        return as_object(orjson.loads(opened))
+
+
+def _words(bound: tuple[str, ...]) -> bytes:
+    return orjson.dumps(bound)
