@@ -19,7 +19,9 @@ import httpx2
 import pytest
 from benchmarks._postgres import database
 
-from stack import Stack, Tenant, running
+from remotes import EARLIER, MODERN, Party, eventually, party
+from sessions import Earlier, Message
+from stack import Stack, Tenant, free_port, running
 
 CONNECTIONS = 32
 INVOICE = "Crea una factura para Café Andino por 250.000 COP de asesoría"
@@ -76,10 +78,10 @@ class Gateways:
 @pytest.fixture(scope="module")
 def gateways(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     data = tmp_path_factory.mktemp("gateways") / "data"
-    with (
-        database(postgres_server) as url,
-        running(data, TAUSESTACK_DATABASE_URL=url, TAUSESTACK_GATEWAYS="2") as stack,
-    ):
+    port = free_port()
+    settings = {"TAUSESTACK_GATEWAYS": "2", "TAUSESTACK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{port}"}
+    with database(postgres_server) as url, running(data, TAUSESTACK_DATABASE_URL=url, **settings) as stack:
+        stack.remote_ports = (port, port)
         found = Gateways(stack)
         until(found.all_serve)
         yield found
@@ -239,6 +241,63 @@ def test_nobody_outside_passes_for_a_gateway(gateways: Gateways, tenant: Tenant)
         assert refused.status_code == 421
         text = httpx2.get(f"{tenant.url}/metrics", headers={"tausestack-forwarded": said}, trust_env=False).text
         assert 'tausestack_gateway_up{gateway="2"} 1' in text
+
+
+@pytest.fixture(params=[MODERN, EARLIER], ids=["modern", "earlier"])
+def red(request: pytest.FixtureRequest, gateways: Gateways, tenant: Tenant) -> Iterator[Party]:
+    """A server at a URL, once of each era."""
+    with party(gateways.stack.remote_ports[0], "red", request.param) as running_party:
+        tenant.install(running_party.url, name="red")
+        yield running_party
+
+
+def session(gateways: Gateways, tenant: Tenant) -> dict[int, Earlier]:
+    """Return one session of an earlier client, begun at the first gateway, through each of the two."""
+    begun = Earlier(f"/tenants/{tenant.name}/mcp", tenant.key, client=gateways.client(1))
+    return {1: begun, 2: begun.through(gateways.client(2))}
+
+
+@pytest.mark.covers("earlier:gateways")
+def test_an_earlier_clients_session_is_every_gateways(gateways: Gateways, tenant: Tenant, red: Party) -> None:
+    client = session(gateways, tenant)
+    for asks, answers in ((1, 2), (2, 1)):
+
+        def answer(question: Message, to: Earlier = client[answers]) -> None:
+            assert to.respond(question, {"action": "accept", "content": {"name": "Ana"}}) == 202
+
+        assert "Ana" in client[asks].call("red__ask", told=answer)["content"][0]["text"]
+        call = client[asks].request("tools/call", {"name": "red__wait", "arguments": {}, "_meta": {"progressToken": 1}})
+        call["id"] = f"waits at {asks}"
+        client[asks].events.clear()
+        with client[asks].sent(call) as messages:
+            assert next(messages)["method"] == "notifications/progress"
+        began = client[asks].events[0]
+        with client[answers].listening(after=began) as messages:
+            assert next(messages)["method"] == "notifications/progress"
+            assert client[answers].notify("notifications/cancelled", {"requestId": call["id"]}) == 202
+            assert list(messages) == []
+    ended = {"gone", "notifications/cancelled"}
+    eventually(lambda: sum(bool(ended & {*one, (one.get("message") or {}).get("method")}) for one in red.log()) == 2)
+    assert client[2].result("logging/setLevel", {"level": "error"}) == {}
+    assert client[2].end() == 200
+    for number in (1, 2):
+        until(lambda one=client[number]: one.post(one.request("ping")).status_code == 404)
+
+
+@pytest.mark.covers("earlier:gateways")
+def test_what_a_gateway_that_is_gone_had_is_refused_cleanly(gateways: Gateways, tenant: Tenant) -> None:
+    client = session(gateways, tenant)
+    gone = {"jsonrpc": "2.0", "id": f"g02-{'0' * 20}", "result": {}}
+    assert client[1].post(gone).status_code == 202
+    pid = gateways.kill(2)
+    until(lambda: gateways.figures()[1]["pid"] != pid)
+    assert client[1].post(gone).status_code == 503
+    assert client[1].client.get(client[1].url, headers={"Last-Event-ID": f"02{'0' * 16}-1"}).status_code == 503
+    assert client[1].result("ping") == {}
+    until(gateways.all_serve)
+    assert client[1].client.get(client[1].url, headers={"Last-Event-ID": f"02{'0' * 16}-1"}).status_code == 400
+    assert session(gateways, tenant)[2].result("ping") == {}
+    assert client[1].through(gateways.client(2)).result("ping") == {}
 
 
 class Caller(threading.Thread):

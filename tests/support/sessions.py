@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import weakref
 from collections.abc import Callable, Iterator
@@ -51,6 +52,14 @@ class Earlier:
     @property
     def session(self) -> str:
         return self.client.headers["Mcp-Session-Id"]
+
+    def through(self, client: httpx2.Client) -> Earlier:
+        """Return the same session, spoken in through another client."""
+        other = copy.copy(self)
+        client.headers.update({**client.headers, **self.client.headers})
+        weakref.finalize(other, client.close)
+        other.client, other.events = client, []
+        return other
 
     def post(self, message: Any, **headers: str) -> httpx2.Response:
         """Send anything."""

@@ -35,7 +35,9 @@ MAX_BATCH = 64
 RETIRED = frozenset({"sse", "messages"})
 """Where the transport of 2024-11-05 would have been."""
 
-_TOLD = frozenset({"notifications/roots/list_changed", "notifications/progress"})
+_TO_ALL, _TO_ONE = "notifications/roots/list_changed", "notifications/progress"
+"""What is passed on to every server that the session has a session at, and what only where that is one server: the
+progress of an answer bears a token of the server's own, which doesn't say whose it is."""
 
 
 class EarlierDoor:
@@ -173,9 +175,9 @@ class EarlierDoor:
             request_id = object_at(message, "params").get("requestId")
             if isinstance(request_id, (str, int)) and not self._works.cancel(session, request_id):
                 await self._siblings.tell_all(exchange)
-        elif method in _TOLD:
+        elif method in {_TO_ALL, _TO_ONE}:
             state = await self._states.of(session)
-            if state.upstreams:
+            if state.upstreams and (method == _TO_ALL or len(state.upstreams) == 1):
                 await self._relay.tell_all(session, state, await self._snapshot(session, principal), message)
         elif method is None and not self._questions.answered(session, message):
             if not exchange.forwarded:
