@@ -10,8 +10,8 @@ import pytest
 
 from tausestack.errors import Cancelled
 from tausestack_runtime.asgi import Told, while_connected
+from tausestack_runtime.events import MAX_EVENT_BYTES, event_payloads
 from tausestack_runtime.gateway.exchange import Exchange
-from tausestack_runtime.gateway.upstreams.events import MAX_EVENT_BYTES, event_payloads
 from tausestack_runtime.gateway.upstreams.wire import TooLarge
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,9 @@ import orjson
 
 from tausestack.raw import as_array, as_object, objects_in
 from tausestack_runtime.adapters.asked import Answered
-from tausestack_runtime.adapters.remote.events import MAX_EVENT_BYTES, events
 from tausestack_runtime.adapters.remote.requests import STREAM, Address
 from tausestack_runtime.adapters.session.peer import Expired
+from tausestack_runtime.events import MAX_EVENT_BYTES, events
 from tausestack_runtime.gateway.nesting import loads
 from tausestack_runtime.gateway.upstreams.wire import Broken, Pool, Reply, TimedOut
 
@@ -133,9 +133,9 @@ class Exchange:
         async with aclosing(events(reply.chunks())) as stream:
             async for event in stream:
                 self._last = event.id or self._last
-                if event.retry is not None:
-                    self.pause = min(event.retry / 1000, MAX_PAUSE_SECONDS)
-                for message in _messages(event.payload):
+                if event.retry_ms is not None:
+                    self.pause = min(event.retry_ms / 1000, MAX_PAUSE_SECONDS)
+                for message in _messages(event.data):
                     await self._took(message, opens=opens, session=session)
                 if self._answered:
                     return

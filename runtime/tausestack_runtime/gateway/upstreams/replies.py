@@ -9,9 +9,9 @@ import orjson
 from tausestack.contract import META_PREFIX
 from tausestack.errors import TauseError, UpstreamError, from_data
 from tausestack.raw import as_object
+from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.nesting import loads
-from tausestack_runtime.gateway.upstreams.events import event_payloads
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
 _OURS = META_PREFIX.encode()

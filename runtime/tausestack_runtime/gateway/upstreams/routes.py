@@ -25,11 +25,11 @@ from tausestack.errors import DeadlineExceeded, InDoubt, TauseError, Unavailable
 from tausestack.scopes import SYSTEM
 from tausestack.tokens import Signer
 from tausestack_runtime.egress import Egress
+from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.upstreams.assertions import Assertions
 from tausestack_runtime.gateway.upstreams.breaker import Breaker, Breakers
-from tausestack_runtime.gateway.upstreams.events import event_payloads
 from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from tausestack.errors import Unavailable
+from tausestack_runtime.events import events
 from tausestack_runtime.gateway.mcp.earlier.session import Session
 from tausestack_runtime.gateway.mcp.earlier.upstream import (
     BODY,
@@ -19,7 +20,6 @@ from tausestack_runtime.gateway.mcp.earlier.upstream import (
     is_stream,
     message_of,
 )
-from tausestack_runtime.gateway.upstreams.events import events
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply, WireError
 
 STREAM_SECONDS = 6 * 3600.0

@@ -13,11 +13,11 @@ import structlog
 from tausestack.errors import InvalidRequest, TauseError, UpstreamError
 from tausestack.names import parse_resource_uri
 from tausestack.raw import as_object, object_at
+from tausestack_runtime.events import events
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.mcp.earlier.session import NoSession, Session
 from tausestack_runtime.gateway.mcp.earlier.store import State, States, Upstream
 from tausestack_runtime.gateway.nesting import loads
-from tausestack_runtime.gateway.upstreams.events import events
 from tausestack_runtime.gateway.upstreams.routes import MAX_REPLY_BYTES
 from tausestack_runtime.gateway.upstreams.ways import Headers, Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply, WireError

@@ -1,0 +1,73 @@
+"""Reading a `text/event-stream` of JSON-RPC messages, with what is needed to take it up again where it broke."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import NamedTuple
+
+from tausestack_runtime.gateway.upstreams.wire_reply import TooLarge
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+MAX_ID_BYTES = 1024
+
+
+class Event(NamedTuple):
+    """One event: its `data` lines joined by newlines, and its id and `retry` where it has them."""
+
+    data: bytes
+    id: bytes | None = None
+    retry_ms: int | None = None
+
+
+async def event_payloads(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the payload of each event that has one; comments and other fields are dropped. Raises as `events` does."""
+    async with aclosing(events(chunks)) as found:
+        async for event in found:
+            if event.data:
+                yield event.data
+
+
+async def events(chunks: AsyncIterator[bytes], most: int = MAX_EVENT_BYTES) -> AsyncGenerator[Event]:
+    """Yield each event of a stream, those without data too where they set an id or a `retry`.
+
+    Raises `TooLarge` when one event has more than `most` bytes.
+    """
+    held: list[bytes] = []
+    size, number, retry = 0, None, None
+    async with aclosing(_lines(chunks, most)) as lines:
+        async for line in lines:
+            name, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if not line:
+                if held or number is not None or retry is not None:
+                    yield Event(b"\n".join(held), number, retry)
+                held, size, number, retry = [], 0, None, None
+            elif name == b"data":
+                held.append(value)
+                size += len(value) + 1
+                if size > most:
+                    raise TooLarge(f"an event of the stream is larger than {most} bytes")
+            elif name == b"id" and len(value) <= MAX_ID_BYTES and b"\0" not in value:
+                number = value
+            elif name == b"retry" and value.isdigit() and len(value) < 10:
+                retry = int(value)
+    if held:
+        yield Event(b"\n".join(held), number, retry)
+
+
+async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
+    """Yield lines without their ends; every byte is looked at once, however small the chunks that it comes in."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        first, *whole = chunk.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if size > most:
+            raise TooLarge(f"a line of the stream is larger than {most} bytes")
+        for following in whole:
+            yield b"".join(parts).rstrip(b"\r")
+            parts, size = [following], len(following)
+    if size:
+        yield b"".join(parts).rstrip(b"\r")
