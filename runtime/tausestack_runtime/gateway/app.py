@@ -73,7 +73,7 @@ class Gateway:
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
         approvals = Approvals(self._databases)
-        self._ledger = Ledger(settings.data / "ledger.db")
+        self._ledger = Ledger(settings.data / "ledger.db", crowd=lambda: len(self._upstreams.in_flight))
         self._metrics = Metrics(settings.gateway_number)
         pipeline = Pipeline(
             snapshots=self._snapshots,

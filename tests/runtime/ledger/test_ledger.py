@@ -109,6 +109,30 @@ async def test_entries_are_listed_newest_first_in_pages_and_only_to_their_tenant
     assert first[0]["duration_us"] == 1000
 
 
+@pytest.mark.covers("ledger:crowd")
+async def test_a_lone_line_is_written_at_once_and_a_crowds_lines_wait_for_each_other(path: Path) -> None:
+    others = 0
+    ledger = Ledger(path, crowd=lambda: others)
+    ledger.start()
+    for n in range(20):
+        await ledger.append(line(f"alone-{n}"))
+    assert ledger.groups == 20
+
+    others = 100
+    first = asyncio.ensure_future(ledger.append(line("first")))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await asyncio.gather(*(ledger.append(line(f"crowd-{n}")) for n in range(20)))
+    await first
+    assert ledger.groups == 21
+
+    last = asyncio.ensure_future(ledger.append(line("last")))
+    await asyncio.sleep(0)
+    await ledger.close()
+    await last
+    assert await ledger.verify("acme") == Verification(True, 42)
+
+
 @pytest.mark.covers("ledger:group-commit")
 async def test_appends_that_wait_together_are_committed_together(ledger: Ledger) -> None:
     before = ledger.groups
