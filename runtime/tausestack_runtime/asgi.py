@@ -16,6 +16,11 @@ T = TypeVar("T")
 
 DEPARTURE = "tausestack.departure"
 """The extension of a scope under which a connection of ours keeps its `Told`."""
+REPLY = "tausestack.reply"
+"""The extension of a scope under which a connection of ours keeps its `WholeReply`."""
+
+WholeReply = Callable[[int, bytes, bytes], bool]
+"""Sends a whole reply (status, content type, body) at once; False where it has to be sent as ASGI has it."""
 
 
 async def read_body(receive: Receive, most: int) -> bytes:

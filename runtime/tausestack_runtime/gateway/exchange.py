@@ -11,7 +11,18 @@ import orjson
 
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
-from tausestack_runtime.asgi import DEPARTURE, Awaited, Departure, Receive, Scope, Send, read_body, while_connected
+from tausestack_runtime.asgi import (
+    DEPARTURE,
+    REPLY,
+    Awaited,
+    Departure,
+    Receive,
+    Scope,
+    Send,
+    WholeReply,
+    read_body,
+    while_connected,
+)
 from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.nesting import loads_strictly
 
@@ -46,7 +57,9 @@ class Exchange:
         self._raw_path: bytes = scope.get("raw_path") or quote(self.path).encode()
         self._body: bytes | None = None
         self._receive, self._send = receive, send
-        self._departure: Departure = scope.get("extensions", {}).get(DEPARTURE) or Awaited(receive)
+        extensions = scope.get("extensions", {})
+        self._departure: Departure = extensions.get(DEPARTURE) or Awaited(receive)
+        self._send_whole: WholeReply | None = extensions.get(REPLY)
         self.streaming = False
         self.replied = False
         self._shares = shares
@@ -124,6 +137,8 @@ class Exchange:
     ) -> None:
         """Send a whole reply."""
         self.replied = True
+        if not headers and self._send_whole is not None and self._send_whole(status, content_type, body):
+            return
         own = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
         await self._send({"type": "http.response.body", "body": body})

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from tausestack_runtime.asgi import DEPARTURE, Told
+from tausestack_runtime.asgi import DEPARTURE, REPLY, Told
 from tausestack_runtime.gateway.crowd import Connection, Crowd
 
 CROWD = "crowd"
 """Where the application's state holds the crowd that its connections belong to; without one they are not counted."""
 
+_WHOLE = b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"  # no body to read
@@ -34,6 +36,8 @@ class PatientProtocol(HttpToolsProtocol):
     _taken = 0
     _until: float | None = None
     """When what is awaited is late, in seconds of the loop's clock; None while nobody has to send anything."""
+    _resting = False
+    """Whether it is the next request that is awaited, of which nothing has come."""
     _timer: asyncio.TimerHandle | None = None
     _crowd: Crowd | None = None
     among: dict[Connection, None] | None = None
@@ -64,8 +68,8 @@ class PatientProtocol(HttpToolsProtocol):
         """Take a piece of a request."""
         if not self._in_body:
             self._taken += len(data)
-            if self._until is None:
-                self._until = self.loop.time() + self.head_seconds
+            if self._until is None or self._resting:
+                self._resting, self._until = False, self.loop.time() + self.head_seconds
         super().data_received(data)
         if not self._in_body and self._taken > self.head_bytes and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
@@ -76,12 +80,16 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_body, self._taken = True, 0
         self._until = self.loop.time() + self.body_seconds
         super().on_headers_complete()
-        self.scope["extensions"] = {DEPARTURE: self._departure}  # pyright: ignore[reportGeneralTypeIssues]
+        # The task that reads the scope has not run yet.
+        own = {DEPARTURE: self._departure, REPLY: functools.partial(self._reply, self.cycle)}
+        self.scope["extensions"] = own  # pyright: ignore[reportGeneralTypeIssues]
 
     def on_message_complete(self) -> None:
         """Go over from the body to the next head, which nobody has to send."""
         self._in_body, self._taken = False, 0
         self._until = None
+        if self.cycle.response_complete:
+            self._rest()
         if self._crowd is not None and not self.cycle.response_complete:
             self._crowd.requested(self)
         super().on_message_complete()
@@ -90,11 +98,35 @@ class PatientProtocol(HttpToolsProtocol):
         """Go over from the reply to the next request, where none is there already."""
         if self._crowd is not None and not self.pipeline:
             self._crowd.answered(self)
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
+    def _reply(self, cycle: RequestResponseCycle, status: int, content_type: bytes, body: bytes) -> bool:
+        """Write the whole of the usual reply at once: message by message it takes three times as long."""
+        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
+            return False
+        if cycle.scope["method"] == "HEAD":
+            return False
+        self.transport.write(_WHOLE % (STATUS_LINE[status], content_type, len(body), body))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def give_way(self) -> None:
         """Close, since another needs the room."""
         self.transport.close()
+
+    def _rest(self) -> None:
+        """Wait for the next request, where nothing of it is awaited already."""
+        if self._until is None:
+            self._resting, self._until = True, self.loop.time() + self.timeout_keep_alive
 
     def _look(self) -> None:
         """Close the connection if what is awaited is late, else look again: a timer for each request costs more."""

@@ -33,7 +33,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(app, http=Hasty, ws="none", lifespan="off", log_config=None))
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=Hasty, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
+        )
         serving = asyncio.create_task(server._serve([sock]))
         while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
             await asyncio.sleep(0.01)
@@ -82,3 +84,16 @@ async def test_a_head_without_end_is_refused(port: int) -> None:
 async def test_an_answer_that_takes_long_is_waited_for(port: int) -> None:
     request = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi\r\n"
     assert (await answer(port, request)).endswith(b"ok")
+
+
+@pytest.mark.covers("doors:patience")
+async def test_a_connection_is_kept_for_the_next_request_and_let_go_when_none_comes(port: int) -> None:
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
+    later_than_a_head_may_be = 0.5
+    assert (await answer(port, request, request, pause=later_than_a_head_may_be)).count(b"ok") == 2
+
+
+@pytest.mark.covers("doors:patience")
+async def test_two_requests_at_once_are_answered_one_after_the_other(port: int) -> None:
+    slow = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
+    assert (await answer(port, slow + slow)).count(b"ok") == 2
