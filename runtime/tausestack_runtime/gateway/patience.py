@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tausestack_runtime.asgi import DEPARTURE, REPLY, Told
@@ -46,6 +46,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Wait for the first head."""
         super().connection_made(transport)
         self._departure = Told()
+        self._own: dict[str, object] = {DEPARTURE: self._departure, REPLY: self._reply}
         if self.client is not None:
             self._crowd = self.app_state.get(CROWD)
         if self._crowd is not None and not self._crowd.enter(self):
@@ -80,9 +81,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_body, self._taken = True, 0
         self._until = self.loop.time() + self.body_seconds
         super().on_headers_complete()
-        # The task that reads the scope has not run yet.
-        own = {DEPARTURE: self._departure, REPLY: functools.partial(self._reply, self.cycle)}
-        self.scope["extensions"] = own  # pyright: ignore[reportGeneralTypeIssues]
+        self.scope["extensions"] = self._own  # pyright: ignore[reportGeneralTypeIssues] the task that reads it has not run yet
 
     def on_message_complete(self) -> None:
         """Go over from the body to the next head, which nobody has to send."""
@@ -107,8 +106,13 @@ class PatientProtocol(HttpToolsProtocol):
         else:
             self._rest()
 
-    def _reply(self, cycle: RequestResponseCycle, status: int, content_type: bytes, body: bytes) -> bool:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _reply(self, status: int, content_type: bytes, body: bytes) -> bool:
         """Write the whole of the usual reply at once: message by message it takes three times as long."""
+        cycle = self._answering
         if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
             return False
         if cycle.scope["method"] == "HEAD":
