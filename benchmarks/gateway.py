@@ -1,8 +1,9 @@
 """This gateway beside what is less and what others made: one run, one upstream, each on one core, in turns.
 
-Run as `python -m benchmarks.gateway [--quick] [--json] [--no-peers]`. Direct, a bare forwarder, this gateway with
-everything on, mcpo and FastMCP's proxy get the same call, `add`; every reply is checked. What is measured has the first
-core, the generator and the upstream have the last. CPU a call hardly moves with what else the machine does; rates do.
+Run as `python -m benchmarks.gateway [--quick] [--json] [--table] [--no-peers]`. Direct, a bare forwarder, this gateway
+with everything on, mcpo and FastMCP's proxy get the same call, `add`; every reply is checked. What is measured has the
+first core, the generator and the upstream have the last. CPU a call hardly moves with what else the machine does; rates
+do.
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway")
     parser.add_argument("--quick", action="store_true", help="two rounds of half a second, and no long run")
     parser.add_argument("--json", action="store_true", help="print everything measured as JSON")
+    parser.add_argument("--table", action="store_true", help="print the README's table too")
     parser.add_argument("--no-peers", action="store_true", help="leave mcpo and FastMCP out; needs no package index")
     options = parser.parse_args()
     figures = Figures()
@@ -176,6 +178,8 @@ def main() -> int:
     ):
         uvloop.run(measure(upstream, found, figures, quick=options.quick))
     print(json.dumps(figures.plain(), indent=2) if options.json else "\n".join(figures.lines()))
+    if options.table:
+        print("\n" + "\n".join(figures.table()))
     return 0 if figures.kept() else 1
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+_TABLE = ("direct", "forwarder", "gateway", "gateway REST", "fastmcp", "mcpo")
+
 
 @dataclass(frozen=True)
 class Round:
@@ -100,6 +102,23 @@ class Figures:
             shown.append(f"{name:52}{value:>10.3f}{bound:>9.3f} {unit}{missed}")
         if self.grown_bytes:
             shown += ["", "resident MB by calls: " + ", ".join(f"{one / 1e6:.1f}" for one in self.grown_bytes)]
+        return shown
+
+    def table(self) -> Sequence[str]:
+        """Return the README's table, a line each."""
+        shown = [
+            "| | CPU µs a call, 32 at once | of the forwarder's | calls/s | p50 ms, one client | upstream requests |",
+            "|---|--:|--:|--:|--:|--:|",
+        ]
+        bare = self.best("forwarder", 32).cpu_us
+        for system in _TABLE:
+            if self.measured(system):
+                many, one = self.best(system, 32), self.best(system, 1)
+                name = f"{system} {self.versions.get(system, '')}".strip()
+                shown.append(
+                    f"| {name} | {many.cpu_us:,.0f} | {many.cpu_us / bare:.1f} | {many.rate:,.0f} | {one.p50_ms:.2f}"
+                    f" | {many.upstream:.0f} |"
+                )
         return shown
 
     def plain(self) -> dict[str, Any]:
