@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -12,7 +14,10 @@ import pytest
 
 import peers
 from forwarder import forwarding
-from stack import Stack, Tenant, running
+from stack import Stack, Tenant, free_port, running
+
+START_SECONDS = 30
+EVERYTHING = peers.NODE_MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +34,30 @@ def fixture_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, fixture_url: str) -> Iterator[Stack]:
-    """A stack whose operator lets remote servers live where the fixture does."""
-    allowed = urlsplit(fixture_url).netloc
+def earlier_url() -> Iterator[str]:
+    """The endpoint of the official reference server of the earlier versions, which speaks nothing else."""
+    port = free_port()
+    process = subprocess.Popen(
+        [peers.NODE, EVERYTHING, "streamableHttp"],
+        env=peers.environment(PORT=str(port)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + START_SECONDS
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", port)) != 0:
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "the reference server did not start"
+            time.sleep(0.05)  # the poll of a condition with a deadline
+    yield f"http://127.0.0.1:{port}/mcp"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, fixture_url: str, earlier_url: str) -> Iterator[Stack]:
+    """A stack whose operator lets remote servers live where these two do."""
+    allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url))
     with running(tmp_path_factory.mktemp("stack") / "data", TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
         yield started
 

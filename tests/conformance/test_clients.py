@@ -17,15 +17,22 @@ INSPECTOR = peers.NODE_MODULES / "@modelcontextprotocol" / "inspector" / "client
 TOOL = "time__get_current_time"
 ARGUMENTS = {"timezone": "America/Bogota"}
 MODERN = "2026-07-28"
+EARLIER = ("2025-03-26", "2025-06-18", "2025-11-25")
 
 SPEAKERS = [
     (peers.OURS_PYTHON, "sdk.py", "auto", MODERN),
     (peers.OURS_PYTHON, "sdk.py", MODERN, MODERN),
+    *((peers.OURS_PYTHON, "sdk.py", version, version) for version in EARLIER),
+    *((peers.V1_PYTHON, "sdk_v1.py", version, version) for version in EARLIER),
     (peers.FASTMCP_PYTHON, "fastmcp_client.py", "auto", MODERN),
+    (peers.FASTMCP_PYTHON, "fastmcp_client.py", EARLIER[-1], EARLIER[-1]),
     (peers.FASTMCP_PYTHON, "pydantic_ai_client.py", "auto", None),
     (peers.NODE, "typescript.mjs", "auto", MODERN),
     (peers.NODE, "typescript.mjs", MODERN, MODERN),
+    *((peers.NODE, "typescript.mjs", version, version) for version in EARLIER),
+    (peers.NODE, "typescript_v1.mjs", EARLIER[-1], EARLIER[-1]),
 ]
+"""The program, its script, how it is to ask, and the version that it then has to agree on; None: it does not tell."""
 
 
 def endpoint(tenant: Tenant) -> str:
@@ -60,7 +67,7 @@ def inspect(tenant: Tenant, era: str, method: str, *more: str) -> dict[str, Any]
 
 @pytest.mark.timeout(120)
 @pytest.mark.covers("conformance:clients")
-@pytest.mark.parametrize("era", ["auto", "modern"])
+@pytest.mark.parametrize("era", ["legacy", "auto", "modern"])
 def test_the_inspector_lists_and_calls(era: str, household: Tenant) -> None:
     listed = inspect(household, era, "tools/list")
     assert TOOL in {tool["name"] for tool in listed["result"]["tools"]}

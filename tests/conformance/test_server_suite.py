@@ -20,7 +20,10 @@ class Leg(NamedTuple):
 
 
 LEGS = {
+    "2025-11-25": Leg(84, harness.SUITE, ("--suite", "all", "--spec-version", "2025-11-25")),
     "2026-07-28": Leg(152, harness.SUITE, ("--suite", "all", "--spec-version", "2026-07-28")),
+    "0.1.16": Leg(40, harness.SUITE_2025, ()),
+    "extensions": Leg(234, harness.SUITE, ("--suite", "all")),
 }
 
 

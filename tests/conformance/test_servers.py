@@ -13,7 +13,7 @@ from tausestack.mcp.client import Mode
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
-MODES: list[Mode] = ["2026-07-28"]
+MODES: list[Mode] = ["2026-07-28", "legacy"]
 
 
 class Server(NamedTuple):

@@ -80,5 +80,8 @@ def _joined(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     joined = dict(left)
     for name, value in right.items():
         both = as_object(joined.get(name)), as_object(value)
-        joined[name] = _joined(both[0], both[1]) if both[0] is not None and both[1] is not None else value
+        if both[0] is not None and both[1] is not None:
+            joined[name] = _joined(both[0], both[1])
+        elif joined.get(name) is not True:  # what one says that it can't, another can
+            joined[name] = value
     return joined
