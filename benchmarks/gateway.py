@@ -39,7 +39,7 @@ from benchmarks._rig.processes import (
 from benchmarks._rig.upstream import MANY
 
 CONCURRENT = (1, 32)
-ROUNDS, SECONDS = 5, 2.0
+ROUNDS, SECONDS = 10, 1.0
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.5
 WARM_SECONDS = 1.0
 LONG_RUN, PARTS = 100_000, 5
