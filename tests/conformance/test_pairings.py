@@ -11,7 +11,7 @@ import pytest
 from mcp import Client
 
 import tausestack as ts
-from stack import Tenant
+from stack import Stack, Tenant
 from tausestack.mcp.client import Mode
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.covers("conformance:pairings")]
@@ -93,7 +93,7 @@ async def test_an_earlier_server_tells_its_progress(mode: Mode, version: str, se
 @pytest.mark.parametrize("server", EARLIER_SERVERS)
 @pytest.mark.parametrize(("mode", "version"), ERAS)
 async def test_an_earlier_servers_prompts_and_resources_are_read(
-    mode: Mode, version: str, server: str, town: Tenant
+    mode: Mode, version: str, server: str, town: Tenant, stack: Stack
 ) -> None:
     async with meeting(town, mode, version) as client:
         assert f"{server}__simple-prompt" in {prompt.name for prompt in (await client.list_prompts()).prompts}
@@ -106,3 +106,5 @@ async def test_an_earlier_servers_prompts_and_resources_are_read(
             {"name": "department", "value": "E"},
         )
         assert "Engineering" in completed.completion.values
+    # What they said when they were installed stands in for a server that can't be asked, and these can be.
+    assert "a server lists nothing" not in stack.log.read_text(encoding="utf-8")

@@ -138,6 +138,7 @@ class Offers:
                 tenant=snapshot.tenant,
                 principal=principal,
                 server=installation.name,
+                service=installation.service,
                 tool="",
                 arguments={},
                 door="gateway",

@@ -140,6 +140,7 @@ class Subscriptions:
                 tenant=ask.principal.tenant,
                 principal=ask.principal,
                 server=one.name,
+                service=one.service,
                 tool="",
                 arguments={},
                 door="mcp",
