@@ -162,3 +162,11 @@ def test_a_servers_error_passes_as_it_came(tenant: Tenant, red: Party) -> None:
     assert said({"content": client.result("resources/read", {"uri": "note://one"})["contents"]}) == "of red"
     assert client.result("tools/call", {"name": "nothing", "arguments": {}})["isError"] is True
     assert not [one for one in red.calls("tools/call") if one["message"]["params"]["name"] == "nothing"]
+
+
+@pytest.mark.covers("relay:listens")
+def test_a_server_is_listened_to_before_it_is_first_asked(tenant: Tenant, red: Party, blue: Party) -> None:
+    client = Earlier(endpoint(tenant), tenant.key)
+    with client.listening():
+        assert said(client.call("red__listens")) == "True"
+        assert said(client.call("blue__listens")) == "True"

@@ -20,6 +20,7 @@ SESSIONS: dict[str, str] = {}
 ANSWERS: dict[tuple[str, Any], asyncio.Future[dict[str, Any]]] = {}
 CANCELLED: dict[tuple[str, Any], asyncio.Event] = {}
 STREAMS: set[asyncio.Queue[dict[str, Any]]] = set()
+LISTENING: set[str] = set()
 CLOSED: dict[str, dict[str, Any]] = {}
 """Responses that wait for a client to come back for them, by the id of the stream's last event."""
 EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
@@ -29,7 +30,7 @@ CAPABILITIES: dict[str, Any] = {
     "prompts": {},
     "logging": {},
 }
-NAMES = ("ask", "wait", "close", "who", "fail")
+NAMES = ("ask", "wait", "close", "who", "listens", "fail")
 TOOLS = [{"name": name, "description": f"Do {name}.", "inputSchema": EMPTY} for name in NAMES]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -72,6 +73,8 @@ async def call(session: str, message: dict[str, Any], send: Send) -> None:
         asked = {"message": f"{NAME} asks", "requestedSchema": EMPTY}
         await event(send, {"jsonrpc": "2.0", "id": message["id"], "method": "elicitation/create", "params": asked})
         await event(send, response(text(f"{NAME} heard {json.dumps((await answer)['result'])}")))
+    elif params["name"] == "listens":
+        await event(send, response(text(str(session in LISTENING))))
     elif params["name"] == "wait":
         token = params.get("_meta", {}).get("progressToken")
         told = {"progressToken": token, "progress": 1}
@@ -136,6 +139,7 @@ async def listen(headers: dict[str, str], receive: Any, send: Send) -> None:
     await send({"type": "http.response.body", "body": b": open\n\n", "more_body": True})
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     STREAMS.add(queue)
+    LISTENING.add(headers["mcp-session-id"])
     gone = asyncio.ensure_future(receive())
     while not gone.done():
         waiting = asyncio.ensure_future(queue.get())
@@ -145,6 +149,7 @@ async def listen(headers: dict[str, str], receive: Any, send: Send) -> None:
         else:
             waiting.cancel()
     STREAMS.discard(queue)
+    LISTENING.discard(headers["mcp-session-id"])
 
 
 async def mcp(scope: dict[str, Any], message: Any, receive: Any, send: Send) -> None:

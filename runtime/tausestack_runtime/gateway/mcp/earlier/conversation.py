@@ -66,13 +66,17 @@ class Conversation:
             await asyncio.sleep(min(max(retry, LEAST_RETRY_MS), MOST_RETRY_MS) / 1000)
             reply = await self._stream(session, place, [(b"last-event-id", last)], deadline)
 
-    async def listen(self, session: Session, place: Place) -> AsyncGenerator[dict[str, Any]]:
-        """Yield what a server tells on its own account, until its stream ends; one that has no such stream ends it."""
+    async def listen(self, session: Session, place: Place) -> AsyncGenerator[dict[str, Any] | None]:
+        """Yield None once a server's own stream is open, and then what it tells there, until the stream ends.
+
+        A server that has no such stream ends it at once.
+        """
         try:
             reply = await self._stream(session, place, [], _now() + STREAM_SECONDS)
         except Broken:
             return
         try:
+            yield None
             async with aclosing(events(reply.chunks())) as found:
                 async for event in found:
                     if event.data:

@@ -38,11 +38,22 @@ Sources = tuple[tuple[str, ...], dict[str, Place]]
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """An open stream, and the resources that it watches as yet."""
+    """An open stream, the resources that it watches as yet, and the servers whose own streams are open for it."""
 
     watches: tuple[str, ...] | None = None
+    hears: set[str] = field(default_factory=set[str])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     caught_up: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def hear(self, server: str) -> None:
+        """Note that a server's own stream is open."""
+        async with self.caught_up:
+            self.hears.add(server)
+            self.caught_up.notify_all()
+
+    def is_up_to(self, state: State) -> bool:
+        """Whether it watches and hears all that a session says."""
+        return self.watches == state.watched and self.hears >= set(state.upstreams)
 
 
 class Listening:
@@ -64,6 +75,8 @@ class Listening:
         self._subscriptions = subscriptions
         self._states = states
         self._relay = relay
+        # What a server asks on its own account has to find somebody who listens.
+        relay.when_begun(self.caught_up)
         self._open: dict[str, set[_Stream]] = {}
 
     async def serve(self, exchange: Exchange, session: Session, principal: Principal, credential: str) -> None:
@@ -90,13 +103,13 @@ class Listening:
                 del self._open[session.id]
 
     async def caught_up(self, session: Session) -> None:
-        """Wait until this gateway's streams of a session watch what it says now, but not for ever."""
-        watches = (await self._states.of(session)).watched
+        """Wait until this gateway's streams of a session watch and hear what it says now, but not for ever."""
+        state = await self._states.of(session)
         for stream in list(self._open.get(session.id, ())):
             stream.changed.set()
             try:
                 async with asyncio.timeout(CATCH_UP_SECONDS), stream.caught_up:
-                    await stream.caught_up.wait_for(lambda stream=stream: stream.watches == watches)
+                    await stream.caught_up.wait_for(lambda stream=stream: stream.is_up_to(state))
             except TimeoutError:
                 logger.info("a stream lags behind", session=session.id)
 
@@ -112,7 +125,7 @@ class Listening:
                 # The next ones listen before the last ones end, so that nothing falls in between.
                 following = AsyncExitStack()
                 try:
-                    feed = await self._listen(following, session, ask, snapshot, sources)
+                    feed = await self._listen(following, session, ask, snapshot, sources, stream)
                 finally:
                     last, before = following, last
                     await before.aclose()
@@ -126,7 +139,13 @@ class Listening:
             await last.aclose()
 
     async def _listen(
-        self, stack: AsyncExitStack, session: Session, ask: Ask, snapshot: TenantSnapshot, sources: Sources
+        self,
+        stack: AsyncExitStack,
+        session: Session,
+        ask: Ask,
+        snapshot: TenantSnapshot,
+        sources: Sources,
+        stream: _Stream,
     ) -> Feed:
         """Open what a stream is made of; the stack closes it."""
         watches, places = sources
@@ -134,7 +153,7 @@ class Listening:
         feed = await stack.enter_async_context(
             self._subscriptions.open(ask, snapshot, wanted, without=frozenset(places))
         )
-        following = [asyncio.create_task(self._follow(session, place, feed)) for place in places.values()]
+        following = [asyncio.create_task(self._follow(session, place, feed, stream)) for place in places.values()]
 
         async def stop() -> None:
             for task in following:
@@ -144,7 +163,7 @@ class Listening:
         stack.push_async_callback(stop)
         return feed
 
-    async def _follow(self, session: Session, place: Place, feed: Feed) -> None:
+    async def _follow(self, session: Session, place: Place, feed: Feed, stream: _Stream) -> None:
         """Pass on what one server tells in the client's session there, and listen again when it breaks off."""
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -152,9 +171,13 @@ class Listening:
                 async with aclosing(self._relay.listen(session, place)) as messages:
                     async for message in messages:
                         pause = FIRST_PAUSE_SECONDS
-                        feed.tell(message)
+                        if message is None:
+                            await stream.hear(place.installation.name)
+                        else:
+                            feed.tell(message)
             except (TauseError, WireError) as error:
                 logger.info("a server does not tell", server=place.installation.name, error=str(error))
+            await stream.hear(place.installation.name)  # one that has no such stream is not waited for
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_SECONDS)
 

@@ -23,7 +23,7 @@ from tausestack_runtime.gateway.mcp.earlier.rounds import INPUT_SECONDS
 from tausestack_runtime.gateway.mcp.earlier.session import Session
 from tausestack_runtime.gateway.mcp.earlier.store import State, States
 from tausestack_runtime.gateway.mcp.earlier.translate import earlier_meta
-from tausestack_runtime.gateway.mcp.earlier.upstream import Place, UpstreamSessions
+from tausestack_runtime.gateway.mcp.earlier.upstream import Follow, Place, UpstreamSessions
 from tausestack_runtime.gateway.mcp.earlier.works import Work
 from tausestack_runtime.gateway.mcp.naming import Outward
 from tausestack_runtime.gateway.nesting import loads
@@ -92,11 +92,15 @@ class Relay:
             )
         )
 
-    async def listen(self, session: Session, place: Place) -> AsyncGenerator[dict[str, Any]]:
-        """Yield what a server tells or asks on its own account, as it leaves here; ends where its stream does."""
+    def when_begun(self, follow: Follow) -> None:
+        """Have something done after a session has begun at a server, before anything is asked of it there."""
+        self._sessions.follow = follow
+
+    async def listen(self, session: Session, place: Place) -> AsyncGenerator[dict[str, Any] | None]:
+        """Yield None once it listens, then what a server tells or asks on its own account, as it leaves here."""
         async with aclosing(self._conversation.listen(session, place)) as messages:
             async for message in messages:
-                yield outward(session, place.installation, message)
+                yield None if message is None else outward(session, place.installation, message)
 
     async def _sent(self, session: Session, work: Work, call: Call, place: Place) -> Outcome:
         meta = earlier_meta(call.meta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -38,6 +39,10 @@ class Place(NamedTuple):
     epoch: str
 
 
+Follow = Callable[[Session], Awaitable[None]]
+"""Does what has to be done once a client's session has begun at another server."""
+
+
 class UpstreamSessions:
     """Begins and ends sessions, and sends HTTP requests in them."""
 
@@ -45,12 +50,16 @@ class UpstreamSessions:
         self._ways = ways
         self._states = states
         self._beginning: dict[tuple[str, str], asyncio.Task[Upstream]] = {}
+        self.follow: Follow | None = None
 
     async def send(
         self, method: str, session: Session, place: Place, body: bytes, headers: Headers, deadline: float
     ) -> Reply:
         """Send a request in a client's session; one that the server has forgotten is begun anew, once."""
+        is_new = place.installation.name not in (await self._states.of(session)).upstreams
         upstream = await self._of(session, place)
+        if is_new and method == "POST" and self.follow is not None:
+            await self.follow(session)
         reply = await self._sent(method, session, place, upstream, body, headers, deadline)
         if reply.status != 404 or upstream.id is None:
             return reply
