@@ -21,7 +21,7 @@ from tausestack_runtime.ledger.writing import Row, Synchronous, Writer, row
 MAX_GROUP = 1024
 """How many appends share a transaction at most, or little more."""
 
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = 0.003
 """How long an append may wait for others of a crowd to share its transaction."""
 
 
