@@ -33,19 +33,22 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event]:
 
     Raises `TooLarge` when one event is larger than 16 MiB.
     """
-    pending = bytearray()
     lines: list[bytes] = []
     size, last_id = 0, b""
     retry: int | None = None
     said = False
+    parts: list[bytes] = []
+    begun = 0
     async for chunk in chunks:
-        pending += chunk
-        *whole, rest = pending.split(b"\n")
-        if len(rest) + size > MAX_EVENT_BYTES:
+        # Every byte is looked at once, however small the chunks are that it comes in.
+        first, *following = chunk.split(b"\n")
+        parts.append(first)
+        begun += len(first)
+        if begun + size > MAX_EVENT_BYTES:
             raise TooLarge(f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes")
-        pending = bytearray(rest)
-        for raw in whole:
-            line = bytes(raw).rstrip(b"\r")
+        for rest in following:
+            line = b"".join(parts).rstrip(b"\r")
+            parts, begun = [rest], len(rest)
             if line.startswith(b"data:"):
                 lines.append(line[5:].removeprefix(b" "))
                 size += len(line)
