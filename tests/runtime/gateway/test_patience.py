@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,7 +32,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
     if message["type"] == "http.request":
         await asyncio.sleep(0.8 if scope["path"] == "/slow" else 0)
-        body = {"/large": b"x" * LARGE, "/names": b" ".join(name for name, _ in scope["headers"])}.get(scope["path"], b"ok")
+        names = b" ".join(name for name, _ in scope["headers"])
+        body = {"/large": b"x" * LARGE, "/names": names}.get(scope["path"], b"ok")
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": body})
@@ -91,18 +93,23 @@ async def test_an_answer_that_takes_long_is_waited_for(port: int) -> None:
     assert (await answer(port, request)).endswith(b"ok")
 
 
+async def rest(reader: asyncio.StreamReader) -> int:
+    """Return how many bytes come until the connection ends, however it does."""
+    taken = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(65536):
+            taken += len(piece)
+    return taken
+
+
 @pytest.mark.covers("doors:untaken")
 async def test_an_answer_that_nobody_takes_is_given_up(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-    taken = len(await reader.readuntil(b"\r\n\r\n"))
+    await reader.readuntil(b"\r\n\r\n")
     await asyncio.sleep(3)
-    with pytest.raises(ConnectionError):
-        while piece := await reader.read(65536):
-            taken += len(piece)
-        raise ConnectionError(f"the connection ended after {taken} bytes")
+    assert await rest(reader) < LARGE
     writer.close()
-    assert taken < LARGE
 
 
 @pytest.mark.covers("doors:untaken")
@@ -127,16 +134,17 @@ async def test_requests_sent_ahead_are_answered_in_turn_but_not_without_end(port
 
 @pytest.mark.covers("doors:trailers")
 async def test_what_comes_after_a_body_is_no_header_and_has_an_end(port: int) -> None:
-    begun = b"POST /names HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    head = b"POST /names HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begun = head + b"2\r\nhi\r\n0\r\n"
     told = await answer(port, begun + b"Authorization: Bearer x\r\n\r\n")
     assert told.endswith(b"host connection transfer-encoding")
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(begun)
     sent = 0
-    with pytest.raises(ConnectionError):
-        while sent < 32 * 1024 * 1024:
+    with contextlib.suppress(ConnectionError):
+        while sent < LARGE:
             writer.write(b"X: y\r\n" * 10_000)
             await writer.drain()
             sent += 60_000
     writer.close()
-    assert reader.at_eof() or sent < 32 * 1024 * 1024
+    assert sent < LARGE
