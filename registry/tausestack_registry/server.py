@@ -32,6 +32,9 @@ from tausestack_registry.state import (
 )
 from tausestack_registry.tables import SCHEMA
 
+MAX_QUERY = 2000
+"""Characters of a search: one process searches for every tenant, and megabytes of words would keep all waiting."""
+
 Ref = Annotated[str, Field(description=f"What to install: {FORMS}.", examples=["colombia", "pypi:mcp-server-time"])]
 Name = Annotated[str, Field(description="The installed server's name.", examples=["mcp-server-time"])]
 AsName = Annotated[
@@ -74,7 +77,10 @@ server = Server(
 @server.tool("registry/search", title="Search the catalogue", side_effect="read", scopes=[TOOLS_READ])
 async def search(
     ctx: Context,
-    query: Annotated[str | None, Field(description="What the server should be able to do.", examples=["time"])] = None,
+    query: Annotated[
+        str | None,
+        Field(description="What the server should be able to do.", max_length=MAX_QUERY, examples=["time"]),
+    ] = None,
     limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=100)] = 20,
 ) -> shapes.CatalogueServers:
     """Search the catalogue for servers that can be installed; without a query, list them all by name."""
@@ -221,7 +227,11 @@ async def find_tools(
     ctx: Context,
     query: Annotated[
         str,
-        Field(description="What the tool should do, in Spanish or English.", examples=["crear una factura"]),
+        Field(
+            description="What the tool should do, in Spanish or English.",
+            max_length=MAX_QUERY,
+            examples=["crear una factura"],
+        ),
     ],
     limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=100)] = 10,
 ) -> shapes.FoundTools:

@@ -57,3 +57,15 @@ def test_ambiguous_requests_are_refused_and_nothing_is_done(tenant: Tenant) -> N
     tenant.must("storage/put_json", {"key": "k", "value": value})
     assert tenant.must("storage/get_json", {"key": "k"})["value"] == value
     assert sent(tenant, whole)[0] == 200
+
+
+@pytest.mark.covers("mcp:repeated")
+@pytest.mark.parametrize("name", ["Mcp-Method", "MCP-Protocol-Version"])
+def test_a_header_that_mirrors_the_body_comes_once_whatever_the_method(tenant: Tenant, name: str) -> None:
+    body = '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{' + META + "}}"
+    good = {**HEADERS, **tenant.headers, "Mcp-Method": "tools/list"}
+    del good["Mcp-Name"]
+    url = f"{tenant.url}/tenants/{tenant.name}/mcp"
+    for headers, status in (([*good.items()], 200), ([(name, "tools/call"), *good.items()], 400)):
+        reply = httpx2.post(url, content=body, headers=headers, timeout=60, trust_env=False)
+        assert reply.status_code == status, reply.text

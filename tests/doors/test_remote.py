@@ -208,6 +208,27 @@ def test_a_stream_carries_every_servers_news_and_the_tenants_own(tenant: Tenant,
     eventually(lambda: {"gone": "subscriptions/listen", "about": None} in red.log())
 
 
+@pytest.mark.covers("remote:listen")
+def test_a_request_for_a_stream_has_bounds(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for wanted in (
+        {"resourceSubscriptions": [f"note://{number}" for number in range(257)]},
+        {"taskIds": ["x"] * 257},
+        {"resourceSubscriptions": ["note://" + "x" * 300_000]},
+        {"unknown": "x" * 300_000},
+    ):
+        for server in (None, "red"):
+            reply = tenant.rpc("subscriptions/listen", {"notifications": wanted}, server=server)
+            assert (reply.status_code, reply.json()["error"]["data"]["code"]) == (413, "payload_too_large")
+
+
+@pytest.mark.covers("remote:endless-head")
+def test_a_head_that_does_not_end_is_its_servers_fault(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    reply = tenant.rpc("tools/call", {"name": "red__echo", "arguments": {"head": 400_000}})
+    assert (reply.status_code, reply.json()["error"]["data"]["code"]) == (502, "upstream_error")
+
+
 @pytest.mark.covers("remote:away")
 def test_a_dead_server_empties_no_list_and_keeps_nobody_waiting(tenant: Tenant, red: Party, blue: Party) -> None:
     install(tenant, red, "red")

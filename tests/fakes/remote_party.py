@@ -97,9 +97,9 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
     return call(params)
 
 
-async def reply(send: Send, status: int, body: Any) -> None:
+async def reply(send: Send, status: int, body: Any, *more: tuple[bytes, bytes]) -> None:
     raw = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": raw})
 
@@ -175,7 +175,8 @@ async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, se
         error = {"code": -32021, "message": "I need more", "data": {"requiredCapabilities": {"sampling": {}}}}
         await reply(send, 400, {"jsonrpc": "2.0", "id": message["id"], "error": error})
     else:
-        await reply(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": answer(str(method), params)})
+        head = (b"x-head", b"x" * int(params.get("arguments", {}).get("head", 0)))
+        await reply(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": answer(str(method), params)}, head)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tausestack.errors import InvalidArguments
 from tausestack.testing import Stack
 from tausestack_registry.catalogue import bundled
 from tausestack_registry.index import ToolIndex
@@ -109,3 +110,11 @@ async def test_the_catalogue_is_searched_in_either_language(stack: Stack) -> Non
     assert (await names("hora"))[0] == "mcp-server-time"
     assert (await names("invoices"))[0] == "billing"
     assert await names(None) == sorted(await names(None))
+
+
+@pytest.mark.covers("registry:query-bounded")
+@pytest.mark.parametrize("tool", ["find_tools", "search"])
+async def test_a_search_that_is_too_long_is_refused(stack: Stack, tool: str) -> None:
+    await stack.acme.call(tool, {"query": "factura " * 250})
+    with pytest.raises(InvalidArguments):
+        await stack.acme.call(tool, {"query": "factura " * 251})

@@ -15,7 +15,7 @@ from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import Approvals
-from tausestack_runtime.gateway.crowd import TENANT_EXCHANGES, Crowd, Shares, room
+from tausestack_runtime.gateway.crowd import TENANT_BYTES, TENANT_EXCHANGES, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
@@ -106,7 +106,7 @@ class Gateway:
         self._mcp = McpEndpoint(identity, methods, subscriptions, self._earlier, self._leaving)
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control, self._leaving)
         self._guard = Guard(settings.host)
-        self._shares = Shares(TENANT_EXCHANGES, "requests")
+        self._shares, self._weights = Shares(TENANT_EXCHANGES, "requests"), Shares(TENANT_BYTES, "bytes of requests")
         self._exits = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +116,7 @@ class Gateway:
             scope["state"][CROWD] = Crowd(room())
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, self._shares)
+            exchange = Exchange(scope, receive, send, self._shares, self._weights)
             try:
                 await self._http(exchange)
             except Elsewhere as other:

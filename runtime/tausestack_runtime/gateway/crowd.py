@@ -20,6 +20,12 @@ RESERVED_FILES = 1024
 TENANT_EXCHANGES = 512
 """How many requests of a tenant are answered at once, streams included; calls have a limit of their own below it."""
 
+TENANT_BYTES = 128 * 1024 * 1024
+"""How many bytes of large requests and answers are held for a tenant at once; read, a request takes ten times that."""
+
+LIGHT = 256 * 1024
+"""What has fewer bytes is not counted: what of that is open at once is bounded by its number."""
+
 TENANT_STREAMS = 128
 """How many streams of one service a tenant may hold: a quarter of what there is for all."""
 
@@ -101,20 +107,20 @@ class Shares:
         finally:
             self.give_back(tenant)
 
-    def take(self, tenant: str) -> None:
-        """Count one more for a tenant, or raise `RateLimited`."""
+    def take(self, tenant: str, amount: int = 1) -> None:
+        """Count so many more for a tenant, or raise `RateLimited`."""
         held = self._held.get(tenant, 0)
-        if held >= self._most:
+        if held + amount > self._most:
             raise RateLimited(
                 f"{self._most} {self._what} of this tenant are open already", retry_after=1, limit=self._most
             )
-        self._held[tenant] = held + 1
+        self._held[tenant] = held + amount
 
-    def give_back(self, tenant: str) -> None:
-        """Count one less."""
+    def give_back(self, tenant: str, amount: int = 1) -> None:
+        """Count so many less."""
         held = self._held.pop(tenant)
-        if held > 1:
-            self._held[tenant] = held - 1
+        if held > amount:
+            self._held[tenant] = held - amount
 
 
 def room() -> int:

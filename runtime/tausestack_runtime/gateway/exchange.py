@@ -23,7 +23,7 @@ from tausestack_runtime.asgi import (
     read_body,
     while_connected,
 )
-from tausestack_runtime.gateway.crowd import Shares
+from tausestack_runtime.gateway.crowd import LIGHT, Shares
 from tausestack_runtime.gateway.nesting import loads_strictly
 
 T = TypeVar("T")
@@ -40,8 +40,15 @@ INTERNALLY, PUBLICLY = b"internally", b"publicly"
 class Exchange:
     """A request as it came, and its reply as it goes out."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, shares: Shares | None = None) -> None:
-        """`shares` are what tenants may have open at once, where that is bounded."""
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        shares: Shares | None = None,
+        weights: Shares | None = None,
+    ) -> None:
+        """`shares` are what tenants may have open at once, and `weights` the bytes in that, where that is bounded."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
@@ -62,15 +69,16 @@ class Exchange:
         self._send_whole: WholeReply | None = extensions.get(REPLY)
         self.streaming = False
         self.replied = False
-        self._shares = shares
+        self._shares, self._weights = shares, weights
         self._tenant: str | None = None
+        self._weight = 0
 
     def belong(self, tenant: str) -> None:
         """Count among a tenant's open exchanges until it is closed; raises `RateLimited` over the tenant's share.
 
         Those of our own processes are not counted: they are parts of what came from outside.
         """
-        if self._shares is not None and not self.internal:
+        if self._shares is not None and self._tenant is None and not self.internal:
             self._shares.take(tenant)
             self._tenant = tenant
 
@@ -78,7 +86,15 @@ class Exchange:
         """Give back the tenant's share."""
         if self._shares is not None and self._tenant is not None:
             self._shares.give_back(self._tenant)
-            self._tenant = None
+            if self._weights is not None and self._weight:
+                self._weights.give_back(self._tenant, self._weight)
+            self._tenant, self._weight = None, 0
+
+    def _weigh(self, size: int) -> None:
+        """Count bytes among those that are held for the tenant, or raise `RateLimited`."""
+        if size > LIGHT and self._weights is not None and self._tenant is not None:
+            self._weights.take(self._tenant, size)
+            self._weight += size
 
     @property
     def repeated(self) -> set[bytes]:
@@ -113,6 +129,10 @@ class Exchange:
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
+        # What does not say its length may have all that there may be.
+        self._weigh(
+            int(declared) if declared.isdigit() else MAX_BODY_BYTES if b"transfer-encoding" in self.headers else 0
+        )
         return await read_body(self._receive, MAX_BODY_BYTES)
 
     async def json_object(self) -> tuple[dict[str, Any], int]:
@@ -135,13 +155,22 @@ class Exchange:
     async def reply(
         self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
     ) -> None:
-        """Send a whole reply."""
+        """Send a whole reply; one that is large counts until its caller has taken it."""
+        self._weigh(len(body))
         self.replied = True
-        if not headers and self._send_whole is not None and self._send_whole(status, content_type, body):
+        light = not headers and len(body) <= LIGHT
+        if light and self._send_whole is not None and self._send_whole(status, content_type, body):
             return
         own = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._write(body, more=False)
+
+    async def _write(self, body: bytes, *, more: bool) -> None:
+        """Send a part of a reply's body, no more of it ahead than the connection has room for."""
+        for start in range(0, len(body) - LIGHT, LIGHT):
+            await self._send({"type": "http.response.body", "body": body[start : start + LIGHT], "more_body": True})
+        last = (len(body) - 1) // LIGHT * LIGHT if len(body) > LIGHT else 0
+        await self._send({"type": "http.response.body", "body": body[last:] if last else body, "more_body": more})
 
     async def relay(self, status: int, headers: list[tuple[bytes, bytes]], chunks: AsyncIterable[bytes]) -> None:
         """Send another's reply as it comes."""
@@ -186,12 +215,12 @@ class Exchange:
         """Send one event; the payload has no line breaks, as JSON that we write never has."""
         await self.start_events()
         body = b"event: " + name + b"\ndata: " + payload.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\n"
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._write(body, more=True)
 
     async def chunk(self, body: bytes) -> None:
         """Send a piece of a stream as it is."""
         await self.start_events()
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._write(body, more=True)
 
     async def end_events(self) -> None:
         """End the event stream."""

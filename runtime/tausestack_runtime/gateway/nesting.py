@@ -53,10 +53,15 @@ def loads_strictly(raw: bytes) -> Any:
     if len(raw) > MAX_BRACKETS:
         _check_brackets(raw)
     value = loads(raw)
-    # Each pair has a colon of its own and keeps the colons of its strings: a pair that is gone takes its colon along.
-    if _colons(raw) != orjson.dumps(value).count(b":"):
+    if repeats(raw, value):
         raise InvalidRequest("An object in the body has a key twice: which of them counts would be a guess")
     return value
+
+
+def repeats(raw: bytes, value: Any) -> bool:
+    """Whether an object in some bytes, which were read as a value, has a key twice."""
+    # Each pair has a colon of its own and keeps the colons of its strings: a pair that is gone takes its colon along.
+    return _colons(raw) != orjson.dumps(value).count(b":")
 
 
 def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapping[str, Any]) -> None:

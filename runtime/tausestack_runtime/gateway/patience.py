@@ -10,6 +10,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from tausestack_runtime.asgi import DEPARTURE, REPLY, Told
 from tausestack_runtime.gateway.crowd import Connection, Crowd
 
+MAX_PIPELINED = 16
+"""How many requests may wait behind the one that is answered; parsed they take a hundred times what was sent."""
+LEAST_TAKEN = 16 * 1024
+"""How many bytes of what waits for it a caller takes within `write_seconds`."""
+
 CROWD = "crowd"
 """Where the application's state holds the crowd that its connections belong to; without one they are not counted."""
 
@@ -23,13 +28,17 @@ _TOO_LARGE = (
 class PatientProtocol(HttpToolsProtocol):
     """Closes a connection whose request does not come: its head within `head_seconds`, its body within `body_seconds`.
 
-    A head of more than `head_bytes`, and what one read brings beside them, is refused. None of this needs a credential,
-    so without it one caller could hold every descriptor or all of the memory. For the same reason a connection whose
-    request has not come gives way to another where the room is full; those of our own processes are not counted.
+    A head of more than `head_bytes`, and what one read brings beside them, is refused, and so is as much between and
+    after the pieces of a body: what comes there is dropped, since a header that comes last is none. A caller that does
+    not take its answer within `write_seconds` is left, and so is one that sends many requests ahead. None of this needs
+    a credential, so without it one caller could hold every descriptor or all of the memory. For the same reason a
+    connection whose request has not come gives way to another where the room is full; those of our own processes are
+    not counted.
     """
 
     head_seconds = 10.0
     body_seconds = 60.0
+    write_seconds = 30.0
     head_bytes = 64 * 1024
 
     _in_body = False
@@ -38,6 +47,8 @@ class PatientProtocol(HttpToolsProtocol):
     """When what is awaited is late, in seconds of the loop's clock; None while nobody has to send anything."""
     _resting = False
     """Whether it is the next request that is awaited, of which nothing has come."""
+    _untaken: tuple[int, float] | None = None
+    """How many bytes of an answer waited, and until when fewer have to; None while nothing has to be taken."""
     _timer: asyncio.TimerHandle | None = None
     _crowd: Crowd | None = None
     among: dict[Connection, None] | None = None
@@ -67,17 +78,28 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of a request."""
-        if not self._in_body:
-            self._taken += len(data)
-            if self._until is None or self._resting:
-                self._resting, self._until = False, self.loop.time() + self.head_seconds
+        self._taken += len(data)
+        if not self._in_body and (self._until is None or self._resting):
+            self._resting, self._until = False, self.loop.time() + self.head_seconds
         super().data_received(data)
-        if not self._in_body and self._taken > self.head_bytes and not self.transport.is_closing():
+        if self._taken > self.head_bytes and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, and no trailer: that would pass by whoever looked at the head before."""
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._taken = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """Go over from the head to the body."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests at once")  # which stops the parser
         self._in_body, self._taken = True, 0
         self._until = self.loop.time() + self.body_seconds
         super().on_headers_complete()
@@ -101,10 +123,12 @@ class PatientProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
+        if not self.pipeline:
             self._rest()
+            return
+        self._start_asgi_task(*self.pipeline.pop())
+        if self.pipeline:
+            self.flow.pause_reading()  # what has come is answered first
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -123,6 +147,18 @@ class PatientProtocol(HttpToolsProtocol):
         cycle.on_response()
         return True
 
+    def resume_writing(self) -> None:
+        """Wait for nothing: the caller takes what it is sent."""
+        self._untaken = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; in the middle of another's answer there is no place to say so."""
+        if self.cycle is None or self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+
     def give_way(self) -> None:
         """Close, since another needs the room."""
         self.transport.close()
@@ -137,9 +173,21 @@ class PatientProtocol(HttpToolsProtocol):
         now = self.loop.time()
         if self._until is not None and self._until <= now:
             self._late()
-        if not self.transport.is_closing():
-            soon = now + min(self.head_seconds, self.body_seconds)
-            self._timer = self.loop.call_at(soon if self._until is None else min(soon, self._until), self._look)
+        if self._is_left_untaken(now):
+            self.transport.abort()  # closing would wait for the caller to take what is left
+            return
+        soon = now + min(self.head_seconds, self.body_seconds, self.write_seconds)
+        self._timer = self.loop.call_at(soon if self._until is None else min(soon, self._until), self._look)
+
+    def _is_left_untaken(self, now: float) -> bool:
+        """Whether an answer waits for a caller that has taken next to nothing of it for too long."""
+        if not self.flow.write_paused and not self.transport.is_closing():
+            self._untaken = None
+            return False
+        left = self.transport.get_write_buffer_size()
+        if self._untaken is None or left <= self._untaken[0] - LEAST_TAKEN:
+            self._untaken = (left, now + self.write_seconds)
+        return left > 0 and self._untaken[1] <= now
 
     def _late(self) -> None:
         self._until = None

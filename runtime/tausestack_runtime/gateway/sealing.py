@@ -32,10 +32,13 @@ class Sealer:
     def seal(self, value: dict[str, Any], *bound: str) -> str:
         """Return a token of visible ASCII; it opens only where the same words are given again.
 
-        Raises `ValueError` where it would be longer than 4096 characters.
+        Raises `ValueError` where it would be longer than 4096 characters, or hold more than is opened again.
         """
         nonce = os.urandom(NONCE_BYTES)
-        packed = zlib.compress(orjson.dumps(value), _LEVEL)
+        plain = orjson.dumps(value)
+        if len(plain) > MAX_OPENED_BYTES:
+            raise ValueError("there is too much to seal")
+        packed = zlib.compress(plain, _LEVEL)
         token = base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, packed, _words(bound))).decode()
         if len(token) > MAX_TOKEN:
             raise ValueError("there is too much to seal")
@@ -47,6 +50,8 @@ class Sealer:
             return None
         try:
             sealed = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+            if base64.urlsafe_b64encode(sealed).decode() != token:
+                return None  # another spelling of the same bytes
             packed = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _words(bound))
         except (UnicodeEncodeError, binascii.Error, ValueError, InvalidTag):
             return None

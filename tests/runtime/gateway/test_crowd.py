@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from tausestack.errors import RateLimited
-from tausestack_runtime.gateway.crowd import Crowd, Shares, room
+from tausestack_runtime.gateway.crowd import LIGHT, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.patience import CROWD, PatientProtocol
 
@@ -152,3 +152,38 @@ async def test_a_tenant_over_its_share_is_refused_and_others_are_not() -> None:
 @pytest.mark.covers("doors:crowd")
 async def test_there_is_room_within_the_limit_of_open_files() -> None:
     assert 0 < room() <= 8192
+
+
+@pytest.mark.covers("doors:weights")
+async def test_large_requests_and_answers_of_a_tenant_have_room_for_so_many_bytes() -> None:
+    shares, weights = Shares(9, "requests"), Shares(4 * LIGHT, "bytes")
+    sent: list[int] = []
+
+    async def send(message: Any) -> None:
+        sent.append(len(message.get("body", b"")))
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"x"}
+
+    def exchange(tenant: str, *headers: tuple[bytes, bytes]) -> Exchange:
+        scope = {"method": "POST", "path": "/", "query_string": b"", "headers": list(headers), "server": ("h", 80)}
+        made = Exchange(scope, receive, send, shares, weights)
+        made.belong(tenant)
+        return made
+
+    first, second, light = (
+        exchange("acme", (b"content-length", str(size).encode())) for size in (LIGHT * 3, LIGHT * 2, 9)
+    )
+    await first.body()
+    await light.body()
+    with pytest.raises(RateLimited):
+        await second.body()
+    with pytest.raises(RateLimited):
+        await exchange("acme", (b"transfer-encoding", b"chunked")).body()
+    with pytest.raises(RateLimited):
+        await light.reply(200, b"x" * 2 * LIGHT)
+    assert not sent
+    first.close()
+    await light.reply(200, b"x" * (2 * LIGHT + 1))
+    assert sent == [0, LIGHT, LIGHT, 1]
+    await exchange("globex", (b"content-length", str(LIGHT * 4).encode())).body()

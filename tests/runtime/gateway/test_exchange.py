@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
@@ -114,6 +115,17 @@ async def test_an_event_that_has_no_end_is_refused() -> None:
     with pytest.raises(TooLarge):
         async for _ in event_payloads(endless()):
             pass
+
+
+@pytest.mark.covers("wire:pieces")
+async def test_an_event_in_pieces_of_a_byte_is_read_in_linear_time() -> None:
+    async def dripping() -> AsyncIterator[bytes]:
+        for piece in b"data: " + b"x" * 1_000_000 + b"\r\n\r\n":
+            yield bytes((piece,))
+
+    begun = time.process_time()
+    assert [len(each) async for each in event_payloads(dripping())] == [1_000_000]
+    assert time.process_time() - begun < 10  # a minute and more where each piece has all before it copied
 
 
 @pytest.mark.covers("exchange:white-space")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,9 +16,14 @@ from tausestack_runtime.gateway.patience import PatientProtocol
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 
+LARGE = 32 * 1024 * 1024
+"""Bytes of an answer that no socket's buffers hold."""
+
+
 class Hasty(PatientProtocol):
     head_seconds = 0.3
     body_seconds = 0.6
+    write_seconds = 0.5
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -26,8 +32,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
     if message["type"] == "http.request":
         await asyncio.sleep(0.8 if scope["path"] == "/slow" else 0)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        names = b" ".join(name for name, _ in scope["headers"])
+        body = {"/large": b"x" * LARGE, "/names": names}.get(scope["path"], b"ok")
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
@@ -97,3 +106,60 @@ async def test_a_connection_is_kept_for_the_next_request_and_let_go_when_none_co
 async def test_two_requests_at_once_are_answered_one_after_the_other(port: int) -> None:
     slow = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
     assert (await answer(port, slow + slow)).count(b"ok") == 2
+
+
+async def rest(reader: asyncio.StreamReader) -> int:
+    """Return how many bytes come until the connection ends, however it does."""
+    taken = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(65536):
+            taken += len(piece)
+    return taken
+
+
+@pytest.mark.covers("doors:untaken")
+async def test_an_answer_that_nobody_takes_is_given_up(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(3)
+    assert await rest(reader) < LARGE
+    writer.close()
+
+
+@pytest.mark.covers("doors:untaken")
+async def test_an_answer_that_is_taken_slowly_arrives_whole(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    taken = 0
+    while piece := await reader.read(1024 * 1024):
+        taken += len(piece)
+        await asyncio.sleep(0.02)
+    writer.close()
+    assert taken == LARGE
+
+
+@pytest.mark.covers("doors:ahead")
+async def test_requests_sent_ahead_are_answered_in_turn_but_not_without_end(port: int) -> None:
+    few, one = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 16, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert (await answer(port, few + one)).count(b"200 OK") == 17
+    assert (await answer(port, few * 20)).count(b"200 OK") < 17
+
+
+@pytest.mark.covers("doors:trailers")
+async def test_what_comes_after_a_body_is_no_header_and_has_an_end(port: int) -> None:
+    head = b"POST /names HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begun = head + b"2\r\nhi\r\n0\r\n"
+    told = await answer(port, begun + b"Authorization: Bearer x\r\n\r\n")
+    assert told.endswith(b"host connection transfer-encoding")
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(begun)
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < LARGE:
+            writer.write(b"X: y\r\n" * 10_000)
+            await writer.drain()
+            sent += 60_000
+    writer.close()
+    assert sent < LARGE

@@ -53,6 +53,8 @@ class McpEndpoint:
             credential = bearer(exchange.header(b"authorization"))
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
             outsider = None if exchange.internal else await self._identity.principal(credential, tenant)
+            if outsider is not None:
+                exchange.belong(outsider.tenant)
             message, size = await read(exchange)
             if is_earlier(exchange, message):
                 await self._earlier.post(exchange, tenant, server, message, size)

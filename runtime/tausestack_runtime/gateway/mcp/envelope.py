@@ -119,6 +119,8 @@ def _check_version(exchange: Exchange, request: Request) -> None:
 
 
 def _check_mirrors(exchange: Exchange, request: Request) -> None:
+    if exchange.repeated & _MIRRORED:
+        raise _mismatch(request, "A header that mirrors the body is repeated")
     if exchange.header(b"mcp-method") != request.method:
         raise _mismatch(request, "The header Mcp-Method is missing or differs from the body's method")
     field = NAMED.get(request.method)
@@ -130,8 +132,6 @@ def _check_mirrors(exchange: Exchange, request: Request) -> None:
     header = exchange.header(b"mcp-name")
     if header is None or decoded(header) != name:
         raise _mismatch(request, f"The header Mcp-Name is missing or differs from params.{field}")
-    if exchange.repeated & _MIRRORED:
-        raise _mismatch(request, "A header that mirrors the body is repeated")
 
 
 def _mismatch(request: Request, message: str) -> Refused:

@@ -118,4 +118,5 @@ class Outward:
 
 def needs_renaming(raw: bytes) -> bool:
     """Whether the bytes of a tool's result may hold a name that is not for the merged endpoint."""
-    return b'"uri"' in raw or b'"taskId"' in raw
+    # A letter of a key may be written as its number.
+    return b'"uri"' in raw or b'"taskId"' in raw or b"\\u00" in raw

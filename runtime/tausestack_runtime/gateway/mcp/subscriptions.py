@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from tausestack.errors import Forbidden, RateLimited, TauseError
+from tausestack.errors import Forbidden, PayloadTooLarge, RateLimited, TauseError
 from tausestack.raw import as_array, object_at
 from tausestack.scopes import TOOLS_READ
 from tausestack_runtime.gateway.call import Call
@@ -35,6 +35,11 @@ MAX_STREAMS = 256
 """How many streams a tenant may have open at this gateway."""
 MAX_WAITING = 256
 """How many notifications wait for a slow reader; more are dropped, as each only says that something changed."""
+
+MAX_NAMED = 256
+"""How many resources, and how many tasks, one stream may be about."""
+MAX_LISTEN_BYTES = 256 * 1024
+"""How large a request for a stream may be: it is kept for as long as the stream is."""
 
 LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
 _BY_ID = {"resourceSubscriptions": naming.resource, "taskIds": naming.task}
@@ -184,6 +189,11 @@ def _servers(ask: Ask, snapshot: TenantSnapshot) -> list[Installation]:
 def _granted(ask: Ask, snapshot: TenantSnapshot, wanted: Mapping[str, Any]) -> dict[str, Any]:
     if not any(may_read(ask.principal.limits, name) for name in snapshot.installations):
         raise Forbidden(f"This credential lacks the scope {TOOLS_READ}", scope=TOOLS_READ)
+    if ask.size > MAX_LISTEN_BYTES or any(len(as_array(wanted.get(name)) or []) > MAX_NAMED for name in _BY_ID):
+        raise PayloadTooLarge(
+            f"A stream may be about {MAX_NAMED} resources and as many tasks, in {MAX_LISTEN_BYTES} bytes",
+            limit=MAX_LISTEN_BYTES,
+        )
     offered = capabilities_of(snapshot, ask.server)
     granted: dict[str, Any] = {
         name: True for what, name in LISTS.items() if wanted.get(name) is True and what in offered

@@ -11,10 +11,10 @@ from tausestack.errors import TauseError, UpstreamError, from_data
 from tausestack.raw import as_object
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
-from tausestack_runtime.gateway.nesting import loads
+from tausestack_runtime.gateway.nesting import loads, repeats
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
-_OURS = META_PREFIX.encode()
+_RESPONSE = frozenset({"jsonrpc", "id", "result"})
 
 
 class Answered(UpstreamError):
@@ -35,7 +35,7 @@ async def outcome_of(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
         if "method" not in message:
             return _response(call, payload, 200, foreign=foreign)
         if call.notify is not None and "id" not in message:
-            await call.notify(disowned(message, "params") if foreign and _OURS in payload else message)
+            await call.notify(disowned(message, "params") if foreign else message)
     raise Broken("the stream ended without a response")
 
 
@@ -64,9 +64,13 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
     message = message_of(call, raw) if raw else {}
     result = as_object(message.get("result"))
     if result is not None:
-        if foreign and _OURS in raw:
-            return Outcome(disowned(message, "result")["result"])
-        return Outcome(result, raw if message.get("id") == call.wire_id else None)
+        if foreign:
+            own = disowned(message, "result")
+            if own is not message or not message.keys() <= _RESPONSE or repeats(raw, message):
+                # The bytes may say something else than what was read: what was read is what is answered and audited.
+                return Outcome(own["result"])
+        same = type(message.get("id")) is type(call.wire_id) and message["id"] == call.wire_id
+        return Outcome(result, raw if same else None)
     error = as_object(message.get("error"))
     if error is not None:
         raise _error(call, error, status, foreign=foreign)

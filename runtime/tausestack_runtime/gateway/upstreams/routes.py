@@ -122,7 +122,7 @@ class Upstreams:
         way = await self.ways.to(call, installation, epoch, streams=True)
         try:
             reply = await way.pool.request("POST", way.target, way.headers, _body(call), deadline=call.deadline)
-        except (NotSent, Broken, TimedOut) as error:
+        except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
             if not reply.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
@@ -169,13 +169,14 @@ class Upstreams:
         if call.send is not None and installation.earlier is not None:
             return await call.send(call, installation, epoch)
         pool, target, headers = await self.ways.to(call, installation, epoch)
-        reply = await pool.request("POST", target, headers, body, deadline=call.deadline, max_body=MAX_REPLY_BYTES)
         try:
-            return await outcome_of(call, reply, foreign=installation.direct)
+            reply = await pool.request("POST", target, headers, body, deadline=call.deadline, max_body=MAX_REPLY_BYTES)
+            try:
+                return await outcome_of(call, reply, foreign=installation.direct)
+            finally:
+                await reply.aclose()
         except TooLarge as error:
-            raise UpstreamError(f"the reply of {call.server} is larger than {MAX_REPLY_BYTES} bytes") from error
-        finally:
-            await reply.aclose()
+            raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
 
     async def _launch(self, tenant: str, server: str) -> dict[str, Any]:
         return await self.system("registry", "launch", tenant, {"server": server})

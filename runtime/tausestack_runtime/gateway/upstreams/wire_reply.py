@@ -124,9 +124,11 @@ class Reply:
                 await self._waiter
             finally:
                 self._waiter = None
-        chunk = self._arrived.popleft()
-        self._buffered -= len(chunk)
-        if not self._done and not self._arrived:
+        # All that is there, as one: a body in pieces of a byte would cost a turn of every reader's for each.
+        chunk = self._arrived[0] if len(self._arrived) == 1 else b"".join(self._arrived)
+        self._arrived.clear()
+        self._buffered = 0
+        if not self._done:
             self._stream.resume()
         return chunk
 

@@ -36,6 +36,9 @@ from tausestack_runtime.gateway.upstreams.replies import Answered
 MAX_WATCHED = 256
 """How many resources one session may watch."""
 
+MAX_URI = 8192
+"""Characters of the name of a resource that is watched: it is kept with the session."""
+
 _PASSED = frozenset(
     {
         TOOLS_CALL,
@@ -143,6 +146,8 @@ class Requests:
         uri = ask.params.get("uri")
         if not isinstance(uri, str):
             raise Refused(INVALID_PARAMS, "params.uri has to be a string", ask.id)
+        if len(uri) > MAX_URI:
+            raise Refused(INVALID_PARAMS, f"params.uri may have {MAX_URI} characters at most", ask.id)
         snapshot = await self._methods.snapshot(ask)
         if object_at(capabilities_of(snapshot, ask.server), "resources").get("subscribe") is not True:
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)

@@ -26,7 +26,7 @@ MAX_EVENTS, MAX_BYTES = 2048, 4 * 1024 * 1024
 MAX_WORKS = 512
 """How many requests of a tenant's earlier clients may be under way at this gateway."""
 MAX_OVER, MAX_OVER_BYTES = 1024, 16 * 1024 * 1024
-"""How much of what is over is kept for clients that come back for it."""
+"""How much of what is over is kept for clients that come back for it; of more, the tenant's that has most goes."""
 
 _NUMBER_DIGITS = 2
 
@@ -182,8 +182,9 @@ class Works:
         """Take the gateway's number, which every id of an event bears."""
         self._number = number
         self._kept: OrderedDict[str, Work] = OrderedDict()
-        self._over: OrderedDict[str, int] = OrderedDict()
-        self._over_bytes = 0
+        self._over: dict[str, OrderedDict[str, int]] = {}
+        """By tenant: the works that are over, the oldest first, with their sizes."""
+        self._over_count = self._over_bytes = 0
         self._tasks: dict[tuple[str, str | int], asyncio.Task[None]] = {}
         self._all: set[asyncio.Task[None]] = set()
         self._running: Counter[str] = Counter()
@@ -245,12 +246,23 @@ class Works:
             asyncio.get_running_loop().call_exception_handler({"message": "a request broke", "exception": error})
         if not work.over:
             return
-        self._over[work.id] = work.size
+        self._over.setdefault(work.session.tenant, OrderedDict())[work.id] = work.size
+        self._over_count += 1
         self._over_bytes += work.size
-        while len(self._over) > MAX_OVER or self._over_bytes > MAX_OVER_BYTES:
-            oldest, size = self._over.popitem(last=False)
-            self._over_bytes -= size
-            self._kept.pop(oldest, None)
+        while self._over_count > MAX_OVER:
+            self._forget(max(self._over, key=lambda tenant: len(self._over[tenant])))
+        while self._over_bytes > MAX_OVER_BYTES:
+            self._forget(max(self._over, key=lambda tenant: sum(self._over[tenant].values())))
+
+    def _forget(self, tenant: str) -> None:
+        """Forget the oldest of a tenant's works that are over."""
+        works = self._over[tenant]
+        oldest, size = works.popitem(last=False)
+        self._over_count -= 1
+        self._over_bytes -= size
+        self._kept.pop(oldest, None)
+        if not works:
+            del self._over[tenant]
 
 
 def origin(event_id: str) -> int | None:

@@ -1,0 +1,65 @@
+"""What a third party's server answers, in bytes that say one thing to us and another to its client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from tausestack.contract import Principal
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.mcp.naming import needs_renaming
+from tausestack_runtime.gateway.upstreams.replies import outcome_of
+from tausestack_runtime.gateway.upstreams.wire import Reply
+
+pytestmark = pytest.mark.anyio
+
+PLAIN = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"unknown":1.0}}'
+
+
+async def answered(raw: bytes) -> tuple[dict[str, Any], bytes | None]:
+    """Return what is made of a reply's body."""
+    nothing: Any = None
+    reply = Reply(200, {b"content-type": b"application/json"}, 1 << 20, nothing)
+    reply.arrived(raw)
+    reply.ended(None)
+    principal = Principal(tenant="acme", id="key:1", scopes=frozenset())
+    call = Call("acme", principal, "theirs", "tool", {}, "mcp", deadline=0.0, request_id=1)
+    outcome = await outcome_of(call, reply, foreign=True)
+    return outcome.result, outcome.raw
+
+
+@pytest.mark.covers("remote:one-reading")
+async def test_a_usual_reply_passes_as_its_bytes() -> None:
+    assert await answered(PLAIN) == (orjson.loads(PLAIN)["result"], PLAIN)
+
+
+@pytest.mark.covers("remote:one-reading")
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"jsonrpc":"2.0","id":1,"result":{"content":[1]},"result":{"content":[]}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"content":[1],"content":[]}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"content":[]},"method":"notifications/cancelled"}',
+        b'{"jsonrpc":"2.0","id":1.0,"result":{"content":[]}}',
+        b'{"jsonrpc":"2.0","id":true,"result":{"content":[]}}',
+    ],
+)
+async def test_bytes_that_may_be_read_otherwise_are_written_anew(raw: bytes) -> None:
+    assert await answered(raw) == ({"content": []}, None)
+
+
+@pytest.mark.covers("remote:one-reading")
+@pytest.mark.parametrize("slash", [b"/", b"\\/", b"\\u002f"])
+@pytest.mark.parametrize("letter", [b"p", b"\\u0070"])
+async def test_no_spelling_of_our_name_is_taken_from_a_third_party(letter: bytes, slash: bytes) -> None:
+    key = letter + b"ro.tause" + slash + b"error"
+    raw = b'{"jsonrpc":"2.0","id":1,"result":{"_meta":{"' + key + b'":{"code":"forbidden"},"theirs":1}}}'
+    assert await answered(raw) == ({"_meta": {"theirs": 1}}, None)
+
+
+@pytest.mark.covers("remote:merged")
+@pytest.mark.parametrize("key", [b"uri", b"taskId", b"\\u0075ri", b"task\\u0049d"])
+async def test_names_are_found_however_they_are_written(key: bytes) -> None:
+    assert needs_renaming(b'{"' + key + b'":"note://one"}')
