@@ -304,8 +304,28 @@ def test_a_tool_that_its_server_adds_waits_for_approval(tenant: Tenant, red: Par
         return tenant.client.get("/servers/red").json()["status"] == "quarantined"
 
     eventually(waits, 50)
+    assert result(tenant, "prompts/get", {"name": "red__greet"})["messages"], "what was approved goes on serving"
+    assert result(tenant, "resources/read", {"uri": NOTE})["contents"]
     assert tenant.client.post("/servers/red/approve", json={"approve": True}).status_code == 200
     assert "red__extra" in {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]}
+
+
+@pytest.mark.covers("remote:pinned")
+def test_a_server_that_nobody_approved_says_nothing(tenant: Tenant, red: Party) -> None:
+    tenant.install(red.url, name="red", approve=False)
+    asked = len(red.log())
+    for kind, field in (
+        ("prompts", "prompts"),
+        ("resources", "resources"),
+        ("resources/templates", "resourceTemplates"),
+    ):
+        assert result(tenant, f"{kind}/list", {})[field] == []
+    for server in (None, "red"):
+        assert "Mind red." not in json.dumps(result(tenant, "server/discover", {}, server))
+    assert tenant.rpc("resources/read", {"uri": NOTE}).status_code == 404
+    assert len(red.log()) == asked
+    assert tenant.client.post("/servers/red/approve", json={"approve": True}).status_code == 200
+    assert "Mind red." in json.dumps(result(tenant, "server/discover", {}, "red"))
 
 
 @pytest.mark.covers("remote:apart")
