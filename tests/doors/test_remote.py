@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from remotes import Party, eventually, party
+from remotes import EARLIER, Party, eventually, party
 from stack import Stack, Tenant, mcp_request
+from tausestack.names import wire_name
 
 NOTE = "tausestack://red/note%3A%2F%2Fone"
 LISTEN = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
@@ -37,6 +39,19 @@ def result(tenant: Tenant, method: str, params: dict[str, Any], server: str | No
 
 def install(tenant: Tenant, one: Party, name: str, **more: Any) -> None:
     tenant.install(one.url, name=name, **more)
+
+
+@contextlib.contextmanager
+def listening(tenant: Tenant, wanted: dict[str, Any], server: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+    """Open a stream of notifications, and give the messages as they come."""
+    headers = {**tenant.headers, "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+               "Mcp-Method": "subscriptions/listen"}  # fmt: skip
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    params = {"notifications": wanted, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": "s-1", "method": "subscriptions/listen", "params": params}
+    url = f"{tenant.url}/tenants/{tenant.name}/" + ("mcp" if server is None else f"servers/{server}/mcp")
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=30, trust_env=False) as stream:
+        yield (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
 
 
 @pytest.mark.covers("remote:verbatim")
@@ -85,9 +100,11 @@ def test_what_two_servers_offer_stands_side_by_side(tenant: Tenant, red: Party, 
     assert named["red__greet"]["odd"] == {"kept": True}
     told = result(tenant, "prompts/get", {"name": "blue__greet", "arguments": {"who": "Ana"}})
     assert told["messages"][0]["content"]["text"] == "greet Ana"
-    shortened = next(name for name in named if name.startswith("red__ppp"))
-    assert len(shortened) == 64
-    assert result(tenant, "prompts/get", {"name": shortened})["messages"][0]["content"]["text"] == "ppppp None"
+    for name in ("p" * 70, "two words", "with.a.dot"):
+        shortened = wire_name("red", name)
+        assert shortened in named
+        assert len(shortened) <= 64
+        assert result(tenant, "prompts/get", {"name": shortened})["messages"][0]["content"]["text"] == f"{name} None"
     (template,) = [
         one["uriTemplate"]
         for one in result(tenant, "resources/templates/list", {})["resourceTemplates"]
@@ -98,6 +115,61 @@ def test_what_two_servers_offer_stands_side_by_side(tenant: Tenant, red: Party, 
     assert filled["contents"][0]["text"] == "red has note://7/x y"
     links = result(tenant, "tools/call", {"name": "red__link", "arguments": {}})["content"]
     assert [links[0]["uri"], links[1]["resource"]["uri"]] == [NOTE, NOTE]
+
+
+@pytest.mark.covers("remote:verbatim")
+def test_nobody_is_given_the_answer_to_another_request(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    mistaken = tenant.rpc("tools/call", {"name": "red__mistake", "arguments": {}})
+    assert mistaken.status_code == 502
+    assert "another request" in mistaken.json()["error"]["message"]
+    assert result(tenant, "tools/call", {"name": "red__late", "arguments": {}})["content"][0]["text"] == "right"
+
+
+@pytest.mark.covers("remote:verbatim")
+def test_what_stands_before_a_server_speaks_by_its_status(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+
+    def said(status: int) -> str:
+        asked = {"name": "proxied", "arguments": {"status": status}}
+        return tenant.rpc("tools/call", asked, server="red").json()["error"]["message"]
+
+    assert "does not accept the credential" in said(401)
+    assert "HTTP 500" in said(500)
+    assert said(503) == "red takes no connections"
+    assert "not JSON" in said(200)
+
+
+@pytest.mark.covers("remote:streams", "remote:merged")
+def test_a_server_that_has_to_be_reached_first_lists_and_tells(stack: Stack, tenant: Tenant) -> None:
+    with party(stack.remote_ports[0], "red", EARLIER) as red:
+        install(tenant, red, "red")
+        (note,) = result(tenant, "resources/list", {})["resources"]
+        assert "_meta" not in note, "its list is its own, not what was kept of it"
+        install(tenant, red, "again")
+        with listening(tenant, {"resourcesListChanged": True}, server="again") as messages:
+            next(messages)
+            eventually(lambda: red.tell({"jsonrpc": "2.0", "method": "notifications/resources/list_changed"}))
+            assert next(messages)["method"] == "notifications/resources/list_changed"
+        red.kill()  # it would wait for its streams to end
+
+
+@pytest.mark.covers("remote:streams")
+def test_a_stream_carries_nothing_that_was_not_asked_for(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    with listening(tenant, {"promptsListChanged": True}) as messages:
+        next(messages)
+        for unasked in (
+            {"method": "notifications/resources/updated", "params": {"uri": "note://one"}},
+            {"method": "notifications/tools/list_changed"},
+            {"method": "notifications/message", "params": {"level": "info", "data": "x"}},
+            {"method": "ping", "id": 7},
+            {"method": "notifications/prompts/list_changed"},
+        ):
+            eventually(lambda told={"jsonrpc": "2.0", **unasked}: red.tell(told))
+        news = next(messages)
+        assert news["method"] == "notifications/prompts/list_changed"
+        assert news["params"]["_meta"] == {"io.modelcontextprotocol/subscriptionId": "s-1"}
 
 
 @pytest.mark.covers("remote:merged")
@@ -176,18 +248,7 @@ def test_progress_arrives_and_a_caller_that_goes_away_cancels(tenant: Tenant, re
 def test_a_stream_carries_every_servers_news_and_the_tenants_own(tenant: Tenant, red: Party, blue: Party) -> None:
     install(tenant, red, "red")
     wanted = {**LISTEN, "resourceSubscriptions": [NOTE, "tausestack://nobody/x"]}
-    headers = {**tenant.headers, "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
-               "Mcp-Method": "subscriptions/listen"}  # fmt: skip
-    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-    body = {
-        "jsonrpc": "2.0",
-        "id": "s-1",
-        "method": "subscriptions/listen",
-        "params": {"notifications": wanted, "_meta": meta},
-    }
-    url = f"{tenant.url}/tenants/{tenant.name}/mcp"
-    with httpx2.stream("POST", url, json=body, headers=headers, timeout=30, trust_env=False) as stream:
-        messages = (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
+    with listening(tenant, wanted) as messages:
         first = next(messages)
         assert first["method"] == "notifications/subscriptions/acknowledged"
         assert first["params"]["notifications"] == {**LISTEN, "resourceSubscriptions": [NOTE]}
@@ -264,8 +325,28 @@ def test_a_tool_that_its_server_adds_waits_for_approval(tenant: Tenant, red: Par
         return tenant.client.get("/servers/red").json()["status"] == "quarantined"
 
     eventually(waits, 50)
+    assert result(tenant, "prompts/get", {"name": "red__greet"})["messages"], "what was approved goes on serving"
+    assert result(tenant, "resources/read", {"uri": NOTE})["contents"]
     assert tenant.client.post("/servers/red/approve", json={"approve": True}).status_code == 200
     assert "red__extra" in {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]}
+
+
+@pytest.mark.covers("remote:pinned")
+def test_a_server_that_nobody_approved_says_nothing(tenant: Tenant, red: Party) -> None:
+    tenant.install(red.url, name="red", approve=False)
+    asked = len(red.log())
+    for kind, field in (
+        ("prompts", "prompts"),
+        ("resources", "resources"),
+        ("resources/templates", "resourceTemplates"),
+    ):
+        assert result(tenant, f"{kind}/list", {})[field] == []
+    for server in (None, "red"):
+        assert "Mind red." not in json.dumps(result(tenant, "server/discover", {}, server))
+    assert tenant.rpc("resources/read", {"uri": NOTE}).status_code == 404
+    assert len(red.log()) == asked
+    assert tenant.client.post("/servers/red/approve", json={"approve": True}).status_code == 200
+    assert "Mind red." in json.dumps(result(tenant, "server/discover", {}, "red"))
 
 
 @pytest.mark.covers("remote:apart")

@@ -260,6 +260,7 @@ def session(gateways: Gateways, tenant: Tenant) -> dict[int, Earlier]:
 @pytest.mark.covers("earlier:gateways")
 def test_an_earlier_clients_session_is_every_gateways(gateways: Gateways, tenant: Tenant, red: Party) -> None:
     client = session(gateways, tenant)
+    assert client[2].result("ping") == {}  # it knows the session now, as one in which nothing was done yet
     for asks, answers in ((1, 2), (2, 1)):
 
         def answer(question: Message, to: Earlier = client[answers]) -> None:

@@ -19,6 +19,7 @@ MORE_TOOLS: list[dict[str, Any]] = []
 LISTENERS: set[asyncio.Queue[dict[str, Any]]] = set()
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
 REGION = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+ODD_NAMES = ("p" * 70, "two words", "with.a.dot")
 CAPABILITIES = {
     "tools": {"listChanged": True},
     "prompts": {"listChanged": True},
@@ -34,6 +35,9 @@ TOOLS = [
     {"name": "link", "description": "Link a note.", "inputSchema": {"type": "object"}},
     {"name": "refuse", "description": "Refuse.", "inputSchema": {"type": "object"}},
     {"name": "forge", "description": "Speak in another's name.", "inputSchema": {"type": "object"}},
+    {"name": "mistake", "description": "Answer another request.", "inputSchema": {"type": "object"}},
+    {"name": "late", "description": "Answer another request first.", "inputSchema": {"type": "object"}},
+    {"name": "proxied", "description": "Let a proxy answer.", "inputSchema": {"type": "object"}},
     {"name": "where", "description": "Say the region.", "inputSchema": REGION, "annotations": {"readOnlyHint": True}},
 ]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -78,9 +82,9 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
         prompts = [{"name": "greet", "description": "Greet.", "arguments": [{"name": "who"}], "odd": {"kept": True}}]
         if cursor is None:
             return {**about, "prompts": prompts, "nextCursor": ""}
-        return {**about, "prompts": [{"name": "p" * 70, "description": "A long name."}]}
+        return {**about, "prompts": [{"name": name, "description": "An odd name."} for name in ODD_NAMES]}
     if method == "prompts/get":
-        said = f"{params['name'][:5]} {params.get('arguments', {}).get('who')}"
+        said = f"{params['name']} {params.get('arguments', {}).get('who')}"
         return {**about, "messages": [{"role": "user", "content": {"type": "text", "text": said}}]}
     if method == "resources/list":
         return {**about, "resources": [{"uri": "note://one", "name": "one", "description": "The one."}]}
@@ -163,6 +167,23 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         await serve(scope, message, receive, send)
 
 
+async def misspeak(message: dict[str, Any], send: Send) -> None:
+    """Answer as a broken server does, or what stands before one."""
+    name, own = message["params"]["name"], {"jsonrpc": "2.0", "id": message["id"], "result": text("right")}
+    others = {**own, "id": "another's", "result": text("wrong")}
+    if name == "mistake":
+        await reply(send, 200, others)
+    elif name == "late":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await event(send, others)
+        await event(send, own)
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        status = int(message["params"]["arguments"]["status"])
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<html>so it is</html>"})
+
+
 async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, send: Send) -> None:
     headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
     LOG.append({"headers": headers, "message": message})
@@ -171,6 +192,8 @@ async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, se
         await reply(send, 400, {"jsonrpc": "2.0", "id": message.get("id"), "error": {"code": -32022, "message": "no"}})
     elif method == "subscriptions/listen" or params.get("name") == "wait":
         await stream(message, receive, send)
+    elif method == "tools/call" and params["name"] in {"mistake", "late", "proxied"}:
+        await misspeak(message, send)
     elif params.get("name") == "refuse":
         error = {"code": -32021, "message": "I need more", "data": {"requiredCapabilities": {"sampling": {}}}}
         await reply(send, 400, {"jsonrpc": "2.0", "id": message["id"], "error": error})

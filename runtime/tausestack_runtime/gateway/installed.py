@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -120,6 +120,11 @@ class Installation:
         """Whether the gateway itself speaks to its URL, rather than the tenant's adapter host."""
         return self.kind == "remote" and PROTOCOL_VERSION in self.protocols
 
+    @cached_property
+    def approved(self) -> bool:
+        """Whether anything of it was: a tool that it adds or changes later waits alone."""
+        return self.status == "active" or any(tool.status == "active" for tool in self.tools.values())
+
     @property
     def earlier(self) -> str | None:
         """The newest earlier version that a remote server speaks over HTTP, if it does."""
@@ -132,7 +137,7 @@ def installation_of(raw: dict[str, Any], platform_tools: Sequence[dict[str, Any]
     name, kind = str(raw["name"]), raw["kind"]
     definitions = platform_tools if kind == "platform" else raw["tools"]
     tools = [Tool(name, _without_status(tool), str(tool.get("status", "active"))) for tool in definitions]
-    return Installation(
+    installation = Installation(
         name=name,
         kind=kind,
         service=str(raw.get("service") or name),
@@ -145,6 +150,8 @@ def installation_of(raw: dict[str, Any], platform_tools: Sequence[dict[str, Any]
         protocols=tuple(str(version) for version in as_array(raw.get("protocols")) or []),
         offer=_offer(as_object(raw.get("offer")) or {}),
     )
+    # What nobody has approved says nothing to anybody, its instructions least of all.
+    return installation if installation.approved else replace(installation, offer=Offer())
 
 
 def _offer(raw: dict[str, Any]) -> Offer:

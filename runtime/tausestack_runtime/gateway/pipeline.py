@@ -180,7 +180,7 @@ class Pipeline:
         """Admit what is no tool's call: reading a resource or a prompt, completing, and the life of a task."""
         snapshot = await self._snapshots.tenant(call.tenant)
         installation = snapshot.installations.get(call.server)
-        if installation is None or installation.status != "active":
+        if installation is None or not installation.approved:
             raise not_found()
         call.service = installation.service
         changes = call.method in _CHANGING

@@ -33,7 +33,7 @@ class Refused(Exception):
 
     def __init__(self, status: int) -> None:
         self.status = status
-        why = f"the server answers with HTTP {status}"
+        why = f"the server answered with HTTP {status} and no JSON-RPC response to what it was asked"
         if status in {401, 403}:
             why = f"the server does not accept the credential that it is installed with (HTTP {status})"
         elif 300 <= status < 400:

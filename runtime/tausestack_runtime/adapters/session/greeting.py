@@ -47,7 +47,13 @@ async def _whichever(peer: Peer, flight: Flight, catalogue: Catalogue, room: Wai
         outcome = await _outcome(flight, None) if flight.done else None
         if outcome is not None and answers_modern(outcome):
             return await _modern(peer, catalogue, outcome)
-        return await greeting
+        try:
+            return await greeting
+        except Answered as error:
+            if not answers_modern(error):
+                raise
+        # It speaks no earlier version: whatever takes it so long, it will say.
+        return await _modern(peer, catalogue, await flight.answer)
     finally:
         greeting.cancel()
         await asyncio.wait({greeting})
@@ -61,10 +67,10 @@ async def _modern(peer: Peer, catalogue: Catalogue, outcome: dict[str, Any] | An
 
 
 async def _outcome(flight: Flight, seconds: float | None) -> dict[str, Any] | Answered | None:
+    # To wait in any other way for a future is to cancel it when the time is up, and it may still be answered.
+    if not (await asyncio.wait({flight.answer}, timeout=seconds))[0]:
+        return None
     try:
-        async with asyncio.timeout(seconds):
-            return await flight.answer
+        return flight.answer.result()
     except Answered as error:
         return error
-    except TimeoutError:
-        return None

@@ -123,11 +123,11 @@ class Peer:
         """
         flight = await self.begin(method, {**params, "_meta": self.own_meta} if self.own_meta else params)
         try:
-            async with asyncio.timeout(seconds):
-                return await flight.answer
-        except TimeoutError as error:
-            await self.cancel(flight, "it took too long")
-            raise DeadlineExceeded(f"{self.name} said nothing to {method} within {seconds:.0f} s") from error
+            # A timeout around a future would cancel it, and the server would not be told.
+            if not (await asyncio.wait({flight.answer}, timeout=seconds))[0]:
+                await self.cancel(flight, "it took too long")
+                raise DeadlineExceeded(f"{self.name} said nothing to {method} within {seconds:.0f} s")
+            return flight.answer.result()
         finally:
             self.close(flight)
 

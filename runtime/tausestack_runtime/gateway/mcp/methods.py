@@ -128,8 +128,8 @@ class Methods:
         if capability == "resources" or object_at(ask.params, "ref").get("type") == "ref/resource":
             return naming.resource(snapshot, about)
         return (
-            naming.prompt(snapshot, about)
-            or await self._lists.shortened(snapshot, about)
+            (await self._lists.shortened(snapshot, about) if naming.looks_shortened(about) else None)
+            or naming.prompt(snapshot, about)
             or naming.plain(snapshot, about)
         )
 

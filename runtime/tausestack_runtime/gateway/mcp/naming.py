@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from tausestack.names import parse_resource_uri, resource_template, resource_uri
 from tausestack.raw import as_array, as_object, objects_in
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.snapshots import TenantSnapshot
+
+_SHORTENED = re.compile(r"_[0-9a-f]{10}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,17 @@ class Named:
 
 
 def prompt(snapshot: TenantSnapshot, name: str) -> Named | None:
-    """Return the server and prompt that a merged name says, or None where it says none, or was shortened."""
+    """Return the server and prompt that a merged name says, or None where it says none."""
     server, found, rest = name.partition("__")
     installation = snapshot.installations.get(server)
     if found and installation is not None and wire_name(server, rest) == name:
         return Named(installation, rest)
     return None
+
+
+def looks_shortened(name: str) -> bool:
+    """Whether a merged name may be one that `wire_name` shortened; a prompt's own name may end like that too."""
+    return _SHORTENED.search(name) is not None
 
 
 def plain(snapshot: TenantSnapshot, name: str) -> Named | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from tausestack.contract import MCP_SUBSCRIPTION_META
 from tausestack.errors import Forbidden, PayloadTooLarge, RateLimited, TauseError
 from tausestack.raw import as_array, object_at
 from tausestack.scopes import TOOLS_READ
@@ -43,6 +44,12 @@ MAX_LISTEN_BYTES = 256 * 1024
 
 LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
 _BY_ID = {"resourceSubscriptions": naming.resource, "taskIds": naming.task}
+_ASKED_FOR_BY = {
+    **{f"notifications/{what}/list_changed": name for what, name in LISTS.items()},
+    "notifications/resources/updated": "resourceSubscriptions",
+    "notifications/tasks": "taskIds",
+}
+"""By which part of a filter a notification is asked for; a stream carries nothing else, whatever a server sends."""
 
 logger = structlog.get_logger("gateway")
 
@@ -157,23 +164,35 @@ class Subscriptions:
                 async with aclosing(self._upstreams.listen(call, one, snapshot.epoch)) as messages:
                     async for message in messages:
                         pause = FIRST_PAUSE_SECONDS
-                        self._tell(ask, snapshot, one, feed, message)
+                        self._tell(ask, snapshot, one, part, feed, message)
             except TauseError as error:
                 logger.info("a server does not listen", server=one.name, error=error.message)
             feed.heard(one.name)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_SECONDS)
 
-    def _tell(self, ask: Ask, snapshot: TenantSnapshot, one: Installation, feed: Feed, message: dict[str, Any]) -> None:
+    def _tell(
+        self,
+        ask: Ask,
+        snapshot: TenantSnapshot,
+        one: Installation,
+        part: Mapping[str, Any],
+        feed: Feed,
+        message: dict[str, Any],
+    ) -> None:
         method = message.get("method")
         if method == ACKNOWLEDGED:
             feed.heard(one.name)
-        if not isinstance(method, str) or method == ACKNOWLEDGED:
+        asked_for_by = _ASKED_FOR_BY.get(method) if isinstance(method, str) and "id" not in message else None
+        if asked_for_by is None or not part.get(asked_for_by):
             return
-        if method.endswith("/list_changed"):
+        if asked_for_by in LISTS.values():
             self._offers.forget(snapshot, one)
         outward = Outward(one.name, plain=ask.server is not None or one.default)
         params = outward.task(outward.resource(object_at(message, "params")))
+        # The id of our own subscription there means nothing here.
+        meta = {key: value for key, value in object_at(params, "_meta").items() if key != MCP_SUBSCRIPTION_META}
+        params = {**params, "_meta": meta} if meta else {key: params[key] for key in params if key != "_meta"}
         feed.tell({**message, "params": params})
 
 

@@ -33,6 +33,8 @@ async def outcome_of(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
     async for payload in event_payloads(reply.chunks()):
         message = message_of(call, payload)
         if "method" not in message:
+            if not _answers(call, message):
+                continue  # another request's response has no place here
             return _response(call, payload, 200, foreign=foreign)
         if call.notify is not None and "id" not in message:
             await call.notify(disowned(message, "params") if foreign else message)
@@ -61,7 +63,9 @@ def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
 
 
 def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
-    message = message_of(call, raw) if raw else {}
+    message = _message_or_none(call, raw, status)
+    if message and not _answers(call, message):
+        raise UpstreamError(f"{call.server} answered another request than the one that it was sent")
     result = as_object(message.get("result"))
     if result is not None:
         if foreign:
@@ -69,8 +73,7 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
             if own is not message or not message.keys() <= _RESPONSE or repeats(raw, message):
                 # The bytes may say something else than what was read: what was read is what is answered and audited.
                 return Outcome(own["result"])
-        same = type(message.get("id")) is type(call.wire_id) and message["id"] == call.wire_id
-        return Outcome(result, raw if same else None)
+        return Outcome(result, raw)
     error = as_object(message.get("error"))
     if error is not None:
         raise _error(call, error, status, foreign=foreign)
@@ -79,6 +82,26 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
     if status in {401, 403}:
         raise UpstreamError(f"{call.server} does not accept the credential that it is installed with (HTTP {status})")
     raise UpstreamError(f"{call.server} answered with HTTP {status} and no JSON-RPC response")
+
+
+def _message_or_none(call: Call, raw: bytes, status: int) -> dict[str, Any]:
+    """Return the message in a reply's body, or an empty one where the status has to speak for itself."""
+    if not raw:
+        return {}
+    try:
+        return message_of(call, raw)
+    except UpstreamError:
+        if status < 400:
+            raise
+        return {}  # a page, or a few words, of whatever stands before the server
+
+
+def _answers(call: Call, message: dict[str, Any]) -> bool:
+    """Whether a response is to this call; an error may be to a request whose id was not understood."""
+    identifier = message.get("id")
+    if identifier is None:
+        return "result" not in message
+    return type(identifier) is type(call.wire_id) and identifier == call.wire_id
 
 
 def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> TauseError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import orjson
@@ -70,14 +70,11 @@ class Upstreams:
         """
         if not installation.direct:  # a third party's own URL is given nothing of ours
             call.assertion = self._assertions.of(call.principal, installation.service, epoch)
-        self.in_flight[call.id] = call
-        try:
+        with self._under_way(call, installation):
             if not installation.foreign:
                 return await self._persist(call, installation, policy, epoch)
             breaker = self.breakers.of(call.tenant, installation.name)
             return await guarded(breaker, lambda: self._persist(call, installation, policy, epoch))
-        finally:
-            del self.in_flight[call.id]
 
     async def system(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a system tool of one of our own services as the gateway; return its structured result."""
@@ -119,6 +116,13 @@ class Upstreams:
         Raises `Unavailable` where there is none to be had.
         """
         call.assertion = self._assertions.of(call.principal, installation.service, epoch)
+        # What listens may have to start the server first, which it asks the registry about in the course of this call.
+        with self._under_way(call, installation):
+            async with aclosing(self._heard(call, installation, epoch)) as messages:
+                async for message in messages:
+                    yield message
+
+    async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         way = await self.ways.to(call, installation, epoch, streams=True)
         try:
             reply = await way.pool.request("POST", way.target, way.headers, _body(call), deadline=call.deadline)
@@ -134,6 +138,16 @@ class Upstreams:
             raise Unavailable(f"the stream of {installation.name} broke") from error
         finally:
             await reply.aclose()
+
+    @contextmanager
+    def _under_way(self, call: Call, installation: Installation) -> Generator[None]:
+        """Keep a call among those in whose course their server may call others."""
+        call.service = installation.service
+        self.in_flight[call.id] = call
+        try:
+            yield
+        finally:
+            del self.in_flight[call.id]
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
         relayed = call.send is not None and installation.earlier is not None

@@ -182,9 +182,7 @@ class EarlierDoor:
         elif method is None and not self._questions.answered(session, message):
             if not exchange.forwarded:
                 self._siblings.check_here(rounds.origin(message.get("id")))
-            state = await self._states.of(session)
-            if state.upstreams:
-                await self._relay.respond(session, state, await self._snapshot(session, principal), message)
+            await self._relay.respond(session, await self._snapshot(session, principal), message)
 
     async def _listen(self, exchange: Exchange, session: Session, principal: Principal) -> None:
         last = exchange.header(b"last-event-id")

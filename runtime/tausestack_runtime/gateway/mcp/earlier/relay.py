@@ -48,6 +48,7 @@ class Relay:
     """Sends to servers of earlier versions what concerns them, in the client's sessions there."""
 
     def __init__(self, ways: Ways, states: States) -> None:
+        self._states = states
         self._sessions = UpstreamSessions(ways, states)
         self._conversation = Conversation(self._sessions)
 
@@ -59,14 +60,16 @@ class Relay:
 
         return send
 
-    async def respond(self, session: Session, state: State, snapshot: TenantSnapshot, message: dict[str, Any]) -> bool:
-        """Give a client's response to the server that asked; returns whether one did."""
+    async def respond(self, session: Session, snapshot: TenantSnapshot, message: dict[str, Any]) -> None:
+        """Give a client's response to the server that asked, if one did."""
         name, original = _asked_by(message.get("id"))
         installation = snapshot.installations.get(name)
-        if installation is None or name not in state.upstreams:
-            return False
-        await self._conversation.tell(session, Place(installation, snapshot.epoch), {**message, "id": original})
-        return True
+        if installation is None:
+            return
+        if name not in (await self._states.of(session)).upstreams:
+            self._states.forget(session)  # another gateway may just have begun the session in which it was asked
+        if name in (await self._states.of(session)).upstreams:
+            await self._conversation.tell(session, Place(installation, snapshot.epoch), {**message, "id": original})
 
     async def tell_all(self, session: Session, state: State, snapshot: TenantSnapshot, message: dict[str, Any]) -> None:
         """Pass a client's notification on to every server that it has a session at."""
