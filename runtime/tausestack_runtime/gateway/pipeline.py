@@ -32,7 +32,7 @@ from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.mirrors import mismatch
-from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
 from tausestack_runtime.ledger import Ledger, Line
@@ -84,13 +84,15 @@ class Pipeline:
         self._places = Shares(CONCURRENT_CALLS, "calls")
         self.platform: PlatformTools | None = None
 
-    async def run(self, call: Call) -> Outcome:
+    async def run(self, call: Call, snapshot: TenantSnapshot | None = None) -> Outcome:
         """Take a call to its end and return what came of it, once its lines are in the ledger.
+
+        `snapshot` is the tenant's, where the door has had it just now.
 
         A tool's own failure is an outcome; everything else that keeps it from succeeding is raised.
         """
         try:
-            outcome = await self._admitted(call)
+            outcome = await self._admitted(call, snapshot)
         except asyncio.CancelledError:
             await self._ended(call, "cancelled", Cancelled.code)
             raise
@@ -114,13 +116,14 @@ class Pipeline:
         """Leave the line of a call that a door answered itself."""
         await self._ended(call, "done", "")
 
-    async def find(self, call: Call) -> tuple[Tool, Installation, str]:
+    async def find(self, call: Call, snapshot: TenantSnapshot | None = None) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
         if call.tenant == SYSTEM_TENANT or SYSTEM in call.principal.scopes:
             own = await self._own(call)
             if own is not None:
                 return own
-        snapshot = await self._snapshots.tenant(call.tenant)
+        if snapshot is None:
+            snapshot = await self._snapshots.tenant(call.tenant)
         tool = snapshot.tool(call.server, call.tool)
         if tool.hidden:
             raise not_found()
@@ -153,14 +156,14 @@ class Pipeline:
         tool = Tool(call.server, raw, "active")
         return tool, Installation(call.server, kind, call.server, tools={call.tool: tool}), ""
 
-    async def _admitted(self, call: Call) -> Outcome:
+    async def _admitted(self, call: Call, snapshot: TenantSnapshot | None) -> Outcome:
         if call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
         if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
             raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
         if call.method != TOOLS_CALL:
             return await self._other_admitted(call)
-        tool, installation, epoch = await self.find(call)
+        tool, installation, epoch = await self.find(call, snapshot)
         policy = tool.policy
         call.service, call.price = installation.service, policy.price
         self.authorise(call, tool)

@@ -85,7 +85,7 @@ class Methods:
         if tool is None or OPERATOR in ask.principal.scopes:
             # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
             return await self._run(ask, "", name, arguments)
-        outcome = await self._run(ask, tool.server, tool.name, arguments)
+        outcome = await self._run(ask, tool.server, tool.name, arguments, snapshot)
         return self._left(ask, snapshot.installations[tool.server], outcome)
 
     async def _is_unheard_of(self, ask: Ask) -> bool:
@@ -133,7 +133,9 @@ class Methods:
             or naming.plain(snapshot, about)
         )
 
-    async def _run(self, ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Outcome:
+    async def _run(
+        self, ask: Ask, server: str, name: str, arguments: dict[str, Any], snapshot: TenantSnapshot | None = None
+    ) -> Outcome:
         rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
         if ask.method == "prompts/get" and "arguments" in ask.params:
             rest["arguments"] = arguments
@@ -160,7 +162,7 @@ class Methods:
             headers=ask.headers,
             send=ask.send,
         )
-        return await self._pipeline.run(call)
+        return await self._pipeline.run(call, snapshot)
 
     def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""
