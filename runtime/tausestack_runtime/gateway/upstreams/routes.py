@@ -33,6 +33,7 @@ from tausestack_runtime.gateway.upstreams.breaker import Breaker, Breakers
 from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
+from tausestack_runtime.gateway.upstreams.wire_request import framed
 from tausestack_runtime.supervisor.control import ControlClient
 
 SYSTEM_SECONDS = 10.0
@@ -121,7 +122,7 @@ class Upstreams:
         call.assertion = self._assertions.of(call.principal, installation.service, epoch)
         way = await self.ways.to(call, installation, epoch, streams=True)
         try:
-            reply = await way.pool.request("POST", way.target, way.headers, _body(call), deadline=call.deadline)
+            reply = await way.pool.send(framed(way.head, _body(call)), deadline=call.deadline)
         except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
@@ -136,12 +137,14 @@ class Upstreams:
             await reply.aclose()
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
-        relayed = call.send is not None and installation.earlier is not None
-        body = b"" if relayed else _body(call, foreign=installation.direct)
+        relay = call.send if call.send is not None and installation.earlier is not None else None
+        body = b"" if relay else _body(call, foreign=installation.direct)
         safe = policy.retriable or (policy.keyed and call.key is not None)
-        most = MAX_RESENDS_AWAY if installation.direct or relayed else MAX_RESENDS
+        most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
         for attempt in range(most + 1):
             try:
+                if relay is not None:
+                    return await relay(call, installation, epoch)
                 return await self._attempt(call, installation, epoch, body)
             except NotSent as error:
                 if attempt == most:
@@ -166,11 +169,9 @@ class Upstreams:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, call: Call, installation: Installation, epoch: str, body: bytes) -> Outcome:
-        if call.send is not None and installation.earlier is not None:
-            return await call.send(call, installation, epoch)
-        pool, target, headers = await self.ways.to(call, installation, epoch)
+        pool, head = await self.ways.to(call, installation, epoch)
         try:
-            reply = await pool.request("POST", target, headers, body, deadline=call.deadline, max_body=MAX_REPLY_BYTES)
+            reply = await pool.send(framed(head, body), deadline=call.deadline, max_body=MAX_REPLY_BYTES)
             try:
                 return await outcome_of(call, reply, foreign=installation.direct)
             finally:
