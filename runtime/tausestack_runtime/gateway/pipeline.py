@@ -10,7 +10,7 @@ from typing import Protocol
 import orjson
 import structlog
 
-from tausestack.contract import ToolPolicy
+from tausestack.contract import Principal, ToolPolicy
 from tausestack.errors import (
     ApprovalRequired,
     Cancelled,
@@ -52,6 +52,10 @@ _READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write"
 _missing = functools.lru_cache(4096)(missing)
 
 _UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
+_STOPPED = {"denied": "deny", "waiting": "wait"}
+"""The outcomes of calls that are not sent, and what was decided there."""
+_RULES = {Forbidden.code: "scope", ApprovalRequired.code: "approval", NotFound.code: "installed"}
+"""The rule behind an error; behind a call that went through is its principal's role."""
 
 logger = structlog.get_logger("gateway")
 
@@ -254,8 +258,8 @@ class Pipeline:
         decided = "" if call.state in _UNDECIDED else "allow"
         line = self._line(
             call,
-            kind="denied" if outcome in {"denied", "waiting"} else "result",
-            decision={"denied": "deny", "waiting": "wait"}.get(outcome, decided),
+            kind="denied" if outcome in _STOPPED else "result",
+            decision=_STOPPED.get(outcome, decided),
             outcome=outcome,
             error=error,
             result=result,
@@ -278,7 +282,7 @@ class Pipeline:
             server=call.server[:MAX_NAME],
             tool=call.tool[:MAX_NAME] if call.method == TOOLS_CALL else call.method,
             decision=decision,
-            rule=_rule(call, error) if decision else "",
+            rule=(_RULES.get(error) or _role(call.principal)) if decision else "",
             outcome=outcome,
             error=error,
             arguments_digest=digest(call.arguments if call.method == TOOLS_CALL else call.params),
@@ -320,11 +324,5 @@ def _clipped(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED // 2] + "…" + text[-MAX_QUOTED // 2 :]
 
 
-def _rule(call: Call, error: str) -> str:
-    if error == Forbidden.code:
-        return "scope"
-    if error == ApprovalRequired.code:
-        return "approval"
-    if error == NotFound.code:
-        return "installed"
-    return f"role:{call.principal.role}" if call.principal.role else "system"
+def _role(principal: Principal) -> str:
+    return f"role:{principal.role}" if principal.role else "system"
