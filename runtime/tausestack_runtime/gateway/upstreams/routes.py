@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 import orjson
@@ -21,7 +21,7 @@ from tausestack.contract import (
     Principal,
     ToolPolicy,
 )
-from tausestack.errors import DeadlineExceeded, InDoubt, TauseError, Unavailable, UpstreamError
+from tausestack.errors import DeadlineExceeded, InDoubt, Unavailable, UpstreamError
 from tausestack.scopes import SYSTEM
 from tausestack.tokens import Signer
 from tausestack_runtime.egress import Egress
@@ -29,7 +29,7 @@ from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.upstreams.assertions import Assertions
-from tausestack_runtime.gateway.upstreams.breaker import Breaker, Breakers
+from tausestack_runtime.gateway.upstreams.breaker import Breakers
 from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
@@ -45,8 +45,6 @@ MAX_RESENDS = 16
 """How often a call is sent again, where that is safe at all: over some four seconds, with growing pauses."""
 MAX_RESENDS_AWAY = 2
 """The same for a third party's server at a URL: nobody starts that one anew."""
-
-Sent = Callable[[], Awaitable[Outcome]]
 
 
 class Upstreams:
@@ -73,10 +71,8 @@ class Upstreams:
             call.assertion = self._assertions.of(call.principal, installation.service, epoch)
         self.in_flight[call.id] = call
         try:
-            if not installation.foreign:
+            with self.breakers.of(call.tenant, installation.name) if installation.foreign else nullcontext():
                 return await self._persist(call, installation, policy, epoch)
-            breaker = self.breakers.of(call.tenant, installation.name)
-            return await guarded(breaker, lambda: self._persist(call, installation, policy, epoch))
         finally:
             del self.in_flight[call.id]
 
@@ -181,27 +177,6 @@ class Upstreams:
 
     async def _launch(self, tenant: str, server: str) -> dict[str, Any]:
         return await self.system("registry", "launch", tenant, {"server": server})
-
-
-async def guarded(breaker: Breaker, send: Sent) -> Outcome:
-    """Send a call past its server's breaker, and tell the breaker what came of it."""
-    breaker.enter()
-    try:
-        outcome = await send()
-    except (Unavailable, InDoubt) as error:
-        breaker.failed(error.message)
-        raise
-    except TauseError:
-        breaker.answered()
-        raise
-    except BaseException:
-        breaker.left()
-        raise
-    else:
-        breaker.answered()
-        return outcome
-    finally:
-        breaker.in_flight -= 1
 
 
 async def _pause(attempt: int, deadline: float, error: Exception) -> None:
