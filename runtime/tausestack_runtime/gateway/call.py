@@ -111,7 +111,7 @@ class Call:
     request_id: str | int | None = None
     bytes_in: int = 0
     notify: Notify | None = None
-    id: str = field(default_factory=lambda: new_id())
+    id: str = field(default_factory=new_id)
     state: CallState = CallState.ADMITTED
     started: float = field(default_factory=time.perf_counter)
     price: str = ""
@@ -136,8 +136,11 @@ class Call:
     def trace(self) -> str:
         """The W3C trace id, the client's own where it sent one."""
         given = self.meta.get("traceparent")
-        parts = given.split("-") if isinstance(given, str) else []
-        return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else self.id[5:].ljust(32, "0")
+        if isinstance(given, str):
+            parts = given.split("-")
+            if len(parts) == 4 and len(parts[1]) == 32:
+                return parts[1]
+        return self.id[5:].ljust(32, "0")
 
     @property
     def wire_id(self) -> str | int:

@@ -148,9 +148,9 @@ class Exchange:
             raise InvalidRequest("The body has to be a JSON object")
         return value, len(raw)
 
-    async def while_connected(self, work: Awaitable[T]) -> T:
+    def while_connected(self, work: Awaitable[T]) -> Awaitable[T]:
         """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
-        return await while_connected(work, self._departure)
+        return while_connected(work, self._departure)
 
     async def reply(
         self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None

@@ -18,15 +18,15 @@ class Guard:
 
     def __init__(self, host: str) -> None:
         """Take the address that the gateway listens on."""
-        self._names = LOOPBACK if host in LOOPBACK else None
+        self._names = frozenset(name.encode() for name in LOOPBACK) if host in LOOPBACK else None
 
     def refusal(self, exchange: Exchange) -> TauseError | None:
         """Return why an exchange is refused, or None."""
-        host = exchange.header(b"host") or ""
+        host = exchange.headers.get(b"host", b"")
         if self._names is not None and _name(host) not in self._names:
             return _Misdirected("This host goes by another name: DNS rebinding is refused")
         origin = exchange.header(b"origin")
-        if origin is not None and _origin_host(origin) != host:
+        if origin is not None and _origin_host(origin) != host.decode("latin-1"):
             return Forbidden("Pages of other sites may not call this host", scope="origin")
         repeated = exchange.repeated & ONCE
         if repeated:
@@ -41,11 +41,11 @@ class _Misdirected(InvalidRequest):
     code, status, title = "misdirected", 421, "Misdirected request"
 
 
-def _name(host: str) -> str:
+def _name(host: bytes) -> bytes:
     """Return a host's name without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
+    if host.startswith(b"["):
+        return host[1:].partition(b"]")[0]
+    return host.partition(b":")[0].lower()
 
 
 def _origin_host(origin: str) -> str:

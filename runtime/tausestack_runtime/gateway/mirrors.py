@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -70,7 +69,6 @@ def minted(mirrors: tuple[Mirror, ...], arguments: Mapping[str, Any]) -> list[tu
     return [(header, encoded(_text(value))) for header, value in values if value is not None]
 
 
-@functools.lru_cache(4096)
 def encoded(value: str) -> bytes:
     """Return a value as a header carries it: as it is, or as `=?base64?…?=` where it is not plain ASCII."""
     if _PLAIN.fullmatch(value) and not (value.startswith(_BASE64) and value.endswith(_END)):

@@ -10,7 +10,7 @@ from typing import Protocol
 import orjson
 import structlog
 
-from tausestack.contract import ToolPolicy
+from tausestack.contract import Principal, ToolPolicy
 from tausestack.errors import (
     ApprovalRequired,
     Cancelled,
@@ -32,7 +32,7 @@ from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.mirrors import mismatch
-from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
 from tausestack_runtime.ledger import Ledger, Line
@@ -52,6 +52,10 @@ _READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write"
 _missing = functools.lru_cache(4096)(missing)
 
 _UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
+_STOPPED = {"denied": "deny", "waiting": "wait"}
+"""The outcomes of calls that are not sent, and what was decided there."""
+_RULES = {Forbidden.code: "scope", ApprovalRequired.code: "approval", NotFound.code: "installed"}
+"""The rule behind an error; behind a call that went through is its principal's role."""
 
 logger = structlog.get_logger("gateway")
 
@@ -84,13 +88,15 @@ class Pipeline:
         self._places = Shares(CONCURRENT_CALLS, "calls")
         self.platform: PlatformTools | None = None
 
-    async def run(self, call: Call) -> Outcome:
+    async def run(self, call: Call, snapshot: TenantSnapshot | None = None) -> Outcome:
         """Take a call to its end and return what came of it, once its lines are in the ledger.
+
+        `snapshot` is the tenant's, where the door has had it just now.
 
         A tool's own failure is an outcome; everything else that keeps it from succeeding is raised.
         """
         try:
-            outcome = await self._admitted(call)
+            outcome = await self._admitted(call, snapshot)
         except asyncio.CancelledError:
             await self._ended(call, "cancelled", Cancelled.code)
             raise
@@ -114,13 +120,14 @@ class Pipeline:
         """Leave the line of a call that a door answered itself."""
         await self._ended(call, "done", "")
 
-    async def find(self, call: Call) -> tuple[Tool, Installation, str]:
+    async def find(self, call: Call, snapshot: TenantSnapshot | None = None) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
         if call.tenant == SYSTEM_TENANT or SYSTEM in call.principal.scopes:
             own = await self._own(call)
             if own is not None:
                 return own
-        snapshot = await self._snapshots.tenant(call.tenant)
+        if snapshot is None:
+            snapshot = await self._snapshots.tenant(call.tenant)
         tool = snapshot.tool(call.server, call.tool)
         if tool.hidden:
             raise not_found()
@@ -153,14 +160,14 @@ class Pipeline:
         tool = Tool(call.server, raw, "active")
         return tool, Installation(call.server, kind, call.server, tools={call.tool: tool}), ""
 
-    async def _admitted(self, call: Call) -> Outcome:
+    async def _admitted(self, call: Call, snapshot: TenantSnapshot | None) -> Outcome:
         if call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
         if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
             raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
         if call.method != TOOLS_CALL:
             return await self._other_admitted(call)
-        tool, installation, epoch = await self.find(call)
+        tool, installation, epoch = await self.find(call, snapshot)
         policy = tool.policy
         call.service, call.price = installation.service, policy.price
         self.authorise(call, tool)
@@ -251,8 +258,8 @@ class Pipeline:
         decided = "" if call.state in _UNDECIDED else "allow"
         line = self._line(
             call,
-            kind="denied" if outcome in {"denied", "waiting"} else "result",
-            decision={"denied": "deny", "waiting": "wait"}.get(outcome, decided),
+            kind="denied" if outcome in _STOPPED else "result",
+            decision=_STOPPED.get(outcome, decided),
             outcome=outcome,
             error=error,
             result=result,
@@ -275,7 +282,7 @@ class Pipeline:
             server=call.server[:MAX_NAME],
             tool=call.tool[:MAX_NAME] if call.method == TOOLS_CALL else call.method,
             decision=decision,
-            rule=_rule(call, error) if decision else "",
+            rule=(_RULES.get(error) or _role(call.principal)) if decision else "",
             outcome=outcome,
             error=error,
             arguments_digest=digest(call.arguments if call.method == TOOLS_CALL else call.params),
@@ -317,11 +324,5 @@ def _clipped(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED // 2] + "…" + text[-MAX_QUOTED // 2 :]
 
 
-def _rule(call: Call, error: str) -> str:
-    if error == Forbidden.code:
-        return "scope"
-    if error == ApprovalRequired.code:
-        return "approval"
-    if error == NotFound.code:
-        return "installed"
-    return f"role:{call.principal.role}" if call.principal.role else "system"
+def _role(principal: Principal) -> str:
+    return f"role:{principal.role}" if principal.role else "system"

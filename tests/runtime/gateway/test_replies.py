@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from tausestack.contract import Principal
+from tausestack.errors import UpstreamError
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.mcp.naming import needs_renaming
 from tausestack_runtime.gateway.upstreams.replies import outcome_of
@@ -42,12 +43,17 @@ async def test_a_usual_reply_passes_as_its_bytes() -> None:
         b'{"jsonrpc":"2.0","id":1,"result":{"content":[1]},"result":{"content":[]}}',
         b'{"jsonrpc":"2.0","id":1,"result":{"content":[1],"content":[]}}',
         b'{"jsonrpc":"2.0","id":1,"result":{"content":[]},"method":"notifications/cancelled"}',
-        b'{"jsonrpc":"2.0","id":1.0,"result":{"content":[]}}',
-        b'{"jsonrpc":"2.0","id":true,"result":{"content":[]}}',
     ],
 )
 async def test_bytes_that_may_be_read_otherwise_are_written_anew(raw: bytes) -> None:
     assert await answered(raw) == ({"content": []}, None)
+
+
+@pytest.mark.covers("remote:one-reading")
+@pytest.mark.parametrize("identifier", [b"1.0", b"true", b'"1"', b"2"])
+async def test_an_answer_that_only_looks_like_the_calls_own_is_none(identifier: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        await answered(b'{"jsonrpc":"2.0","id":' + identifier + b',"result":{"content":[]}}')
 
 
 @pytest.mark.covers("remote:one-reading")

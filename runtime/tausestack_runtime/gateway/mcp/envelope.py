@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,7 +16,9 @@ from tausestack_runtime.gateway.nesting import check_case, loads_strictly
 
 SUPPORTED = (PROTOCOL_VERSION, *EARLIER_VERSIONS)
 SESSION = b"mcp-session-id"
-_MIRRORED = frozenset({b"mcp-method", b"mcp-name", b"mcp-protocol-version"})
+_VERSION = b"mcp-protocol-version"
+_CURRENT, _EARLIER = PROTOCOL_VERSION.encode(), frozenset(version.encode() for version in EARLIER_VERSIONS)
+_MIRRORED = frozenset({b"mcp-method", b"mcp-name", _VERSION})
 
 
 class Refused(InvalidRequest):
@@ -29,8 +30,7 @@ class Refused(InvalidRequest):
         self.request_id = request_id
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request whose envelope is good; `id` is None for a notification, `size` is in bytes."""
 
     id: str | int | None
@@ -52,7 +52,8 @@ async def read(exchange: Exchange) -> tuple[Any, int]:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
     one = as_object(message)
     for each in objects_in(message) if one is None else [one]:
-        check_case(each, object_at(each, "params"), object_at(each, "params", "_meta"))
+        params = object_at(each, "params")
+        check_case(each, params, object_at(params, "_meta"))
     return message, len(raw)
 
 
@@ -61,15 +62,17 @@ def is_earlier(exchange: Exchange, message: Any) -> bool:
 
     Before 2025-06-18 nothing but the session and the method's name tells.
     """
-    declared = exchange.header(b"mcp-protocol-version")
+    declared = exchange.headers.get(_VERSION)
+    if declared is not None and declared not in _EARLIER:
+        return False
     one = as_object(message)
     if one is not None and MCP_VERSION_META in object_at(one, "params", "_meta"):
         return False
     if declared is not None:
-        return declared in EARLIER_VERSIONS
+        return True
     if one is None:
         return isinstance(message, list)
-    return exchange.header(SESSION) is not None or one.get("method") == "initialize" or "method" not in one
+    return SESSION in exchange.headers or one.get("method") == "initialize" or "method" not in one
 
 
 def parsed(message: Any, size: int) -> Request:
@@ -98,23 +101,25 @@ def check(exchange: Exchange, request: Request) -> None:
 
 
 def _check_version(exchange: Exchange, request: Request) -> None:
-    declared = exchange.header(b"mcp-protocol-version")
+    declared = exchange.headers.get(_VERSION)
     stated = request.meta.get(MCP_VERSION_META)
-    if declared not in {None, PROTOCOL_VERSION} and stated in {None, declared}:
-        raise Refused(
-            UNSUPPORTED_PROTOCOL_VERSION,
-            f"Unsupported protocol version: this endpoint speaks {', '.join(SUPPORTED)}",
-            request.id,
-            supported=list(SUPPORTED),
-            requested=declared,
-        )
+    if declared is not None and declared != _CURRENT:
+        requested = declared.decode("latin-1")
+        if stated is None or stated == requested:
+            raise Refused(
+                UNSUPPORTED_PROTOCOL_VERSION,
+                f"Unsupported protocol version: this endpoint speaks {', '.join(SUPPORTED)}",
+                request.id,
+                supported=list(SUPPORTED),
+                requested=requested,
+            )
     if request.id is None:
         return
     if declared is None:
         raise _mismatch(request, "The header MCP-Protocol-Version is missing")
     if stated is None or not isinstance(request.meta.get(MCP_CAPABILITIES_META), dict):
         raise Refused(INVALID_PARAMS, f"_meta has to hold {MCP_VERSION_META} and {MCP_CAPABILITIES_META}", request.id)
-    if stated != declared:
+    if declared != _CURRENT or stated != PROTOCOL_VERSION:
         raise _mismatch(request, "MCP-Protocol-Version differs from the body's")
 
 

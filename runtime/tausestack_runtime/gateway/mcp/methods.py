@@ -85,7 +85,7 @@ class Methods:
         if tool is None or OPERATOR in ask.principal.scopes:
             # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
             return await self._run(ask, "", name, arguments)
-        outcome = await self._run(ask, tool.server, tool.name, arguments)
+        outcome = await self._run(ask, tool.server, tool.name, arguments, snapshot)
         return self._left(ask, snapshot.installations[tool.server], outcome)
 
     async def _is_unheard_of(self, ask: Ask) -> bool:
@@ -133,13 +133,9 @@ class Methods:
             or naming.plain(snapshot, about)
         )
 
-    async def _run(self, ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Outcome:
-        rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
-        if ask.method == "prompts/get" and "arguments" in ask.params:
-            rest["arguments"] = arguments
-        if "ref" in rest:
-            field = "name" if object_at(rest, "ref").get("type") == "ref/prompt" else "uri"
-            rest["ref"] = {**object_at(rest, "ref"), field: name}
+    async def _run(
+        self, ask: Ask, server: str, name: str, arguments: dict[str, Any], snapshot: TenantSnapshot | None = None
+    ) -> Outcome:
         call = Call(
             tenant=ask.principal.tenant,
             principal=ask.principal,
@@ -149,7 +145,7 @@ class Methods:
             door="mcp",
             deadline=ask.parent.deadline if ask.parent else asyncio.get_running_loop().time() + CALL_SECONDS,
             method=ask.method,
-            rest=rest,
+            rest=_rest(ask, name, arguments),
             key=_text(ask.meta.get(META_KEY)) or ask.key,
             approval=_text(ask.meta.get(META_APPROVAL)),
             parent=ask.parent,
@@ -160,7 +156,7 @@ class Methods:
             headers=ask.headers,
             send=ask.send,
         )
-        return await self._pipeline.run(call)
+        return await self._pipeline.run(call, snapshot)
 
     def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""
@@ -180,6 +176,19 @@ def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
             raise Refused(MISSING_CLIENT_CAPABILITY, f"{ask.method} needs {TASKS}", ask.id, requiredCapabilities=needed)
     elif capability not in offered:
         raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
+
+
+def _rest(ask: Ask, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are passed on beside the name and the arguments of a tool."""
+    rest: dict[str, Any] = {}
+    if not _NOT_PASSED.issuperset(ask.params):
+        rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
+    if ask.method == "prompts/get" and "arguments" in ask.params:
+        rest["arguments"] = arguments
+    if "ref" in rest:
+        field = "name" if object_at(rest, "ref").get("type") == "ref/prompt" else "uri"
+        rest["ref"] = {**object_at(rest, "ref"), field: name}
+    return rest
 
 
 def _text(value: Any) -> str | None:

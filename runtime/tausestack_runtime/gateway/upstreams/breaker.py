@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tausestack.errors import RateLimited, Unavailable
+from tausestack.errors import InDoubt, RateLimited, TauseError, Unavailable
 
 FAILURES = 3
 """How many times in a row a server has to fail before calls to it fail at once."""
@@ -22,7 +22,8 @@ MAX_IN_FLIGHT = 128
 class Breaker:
     """One server of one tenant: `closed` while it answers, `open` while it is left alone, `trying` for one call.
 
-    An answer is an answer: a failed tool and a JSON-RPC error count as one.
+    A call is sent `with` it, and so is the way in which it learns of the server. An answer is an answer: a failed tool
+    and a JSON-RPC error count as one.
     """
 
     server: str
@@ -46,7 +47,7 @@ class Breaker:
         """Why what is known of the server may have changed, or None while it answers."""
         return self.reason if self.failures else None
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         """Let a call through, or raise `Unavailable` or `RateLimited`; now and then one call tries again."""
         if self.in_flight >= MAX_IN_FLIGHT:
             raise RateLimited(
@@ -59,26 +60,28 @@ class Breaker:
             self.trying = True
         self.in_flight += 1
 
-    def answered(self) -> None:
-        """Note that the server answered."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Note what came of a call; one whose caller went away tells nothing of the server."""
+        self.in_flight -= 1
+        self.trying = False
+        if isinstance(error, (Unavailable, InDoubt)):
+            self._failed(error.message)
+        elif error is None or isinstance(error, TauseError):
+            self._answered()
+
+    def _answered(self) -> None:
         self.heard = _now()
         if self.failures:
             self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
-        self.trying = False
 
-    def failed(self, reason: str) -> None:
-        """Note that the server did not answer, and why."""
+    def _failed(self, reason: str) -> None:
         self.heard = _now()
         self.failures += 1
         self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
-        self.reason, self.trying = reason, False
+        self.reason = reason
         if self.open:
             self.retry_at = self.heard + self.pause
             self.pause = min(self.pause * PAUSE_GROWTH, LAST_PAUSE_SECONDS)
-
-    def left(self) -> None:
-        """Note that a call ended without telling anything of the server: its caller went away."""
-        self.trying = False
 
     def status(self) -> dict[str, Any]:
         """Return what a person wants to know: `{"state", "failures", "reason"?, "since"?, "retry_in"?}` (seconds)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import orjson
@@ -21,7 +21,7 @@ from tausestack.contract import (
     Principal,
     ToolPolicy,
 )
-from tausestack.errors import DeadlineExceeded, InDoubt, TauseError, Unavailable, UpstreamError
+from tausestack.errors import DeadlineExceeded, InDoubt, Unavailable, UpstreamError
 from tausestack.scopes import SYSTEM
 from tausestack.tokens import Signer
 from tausestack_runtime.egress import Egress
@@ -29,10 +29,11 @@ from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.upstreams.assertions import Assertions
-from tausestack_runtime.gateway.upstreams.breaker import Breaker, Breakers
+from tausestack_runtime.gateway.upstreams.breaker import Breakers
 from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
+from tausestack_runtime.gateway.upstreams.wire_request import framed
 from tausestack_runtime.supervisor.control import ControlClient
 
 SYSTEM_SECONDS = 10.0
@@ -44,8 +45,6 @@ MAX_RESENDS = 16
 """How often a call is sent again, where that is safe at all: over some four seconds, with growing pauses."""
 MAX_RESENDS_AWAY = 2
 """The same for a third party's server at a URL: nobody starts that one anew."""
-
-Sent = Callable[[], Awaitable[Outcome]]
 
 
 class Upstreams:
@@ -70,11 +69,9 @@ class Upstreams:
         """
         if not installation.direct:  # a third party's own URL is given nothing of ours
             call.assertion = self._assertions.of(call.principal, installation.service, epoch)
-        with self._under_way(call, installation):
-            if not installation.foreign:
-                return await self._persist(call, installation, policy, epoch)
-            breaker = self.breakers.of(call.tenant, installation.name)
-            return await guarded(breaker, lambda: self._persist(call, installation, policy, epoch))
+        breaker = self.breakers.of(call.tenant, installation.name) if installation.foreign else nullcontext()
+        with self._under_way(call, installation), breaker:
+            return await self._persist(call, installation, policy, epoch)
 
     async def system(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a system tool of one of our own services as the gateway; return its structured result."""
@@ -125,7 +122,7 @@ class Upstreams:
     async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         way = await self.ways.to(call, installation, epoch, streams=True)
         try:
-            reply = await way.pool.request("POST", way.target, way.headers, _body(call), deadline=call.deadline)
+            reply = await way.pool.send(framed(way.head, _body(call)), deadline=call.deadline)
         except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
@@ -150,12 +147,14 @@ class Upstreams:
             del self.in_flight[call.id]
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
-        relayed = call.send is not None and installation.earlier is not None
-        body = b"" if relayed else _body(call, foreign=installation.direct)
+        relay = call.send if call.send is not None and installation.earlier is not None else None
+        body = b"" if relay else _body(call, foreign=installation.direct)
         safe = policy.retriable or (policy.keyed and call.key is not None)
-        most = MAX_RESENDS_AWAY if installation.direct or relayed else MAX_RESENDS
+        most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
         for attempt in range(most + 1):
             try:
+                if relay is not None:
+                    return await relay(call, installation, epoch)
                 return await self._attempt(call, installation, epoch, body)
             except NotSent as error:
                 if attempt == most:
@@ -180,11 +179,9 @@ class Upstreams:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, call: Call, installation: Installation, epoch: str, body: bytes) -> Outcome:
-        if call.send is not None and installation.earlier is not None:
-            return await call.send(call, installation, epoch)
-        pool, target, headers = await self.ways.to(call, installation, epoch)
+        pool, head = await self.ways.to(call, installation, epoch)
         try:
-            reply = await pool.request("POST", target, headers, body, deadline=call.deadline, max_body=MAX_REPLY_BYTES)
+            reply = await pool.send(framed(head, body), deadline=call.deadline, max_body=MAX_REPLY_BYTES)
             try:
                 return await outcome_of(call, reply, foreign=installation.direct)
             finally:
@@ -194,27 +191,6 @@ class Upstreams:
 
     async def _launch(self, tenant: str, server: str) -> dict[str, Any]:
         return await self.system("registry", "launch", tenant, {"server": server})
-
-
-async def guarded(breaker: Breaker, send: Sent) -> Outcome:
-    """Send a call past its server's breaker, and tell the breaker what came of it."""
-    breaker.enter()
-    try:
-        outcome = await send()
-    except (Unavailable, InDoubt) as error:
-        breaker.failed(error.message)
-        raise
-    except TauseError:
-        breaker.answered()
-        raise
-    except BaseException:
-        breaker.left()
-        raise
-    else:
-        breaker.answered()
-        return outcome
-    finally:
-        breaker.in_flight -= 1
 
 
 async def _pause(attempt: int, deadline: float, error: Exception) -> None:

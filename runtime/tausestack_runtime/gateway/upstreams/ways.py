@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from tausestack.contract import PROTOCOL_VERSION
 from tausestack.errors import Unavailable
 from tausestack_runtime.egress import Egress, Origin, read_url
-from tausestack_runtime.gateway.call import NAMED, Call
+from tausestack_runtime.gateway.call import NAMED, TOOLS_CALL, Call
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.mirrors import encoded, minted
 from tausestack_runtime.gateway.upstreams.wire import Pool
+from tausestack_runtime.gateway.upstreams.wire_request import head_bytes, header_lines
 from tausestack_runtime.supervisor.control import ControlClient
 
 ADAPTER = "adapter"
@@ -25,26 +28,35 @@ MAX_STREAMS = 512
 MAX_POOLS = 4096
 MAX_LAUNCHES = 4096
 
-Headers = list[tuple[bytes, bytes]]
+_EVERY = [
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream"),
+    (b"mcp-protocol-version", PROTOCOL_VERSION.encode()),
+]
+
 LaunchOf = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Asks the registry how a tenant reaches one of its third-party servers."""
 
 
 class Way(NamedTuple):
-    """Where a request goes, and what every request there bears."""
+    """Where a request goes, and its head."""
 
     pool: Pool
-    target: str
-    headers: Headers
+    head: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Remote:
     """A third party's server at a URL, with the headers that a tenant set for it."""
 
     origin: Origin
     target: str
-    headers: Headers
+    headers: list[tuple[bytes, bytes]]
+
+    @cached_property
+    def head(self) -> bytes:
+        """What the head of every request to it begins with."""
+        return head_bytes("POST", self.target, [*self.headers, *_EVERY], self.origin.authority.encode())
 
 
 class Ways:
@@ -71,12 +83,11 @@ class Ways:
         if installation.direct:
             remote = await self.remote(call.tenant, installation, epoch)
             pool = self._pool(call.tenant, remote.origin, streams=streams)
-            return Way(pool, remote.target, [*remote.headers, *_mcp_headers(call)])
+            return Way(pool, remote.head + _mirroring(call))
         service = ADAPTER if installation.foreign else installation.service
         pool = await self.service(service, call.tenant, streams=streams)
         target = f"/servers/{installation.name}/mcp" if installation.foreign else "/mcp"
-        own = [(b"host", b"localhost"), (b"authorization", b"Bearer " + call.assertion.encode())]
-        return Way(pool, target, own + _mcp_headers(call))
+        return Way(pool, _own_head(target) + _bearer(call.assertion) + _mirroring(call))
 
     async def service(self, service: str, tenant: str, *, streams: bool = False) -> Pool:
         """Return a tenant's connections to a process of ours."""
@@ -120,15 +131,30 @@ class Ways:
             del self._pools[key]
 
 
-_EVERY: Headers = [
-    (b"content-type", b"application/json"),
-    (b"accept", b"application/json, text/event-stream"),
-    (b"mcp-protocol-version", PROTOCOL_VERSION.encode()),
-]
+@functools.lru_cache(4096)
+def _own_head(target: str) -> bytes:
+    """Return what the head of every request to a server at a process of ours begins with."""
+    return head_bytes("POST", target, _EVERY)
 
 
-def _mcp_headers(call: Call) -> Headers:
-    headers = [*_EVERY, (b"mcp-method", call.method.encode())]
-    if call.method in NAMED:
-        headers.append((b"mcp-name", encoded(call.tool)))
-    return headers + minted(call.mirrors, call.arguments) if call.mirrors else headers
+@functools.lru_cache(4096)
+def _bearer(assertion: str) -> bytes:
+    """Return the line that shows an assertion: each is shown many times while it holds."""
+    return header_lines([(b"authorization", b"Bearer " + assertion.encode())])
+
+
+def _mirroring(call: Call) -> bytes:
+    """Return the lines that mirror a request's body."""
+    lines = _of_tool(call.tool) if call.method == TOOLS_CALL else _of(call.method, call.tool)
+    return lines + header_lines(minted(call.mirrors, call.arguments)) if call.mirrors else lines
+
+
+@functools.lru_cache(4096)
+def _of_tool(name: str) -> bytes:
+    """Return the lines of a tool's call; a tool's name is short and comes again, unlike a resource's URI."""
+    return _of(TOOLS_CALL, name)
+
+
+def _of(method: str, name: str) -> bytes:
+    about = [(b"mcp-name", encoded(name))] if method in NAMED else []
+    return header_lines([(b"mcp-method", method.encode()), *about])

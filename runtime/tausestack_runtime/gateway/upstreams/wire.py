@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
 
 from tausestack_runtime.egress import Egress, Origin
 from tausestack_runtime.gateway.upstreams.wire_connection import Connection
 from tausestack_runtime.gateway.upstreams.wire_place import OriginPlace, Place, UnixPlace
 from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
-from tausestack_runtime.gateway.upstreams.wire_request import request_bytes
+from tausestack_runtime.gateway.upstreams.wire_request import Headers, request_bytes
 
 __all__ = ["Broken", "NotSent", "Pool", "Reply", "TimedOut", "TooLarge", "WireError"]
 
@@ -59,23 +58,27 @@ class Pool:
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: Headers,
         body: bytes,
         *,
         deadline: float,
         max_body: int = MAX_BODY_BYTES,
     ) -> Reply:
-        """Send a request and return its reply as soon as its head is there.
+        """Make a request and send it, as `send` does; raises `ValueError` for a malformed one."""
+        request = request_bytes(method, target, headers, body, self._where.host)
+        return await self.send(request, deadline=deadline, max_body=max_body)
+
+    async def send(self, request: bytes, *, deadline: float, max_body: int = MAX_BODY_BYTES) -> Reply:
+        """Send a request, as `framed` made it, and return its reply as soon as its head is there.
 
         `deadline` is a time of the running loop and holds for the whole exchange, the body too. Cancelling the task
-        closes the connection. Raises `NotSent`, `Broken`, `TimedOut`, `TooLarge`, `Forbidden` for an origin that may
-        not be reached, and `ValueError` for a malformed request.
+        closes the connection. Raises `NotSent`, `Broken`, `TimedOut`, `TooLarge`, and `Forbidden` for an origin that
+        may not be reached.
         """
         if self._closed:
             raise NotSent("the pool is closed")
         if deadline <= asyncio.get_running_loop().time():
             raise NotSent("the deadline has passed already")
-        request = request_bytes(method, target, headers, body, self._where.host)
         await self._place(deadline)
         try:
             connection, head = await self._begun(request, deadline, max_body)

@@ -20,8 +20,9 @@ from tausestack_runtime.gateway.mcp.earlier.session import NoSession, Session
 from tausestack_runtime.gateway.mcp.earlier.store import State, States, Upstream
 from tausestack_runtime.gateway.nesting import loads
 from tausestack_runtime.gateway.upstreams.routes import MAX_REPLY_BYTES
-from tausestack_runtime.gateway.upstreams.ways import Headers, Ways
+from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply, WireError
+from tausestack_runtime.gateway.upstreams.wire_request import Headers
 
 BRIEF_SECONDS = 10.0
 """How long a server may take over what is not a client's request: to begin a session, to hear of something."""
