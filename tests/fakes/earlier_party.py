@@ -198,4 +198,6 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", lifespan="off")
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+    )

@@ -203,4 +203,6 @@ async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, se
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", lifespan="off")
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+    )
