@@ -51,8 +51,8 @@ class Acceptor:
             listener.setblocking(False)
             self._loop.add_reader(listener, self._ready, listener)
 
-    def close(self) -> None:
-        """Take no more; those that are open stay."""
+    async def close(self) -> None:
+        """Take no more, and return once those that were taken are open; they stay."""
         self._board.leave(self._number)
         for timer in self._waiting.values():
             timer.cancel()
@@ -61,6 +61,7 @@ class Acceptor:
             self._loop.remove_reader(listener)
             listener.close()
         self._shared = ()
+        await asyncio.gather(*self._opening)
 
     def _ready(self, listener: socket.socket) -> None:
         while self._is_my_turn():
@@ -139,7 +140,7 @@ class GatewayServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Leave new connections to the others, then end the open ones."""
         if self._acceptor is not None:
-            self._acceptor.close()
+            await self._acceptor.close()
         self._leave()
         await super().shutdown(sockets)
 

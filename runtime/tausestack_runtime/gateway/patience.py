@@ -12,6 +12,8 @@ from tausestack_runtime.gateway.crowd import Connection, Crowd
 
 MAX_PIPELINED = 16
 """How many requests may wait behind the one that is answered; parsed they take a hundred times what was sent."""
+ENDING_SECONDS = 2.0
+"""How long a gateway that ends still waits for a request of which nothing has come on a connection just made."""
 LEAST_TAKEN = 16 * 1024
 """How many bytes of what waits for it a caller takes within `write_seconds`."""
 
@@ -42,6 +44,8 @@ class PatientProtocol(HttpToolsProtocol):
     head_bytes = 64 * 1024
 
     _in_body = False
+    _ending = False
+    """Whether the next answer is the last, since the gateway ends."""
     _taken = 0
     _until: float | None = None
     """When what is awaited is late, in seconds of the loop's clock; None while nobody has to send anything."""
@@ -103,6 +107,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_body, self._taken = True, 0
         self._until = self.loop.time() + self.body_seconds
         super().on_headers_complete()
+        if self._ending:
+            self.cycle.keep_alive = False
         self.scope["extensions"] = self._own  # pyright: ignore[reportGeneralTypeIssues] the task that reads it has not run yet
 
     def on_message_complete(self) -> None:
@@ -158,6 +164,20 @@ class PatientProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
         else:
             self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close once what was begun is answered: a request under way, and the first, whose sender knows of no end."""
+        self._ending = True
+        if self._resting:
+            self.transport.close()
+            return
+        if self.cycle is not None:  # pyright: ignore[reportUnnecessaryComparison] None until the first request
+            self.cycle.keep_alive = False
+            return
+        if self._timer is not None and self._until is not None:
+            self._timer.cancel()
+            self._until = min(self._until, self.loop.time() + ENDING_SECONDS)
+            self._look()
 
     def give_way(self) -> None:
         """Close, since another needs the room."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
@@ -39,18 +39,24 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
+@contextlib.asynccontextmanager
+async def served(protocol: type[PatientProtocol]) -> AsyncGenerator[tuple[int, uvicorn.Server]]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         server = uvicorn.Server(
-            uvicorn.Config(app, http=Hasty, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
+            uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
         )
         serving = asyncio.create_task(server._serve([sock]))
         while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
             await asyncio.sleep(0.01)
-        yield sock.getsockname()[1]
+        yield sock.getsockname()[1], server
         server.should_exit = True
         await serving
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with served(Hasty) as (port, _):
+        yield port
 
 
 async def answer(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
@@ -163,3 +169,23 @@ async def test_what_comes_after_a_body_is_no_header_and_has_an_end(port: int) ->
             sent += 60_000
     writer.close()
     assert sent < LARGE
+
+
+@pytest.mark.covers("doors:patience")
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHo"])
+async def test_who_has_just_connected_is_answered_by_a_server_that_ends(begun: bytes) -> None:
+    async with served(PatientProtocol) as (port, server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        while not server.server_state.connections:  # noqa: ASYNC110 uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        while server.servers[0].is_serving():  # noqa: ASYNC110 uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[len(begun) :])
+        async with asyncio.timeout(10):
+            reply = await reader.read()
+        assert reply.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in reply
+        assert reply.endswith(b"ok")
+        writer.close()
