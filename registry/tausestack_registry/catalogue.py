@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from tausestack.raw import object_at, objects_in
-from tausestack_registry.words import fold, terms
+from tausestack_registry.words import Term, fold, language, terms
 
 META_TOOLS = "pro.tause/tools"
 
@@ -119,7 +119,7 @@ class Catalogue:
 
     def search(self, query: str, limit: int) -> list[Entry]:
         """Return what fits a query, best first; without one, all by name."""
-        wanted = terms(query)
+        wanted = terms(query, language(query))
         if not wanted:
             return self.entries[:limit]
         scored = [(_score(entry, wanted), entry) for entry in self.entries]
@@ -127,10 +127,14 @@ class Catalogue:
         return [entry for _, entry in found[:limit]]
 
 
-def _score(entry: Entry, wanted: list[list[str]]) -> float:
+def _score(entry: Entry, wanted: list[Term]) -> float:
     named = fold(f"{entry.document['name']} {entry.title}")
     told = fold(entry.description + " " + " ".join(f"{t['name']} {t.get('description', '')}" for t in entry.tools))
-    return sum(3.0 * any(w in named for w in group) + 1.0 * any(w in told for w in group) for group in wanted)
+    return sum(3.0 * _fit(term, named) + _fit(term, told) for term in wanted)
+
+
+def _fit(term: Term, text: str) -> float:
+    return max((likeness for like, likeness in ((term.word, 1.0), *term.stems) if like in text), default=0.0)
 
 
 @lru_cache(maxsize=1)

@@ -1,31 +1,39 @@
 """The search over a tenant's tools: BM25 over weighted fields in memory, the same answer every time.
 
-A word of the request and its likes in the other language count once, by whichever fits a tool best: SQLite's full text
-adds them up, which favours whatever the glossary has many words for (recall at 10 on the development set: 44.6 and 38.3
-in English and Spanish, against 41.7 and 37.1).
+A word of the request and its likes (synonyms, and for Spanish the English words) count once, by whichever fits a tool
+best: SQLite's full text adds them up, which favours whatever the glossary has many words for. What a server's best
+tools count goes to all that were found of it, since a request rarely needs one tool alone. The figures:
+`python -m benchmarks toolsearch`.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tausestack.raw import as_array, object_at
-from tausestack_registry.words import clauses, english_stem, terms, words
+from tausestack_registry.words import Term, clauses, language, stem, terms, words
 
 # How much a match counts: in the tool's name, its server, its title and description, its fields.
-_WEIGHTS = (2.0, 1.0, 1.0, 1.0)
-_SATURATION = 1.2
-_LENGTH = 0.75
-_LIKENESS = 0.8
-"""What a word of the glossary counts beside the request's own."""
+_WEIGHTS = (4.0, 1.0, 1.0, 0.2)
+_SATURATION = 8.0
+_LENGTH = 0.65
+_SERVER = 0.4
+"""What a server's best tools count for another tool of it."""
+_SERVERS_BEST = 3
 _CLAUSES = 8
-_FUSION = 10.0
+_CLAUSE = 0.4
+"""What the ranking of a part of a request counts beside that of the whole."""
+_FUSION = 5.0
 """How slowly a rank loses its worth where lists are fused: small favours each list's first."""
 _DEPTH = 50
+_COMMON = 400
+"""A stem that more tools have finds none by itself, it only adds to what rarer ones found."""
+_CANDIDATES = 200
 
 
 @dataclass(frozen=True)
@@ -40,61 +48,98 @@ class ToolIndex:
     """An index over the tools of one tenant at one moment."""
 
     def __init__(self, tools: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
-        """Take (server, title of the server, raw tool object) for each tool."""
+        """Take (server, title or description of the server, raw tool object) for each tool."""
         counted = sorted(
-            ((f"{server}/{tool['name']}", _fields(server, title, tool)) for server, title, tool in tools),
+            ((f"{server}/{tool['name']}", server, _fields(server, about, tool)) for server, about, tool in tools),
             key=lambda one: one[0],
         )
-        lengths = [[sum(field.values()) for field in fields] for _, fields in counted]
+        lengths = [[sum(field.values()) for field in fields] for _, _, fields in counted]
         usual = [max(1.0, sum(column) / len(counted)) for column in zip(*lengths, strict=True)]
-        self._addresses = [address for address, _ in counted]
-        self._matches: dict[str, dict[int, float]] = defaultdict(dict)
-        for number, (_, fields) in enumerate(counted):
+        self._addresses = [address for address, _, _ in counted]
+        self._servers = [server for _, server, _ in counted]
+        self._worth: dict[str, dict[int, float]] = defaultdict(dict)
+        """What a stem counts for each tool that has it, by the tool's number."""
+        for number, (_, _, fields) in enumerate(counted):
             for word, weight in _weighed(fields, usual).items():
-                self._matches[word][number] = weight / (weight + _SATURATION)
-        total = len(counted)
-        self._rarity = {word: _rarity(len(found), total) for word, found in self._matches.items()}
+                self._worth[word][number] = weight / (weight + _SATURATION)
+        for found in self._worth.values():
+            rarity = math.log(1.0 + (len(counted) - len(found) + 0.5) / (len(found) + 0.5))
+            for number in found:
+                found[number] *= rarity
 
     def find(self, query: str, limit: int) -> list[Hit]:
         """Return the tools that fit a request best, best first; each of its parts has a say beside the whole."""
-        parts = [part for part in clauses(query) if len(terms(part)) > 1][:_CLAUSES]
-        rankings = [self._ranked(query), *(self._ranked(part) for part in parts if len(parts) > 1)]
-        scores: dict[str, float] = defaultdict(float)
-        for ranking in rankings:
-            for place, address in enumerate(ranking):
-                scores[address] += 1.0 / (_FUSION + place)
-        best = sorted(scores.items(), key=lambda found: (-found[1], found[0]))[:limit]
-        return [Hit(address, round(score * _FUSION / len(rankings), 6)) for address, score in best]
-
-    def _ranked(self, query: str) -> list[str]:
+        of = language(query)
+        whole = terms(query, of)
+        candidates = self._candidates(whole)
+        matches = {term.word: self._matches(term, candidates) for term in whole}
+        parts = [part for part in (terms(text, of) for text in clauses(query)) if len(part) > 1][:_CLAUSES]
+        rankings = [(1.0, self._ranked(whole, matches))]
+        if len(parts) > 1:
+            rankings += [(_CLAUSE, self._ranked(part, matches)) for part in parts]
         scores: dict[int, float] = defaultdict(float)
-        for group in terms(query):
-            best: dict[int, float] = {}
-            for place, word in enumerate(group):
-                stem = english_stem(word)
-                worth = self._rarity.get(stem, 0.0) * (_LIKENESS if place else 1.0)
-                for number, match in self._matches.get(stem, {}).items():
-                    best[number] = max(best.get(number, 0.0), worth * match)
-            for number, score in best.items():
-                scores[number] += score
-        ranked = sorted(scores.items(), key=lambda found: (-found[1], found[0]))[:_DEPTH]
-        return [self._addresses[number] for number, _ in ranked]
+        for weight, ranking in rankings:
+            for place, number in enumerate(ranking):
+                scores[number] += weight / (_FUSION + place)
+        most = sum(weight for weight, _ in rankings) / _FUSION
+        return [Hit(self._addresses[number], round(score / most, 6)) for number, score in _best(scores, limit)]
+
+    def _candidates(self, asked: Sequence[Term]) -> set[int]:
+        """Return the tools that are worth a closer look: those with most of what is rare in the request."""
+        found: dict[int, float] = defaultdict(float)
+        for common in (False, True):
+            for term in asked:
+                for like, likeness in term.stems:
+                    having = self._worth.get(like)
+                    if having is not None and (len(having) > _COMMON) is common:
+                        for number, worth in having.items():
+                            found[number] += likeness * worth
+            if found:
+                break
+        return {number for number, _ in _best(found, _CANDIDATES)}
+
+    def _matches(self, term: Term, candidates: set[int]) -> dict[int, float]:
+        """Return what a term counts for each candidate that it fits."""
+        best: dict[int, float] = {}
+        for like, likeness in term.stems:
+            having = self._worth.get(like, {})
+            for number in having.keys() & candidates:
+                worth = likeness * having[number]
+                if worth > best.get(number, 0.0):
+                    best[number] = worth
+        return best
+
+    def _ranked(self, asked: Sequence[Term], matches: Mapping[str, Mapping[int, float]]) -> list[int]:
+        scores: dict[int, float] = defaultdict(float)
+        for term in asked:
+            for number, worth in matches[term.word].items():
+                scores[number] += worth
+        of_server: dict[str, list[float]] = defaultdict(list)
+        for number, score in scores.items():
+            of_server[self._servers[number]].append(score)
+        context = {
+            server: _SERVER * sum(heapq.nlargest(_SERVERS_BEST, found)) / _SERVERS_BEST
+            for server, found in of_server.items()
+        }
+        lifted = {number: score + context[self._servers[number]] for number, score in scores.items()}
+        return [number for number, _ in _best(lifted, _DEPTH)]
 
 
-def _rarity(found: int, total: int) -> float:
-    return math.log(1.0 + (total - found + 0.5) / (found + 0.5))
+def _best(scores: Mapping[int, float], limit: int) -> list[tuple[int, float]]:
+    """Return the highest, and of equals those whose address comes first."""
+    return heapq.nsmallest(limit, scores.items(), key=lambda found: (-found[1], found[0]))
 
 
-def _fields(server: str, title: str, tool: dict[str, Any]) -> list[Counter[str]]:
+def _fields(server: str, about: str, tool: dict[str, Any]) -> list[Counter[str]]:
     schema: list[str] = []
     _collect(object_at(tool, "inputSchema"), schema, 4)
     texts = [
         str(tool["name"]),
-        f"{server} {title}",
+        f"{server} {about}",
         f"{tool.get('title') or ''} {tool.get('description') or ''}",
         " ".join(schema),
     ]
-    return [Counter(english_stem(word) for word in words(text)) for text in texts]
+    return [Counter(stem(word) for word in words(text)) for text in texts]
 
 
 def _weighed(fields: list[Counter[str]], usual: list[float]) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+import anyio.to_thread
+
 from tausestack.changes import ChangeFeed
 from tausestack.database import Connection
 from tausestack.errors import Conflict, NotFound
@@ -84,12 +86,13 @@ async def tool_index(ctx: Context) -> ToolIndex:
         state.indexes.move_to_end(ctx.tenant)
         return index
     epoch = state.feed.since("", 0)["epoch"]
-    index = ToolIndex(
+    tools = [
         (one["name"], one["title"], tool)
         for one in await installations(ctx)
         for tool in one["tools"]
         if tool["status"] == "active" and listing.visible(tool)
-    )
+    ]
+    index = await anyio.to_thread.run_sync(ToolIndex, tools)  # thousands take seconds
     # What changed while it was built is not in it: the next search builds it anew.
     if state.feed.since("", 0)["epoch"] == epoch:
         state.indexes[ctx.tenant] = index

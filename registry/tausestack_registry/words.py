@@ -1,39 +1,56 @@
-"""Words of requests in Spanish and English: folded, cut to their stems, carried over into the other language."""
+"""Words of requests in Spanish and English: folded, cut to their stems, with their likes in either language."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Literal
+
+from snowballstemmer.english_stemmer import EnglishStemmer
+from snowballstemmer.spanish_stemmer import SpanishStemmer
+
+Language = Literal["es", "en"]
 
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_ENCLITIC = re.compile(r"(?<=[aeioudr])(?:me|te|se|nos|lo|la|los|las|le|les)$")
-_ENDING = re.compile(
-    r"(?:amientos?|imientos?|aciones|acion|iciones|icion|ciones|cion|mente|ando|iendo|adores|ador|adas?|ados?|idas?|idos?"
-    r"|ar|er|ir|as|es|os|an|en|a|e|o|s)$"
-)
-_ENGLISH_ENDINGS = (
-    ("ies", "y"), ("sses", "ss"), ("ations", ""), ("ation", ""), ("ating", ""), ("ated", ""), ("ates", ""), ("ate", ""),
-    ("ing", ""), ("ers", "er"), ("ed", ""), ("es", ""), ("s", ""),
-)  # fmt: skip
 _CLAUSE = re.compile(
     r"[.;:!?]+(?=\s|$)|\n+|,\s+"
     r"|\s+(?:y|e|and|then|luego|despues|después|also|tambien|también|ademas|además)\s+",
     re.IGNORECASE,
 )
 
-_STOP_WORDS = """
+_ENGLISH_TEXT = """
     a about after all also an and any are as at be been before but by can could do does for from had has have how i if
     in into is it its just let like me my need no not of on one or our out please so some than that the their them then
     there these they this to up us want was we were what when where which while will with would you your
+"""
+_SPANISH_TEXT = """
     al algo algun alguna como con cual cuando de del desde donde dos el ella ellos en entre era es esa ese eso esta este
     esto estas estos fue ha hay hasta la las le les lo los mas me mi mis muy necesito nos o para pero por porque puede
     puedes que quiero se ser si sin sobre solo son su sus te tengo tu tus u un una unas unos y ya favor e
 """
-STOP = frozenset(_STOP_WORDS.split())
+_ENGLISH = frozenset(_ENGLISH_TEXT.split())
+_SPANISH = frozenset(_SPANISH_TEXT.split())
+STOP = _ENGLISH | _SPANISH
+
+LIKENESS = 0.8
+"""What a word of the glossary counts beside the request's own."""
+_LESS_LIKE = 0.92
+"""How much less each further word of a meaning counts."""
+_MOST_LIKES = 12
+
+_spanish, _english = SpanishStemmer(), EnglishStemmer()
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A telling word of a request: what to look for, English stems by how much each counts."""
+
+    word: str
+    stems: tuple[tuple[str, float], ...]
 
 
 def fold(text: str) -> str:
@@ -52,58 +69,61 @@ def clauses(text: str) -> list[str]:
     return [part.strip() for part in _CLAUSE.split(text) if part and part.strip()]
 
 
-@lru_cache(maxsize=16384)
-def spanish_stem(word: str) -> str:
-    """Return a folded Spanish word without its ending: `factura`, `facturas` and `facturar` are one."""
-    if len(word) > 6:
-        word = _ENCLITIC.sub("", word)
-    for _ in range(2):
-        shorter = _ENDING.sub("", word)
-        if len(shorter) < 3:
-            break
-        word = shorter
-    return word
+def language(text: str) -> Language | None:
+    """Return which language a request is in, by its small words; None, where they don't say."""
+    found = words(text)
+    spanish, english = sum(word in _SPANISH for word in found), sum(word in _ENGLISH for word in found)
+    return None if spanish == english else "es" if spanish > english else "en"
 
 
 @lru_cache(maxsize=16384)
-def english_stem(word: str) -> str:
-    """Return a folded English word without its commonest endings."""
-    if len(word) == 4 and word.endswith("s") and not word.endswith("ss"):
-        return word[:-1]
-    if len(word) <= 4:
-        return word
-    for ending, instead in _ENGLISH_ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: len(word) - len(ending)] + instead
+def stem(word: str, of: Language = "en") -> str:
+    """Return a folded word without its ending: `factura`, `facturas` and `facturar` are one."""
+    stemmer = _spanish if of == "es" else _english
+    return fold(str(stemmer.stemWord(word)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] it has no types
+
+
+def terms(text: str, of: Language | None) -> list[Term]:
+    """Return what to look for, for each telling word of a request in a language, or in either."""
+    # Numbers are a request's arguments; that a tool's example has the same ones says nothing.
+    telling = (word for word in words(text) if word not in STOP and len(word) > 1 and not word.isdigit())
+    return [_term(word, of) for word in dict.fromkeys(telling)]
+
+
+@lru_cache(maxsize=16384)
+def _term(word: str, of: Language | None) -> Term:
+    known = _glossary()
+    likes = [*(known.translations.get(stem(word, "es"), ()) if of != "en" else ()), *known.likes.get(stem(word), ())]
+    found = {stem(word): 1.0}
+    for place, like in enumerate(dict.fromkeys(likes)):
+        if place == _MOST_LIKES:
             break
-    return word[:-1] if len(word) > 4 and word.endswith("e") else word
+        found.setdefault(like, LIKENESS * _LESS_LIKE**place)
+    return Term(word, tuple(found.items()))
 
 
-def terms(text: str) -> list[list[str]]:
-    """Return what to look for: for each telling word of a request, itself and its likes in the other language."""
-    found: dict[str, list[str]] = {}
-    for word in words(text):
-        # Numbers are a request's arguments; that a tool's example has the same ones says nothing.
-        if word not in STOP and len(word) > 1 and not word.isdigit():
-            found.setdefault(word, [word, *(other for other in _glossary(word) if other != word)])
-    return list(found.values())
-
-
-def _glossary(word: str) -> Iterable[str]:
-    spanish, english = _sides()
-    return dict.fromkeys([*spanish.get(spanish_stem(word), ()), *english.get(word, ()), *english.get(word + "s", ())])
+@dataclass(frozen=True, slots=True)
+class _Glossary:
+    translations: dict[str, tuple[str, ...]]
+    """English stems by Spanish stem."""
+    likes: dict[str, tuple[str, ...]]
+    """English stems of one meaning, by English stem."""
 
 
 @lru_cache(maxsize=1)
-def _sides() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    to_english: dict[str, list[str]] = {}
-    to_spanish: dict[str, list[str]] = {}
+def _glossary() -> _Glossary:
+    translations: dict[str, dict[str, None]] = {}
+    likes: dict[str, dict[str, None]] = {}
     for line in (files("tausestack_registry") / "glossary.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("#") or "=" not in line:
             continue
         spanish, _, english = line.partition("=")
+        meant = dict.fromkeys(stem(word) for word in english.split())
         for word in spanish.split():
-            to_english.setdefault(spanish_stem(word), []).extend(english.split())
-        for word in english.split():
-            to_spanish.setdefault(word, []).extend(spanish.split())
-    return to_english, to_spanish
+            translations.setdefault(stem(word, "es"), {}).update(meant)
+        for one in meant:
+            likes.setdefault(one, {}).update(meant)
+    return _Glossary(
+        {word: tuple(found) for word, found in translations.items()},
+        {word: tuple(like for like in found if like != word) for word, found in likes.items()},
+    )

@@ -11,7 +11,7 @@ from tausestack.errors import InvalidArguments
 from tausestack.testing import Stack
 from tausestack_registry.catalogue import bundled
 from tausestack_registry.index import ToolIndex
-from tausestack_registry.words import clauses, spanish_stem, words
+from tausestack_registry.words import clauses, language, stem, words
 
 pytestmark = pytest.mark.anyio
 
@@ -85,8 +85,9 @@ def test_words_are_folded_split_and_cut() -> None:
     assert words("createInvoice crear_factura Bogotá HTTPServer") == [
         "create", "invoice", "crear", "factura", "bogota", "http", "server",
     ]  # fmt: skip
-    assert len({spanish_stem(word) for word in ("factura", "facturas", "facturar")}) == 1
-    assert spanish_stem("guardalo") == spanish_stem("guardar")
+    assert len({stem(word, "es") for word in ("factura", "facturas", "facturar")}) == 1
+    assert language("dime qué hora es en Bogotá") == "es"
+    assert language("tell me the hora") == "en"
     assert clauses("haz esto, luego aquello y lo otro") == ["haz esto", "luego aquello", "lo otro"]
 
 
