@@ -17,7 +17,7 @@ from tausestack_toolservers.auth.server import server
 
 pytestmark = pytest.mark.anyio
 
-SYSTEM_TOOLS = {"authenticate", "snapshot", "changes"}
+SYSTEM_TOOLS = {"authenticate", "snapshot", "changes", "change_settings"}
 
 
 async def system(stack: testing.Stack, tool: str, **arguments: Any) -> Any:
@@ -76,6 +76,27 @@ async def test_a_tenant_is_made_once_and_only_under_a_good_name(stack: testing.S
     ):
         with pytest.raises(NotFound):
             await system(stack, tool, **arguments)
+
+
+@pytest.mark.covers("auth:settings")
+async def test_a_tenants_settings_are_changed_by_the_house_alone_and_published(stack: testing.Stack) -> None:
+    for tenant in ("acme", "globex"):
+        await system(stack, "create_tenant", id=tenant)
+    before = await system(stack, "changes", boot="", epoch=0)
+    limits = {"limits": {"calls_per_minute": 5, "runs": 2}}
+    assert await system(stack, "change_settings", tenant="acme", change=limits) == {"settings": limits}
+    one_less = {"limits": {"calls_per_minute": None, "storage_bytes": 9}, "other": None}
+    after = await system(stack, "change_settings", tenant="acme", change=one_less)
+    assert after == {"settings": {"limits": {"runs": 2, "storage_bytes": 9}}}
+    assert (await system(stack, "snapshot", tenant="acme"))["settings"] == after["settings"]
+    assert (await system(stack, "snapshot", tenant="globex"))["settings"] == {}
+    changes = await system(stack, "changes", boot=before["boot"], epoch=before["epoch"])
+    assert changes["tenants"] == ["acme"]
+    with pytest.raises(NotFound):
+        await system(stack, "change_settings", tenant="initech", change=limits)
+    for caller in (stack.operator, stack.acme):
+        with pytest.raises(Forbidden):
+            await caller.call("change_settings", {"tenant": "acme", "change": limits})
 
 
 @pytest.mark.covers("auth:keys")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from tausestack.raw import as_object
 from tausestack.scopes import ROLES, covers
 from tausestack.tenancy import credential_hash
 
@@ -50,6 +52,18 @@ def scopes_within(limits: Sequence[frozenset[str]]) -> list[str]:
 def expiry(now: datetime, days: int | None) -> str | None:
     """Return when a key made now expires (UTC, ISO 8601), or None for never."""
     return None if days is None else (now + timedelta(days=days)).isoformat()
+
+
+def merged(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with a change, as a JSON merge patch (RFC 7396) has it: null takes a setting away."""
+    found = dict(settings)
+    for name, value in change.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            inner = as_object(value)
+            found[name] = value if inner is None else merged(as_object(found.get(name)) or {}, inner)
+    return found
 
 
 def is_alive(now: datetime, revoked_at: str | None, expires_at: str | None) -> bool:

@@ -59,6 +59,17 @@ class Keyring:
             row = await store.tenant(system, tenant)
         return None if row is None else store.fields(tenants, row)
 
+    async def change_settings(self, tenant: str, change: dict[str, Any]) -> dict[str, Any]:
+        """Change a tenant's settings by a JSON merge patch and return them; `NotFound` where there is no such tenant."""
+        async with self._databases.transaction(SYSTEM_TENANT) as system:
+            row = await store.tenant(system, tenant)
+            if row is None:
+                raise NotFound(f"There is no tenant '{tenant[:80]}'")
+            settings = domain.merged(row.settings, change)
+            await store.set_settings(system, tenant, settings)
+        self.feed.touch(tenant)
+        return settings
+
     async def known(self, tenant: str) -> str:
         """Return the id of a tenant that is there, or raise `NotFound`."""
         if await self.tenant(tenant) is None:
@@ -114,7 +125,8 @@ class Keyring:
         async with self._databases.reading(tenant) as db:
             rows = await store.keys(db)
         grants = [_grant(row) for row in rows if _alive(row)]
-        return {"tenant": tenant, "status": found["status"], "plan": found["plan"], "keys": grants}
+        about = {name: found[name] for name in ("status", "plan", "settings")}
+        return {"tenant": tenant, **about, "keys": grants}
 
 
 async def _refuse_repeated(db: Connection, request: str | None) -> None:

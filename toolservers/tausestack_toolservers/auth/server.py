@@ -210,8 +210,18 @@ async def authenticate(
 
 @server.tool("auth/snapshot", side_effect="read", scopes=[SYSTEM])
 async def snapshot(tenant: TenantId, ctx: Context) -> dict[str, Any]:
-    """Return a tenant's status, billing plan and good keys; `{"tenant": null}` where there is none."""
+    """Return a tenant's status, billing plan, settings and good keys; `{"tenant": null}` where there is none."""
     return await _operated(ctx).snapshot(tenant) or {"tenant": None}
+
+
+@server.tool("auth/change_settings", side_effect="write", idempotent=True, scopes=[SYSTEM])
+async def change_settings(
+    tenant: TenantId,
+    change: Annotated[dict[str, Any], Field(description="A JSON merge patch: null takes a setting away.")],
+    ctx: Context,
+) -> dict[str, Any]:
+    """Change what is set for a tenant beyond its plan, and return all of it; in force everywhere within a second."""
+    return {"settings": await _operated(ctx).change_settings(tenant, change)}
 
 
 @server.tool("auth/changes", side_effect="read", scopes=[SYSTEM])

@@ -25,6 +25,11 @@ async def tenant(system: Connection, tenant_id: str) -> Row | None:
     return await system.one(sa.select(tenants).where(tenants.c.id == tenant_id))
 
 
+async def set_settings(system: Connection, tenant_id: str, settings: dict[str, Any]) -> None:
+    """Replace a tenant's settings."""
+    await system.execute(sa.update(tenants).where(tenants.c.id == tenant_id).values(settings=settings))
+
+
 async def all_tenants(system: Connection) -> list[Row]:
     """Return every tenant by id."""
     return await system.execute(sa.select(tenants).order_by(tenants.c.id))

@@ -16,8 +16,9 @@ tenants = sa.Table(
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False, default=dict),
 )
-"""In `_system` alone: every tenant there is."""
+"""In `_system` alone: every tenant there is; `settings` is what was set for it beyond its plan."""
 
 key_lookup = sa.Table(
     "key_lookup",
