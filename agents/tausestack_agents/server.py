@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tausestack.contract import VERSION
-from tausestack.database import TenantDatabases
+from tausestack.database import Connection, TenantDatabases
 from tausestack.errors import Conflict, InvalidArguments, KeyReused, NotFound, Unavailable
+from tausestack.limits import month, until_month_end
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, TOOLS_READ
 from tausestack_agents import specs, store
@@ -110,6 +112,9 @@ async def run(
         "principal": ctx.principal.id,
         "scopes": sorted(ctx.principal.scopes - {SYSTEM}),
     }
+    async with state.databases.reading(ctx.tenant) as db:
+        if await store.find_run(db, identifier) is None:
+            await _check_room(ctx, db)
     # First the work, then the run: work without a run is dropped, but a run without work would never start.
     await state.dispatch.add(ctx.tenant, identifier)
     async with state.databases.transaction(ctx.tenant) as db:
@@ -118,6 +123,7 @@ async def run(
             active = await store.active_run(db, values["thread"])
             if active is not None:
                 raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
+            await _check_room(ctx, db)
             await store.add_run(db, values)
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input")):
             raise KeyReused("This idempotency key was used for another run", key=ctx.idempotency_key)
@@ -223,6 +229,13 @@ async def list_agents(ctx: Context) -> dict[str, list[dict[str, Any]]]:
     return {"agents": [spec.as_json() for spec in specs.builtin().values()]}
 
 
+@server.tool("agents/limits_used", side_effect="read", scopes=[SYSTEM])
+async def limits_used(ctx: Context) -> dict[str, int]:
+    """Tell how much the tenant uses of the limits that are counted here."""
+    async with _state(ctx).databases.reading(ctx.tenant) as db:
+        return {"runs": await store.count_runs(db, month(datetime.now(UTC)))}
+
+
 @server.http("runs/{run}/events")
 async def run_events(request: Request, ctx: Context) -> Response:
     """Follow a run's events; `Last-Event-ID` says which came last."""
@@ -234,6 +247,13 @@ async def run_events(request: Request, ctx: Context) -> Response:
     after = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
     stream = follow(_state(ctx).databases, _state(ctx).bell, ctx.tenant, identifier, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def _check_room(ctx: Context, db: Connection) -> None:
+    """Raise `RateLimited` where the tenant has had as many runs this month as it may have."""
+    now = datetime.now(UTC)
+    started = await store.count_runs(db, month(now))
+    ctx.check_limit("runs", "runs of agents a month", started, retry_after=until_month_end(now))
 
 
 def _state(ctx: Context) -> State:

@@ -29,6 +29,12 @@ async def add_run(db: Connection, values: dict[str, Any]) -> None:
     await add_event(db, values["id"], "pending", {"agent": values["agent"], "input": values["input"]})
 
 
+async def count_runs(db: Connection, since: str) -> int:
+    """Return how many runs were started since a time (UTC, ISO 8601)."""
+    query = sa.select(sa.func.count()).select_from(runs).where(runs.c.created_at >= since)
+    return await db.scalar(query) or 0
+
+
 async def find_run(db: Connection, run: str) -> Row | None:
     """Return a run's row, or None."""
     return await db.one(sa.select(runs).where(runs.c.id == run))

@@ -27,6 +27,7 @@ async def add(
     name, tools = plan.reference.name, approved(plan, approve)
     async with ctx.database() as db:
         if await store.find_installed(db, name) is None:
+            await check_room(ctx, db)
             if default:
                 await store.clear_default(db)
             await store.add_installed(db, _row(plan, default=bool(default)), tools)
@@ -44,12 +45,19 @@ async def add_own(
     if there is not None and default in {None, there["default"]} and not secrets:
         return
     async with ctx.database() as db:
+        if there is None:
+            await check_room(ctx, db)
         if default:
             await store.clear_default(db)
         is_default = there["default"] if there is not None and default is None else bool(default)
         await store.choose(db, reference.name, "installed", is_default=is_default)
         await _keep_secrets(ctx, db, reference.name, secrets)
     state_of(ctx).changed(ctx.tenant)
+
+
+async def check_room(ctx: Context, db: Connection) -> None:
+    """Raise `RateLimited` where the tenant may have no more servers."""
+    ctx.check_limit("installed_servers", "servers that it installed itself", await store.count_chosen(db))
 
 
 async def remove(ctx: Context, there: Installation) -> None:

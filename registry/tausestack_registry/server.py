@@ -133,6 +133,8 @@ async def install(
         return await present(ctx, reference.name)
     there = await find(ctx, reference.name)
     if there is None:
+        async with ctx.reading() as db:  # before it is fetched; what counts is checked again where it is kept
+            await changing.check_room(ctx, db)
         plan = await planned(ctx.call, reference, settings, sealed)
         await changing.add(ctx, plan, sealed, default=default, approve=approve)
     elif there["kind"] in OWN_KINDS:
@@ -301,3 +303,10 @@ def _asked(
     settings, sealed = as_text(config or {}), secrets or {}
     check_settings(reference, settings, sealed)
     return reference, settings, sealed
+
+
+@server.tool("registry/limits_used", side_effect="read", scopes=[SYSTEM])
+async def limits_used(ctx: Context) -> dict[str, int]:
+    """Tell how much the tenant uses of the limits that are counted here."""
+    async with ctx.reading() as db:
+        return {"installed_servers": await store.count_chosen(db)}

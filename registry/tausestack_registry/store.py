@@ -125,6 +125,13 @@ async def choose(db: Connection, name: str, state: str, *, is_default: bool) -> 
         await db.change(sa.insert(services).values(name=name, state=state, is_default=is_default))
 
 
+async def count_chosen(db: Connection) -> int:
+    """Return how many servers the tenant installed itself: third parties', and our services beyond its plan's."""
+    own = sa.select(sa.func.count()).select_from(services).where(services.c.state == "installed")
+    others = sa.select(sa.func.count()).select_from(installations)
+    return (await db.scalar(own) or 0) + (await db.scalar(others) or 0)
+
+
 async def clear_default(db: Connection) -> None:
     """Let no server be the default one."""
     await db.change(sa.update(services).values(is_default=False))

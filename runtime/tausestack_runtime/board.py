@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 
+from tausestack_runtime import tally
+
 _ABSENT = 2**64 - 1
 _CONNECTIONS, _WRITES, _COLUMNS = 0, 1, 2
 _BYTES = 8
@@ -14,20 +16,22 @@ class Board:
     """A row for each gateway, numbered from 1: its connections, or that it is not there, and its writes.
 
     A row is written by its own gateway, and by the supervisor while that one is dead. A number is read and written
-    whole; it may be a moment old.
+    whole; it may be a moment old. Below the rows is the tally of what tenants use.
     """
 
     def __init__(self, count: int, descriptor: int = -1) -> None:
         """Share the board behind a descriptor; without one, have a board that nobody shares."""
         self.count = count
-        self._map = mmap.mmap(descriptor, count * _COLUMNS * _BYTES)
-        self._cells = memoryview(self._map).cast("Q")
+        self._map = mmap.mmap(descriptor, _size(count))
+        rows, rest = memoryview(self._map)[: _rows(count)], memoryview(self._map)[_rows(count) :]
+        self._cells = rows.cast("Q")
+        self.tally = tally.Tally(rest, count, descriptor)
 
     @staticmethod
     def make(count: int) -> int:
         """Return the descriptor of a new board on which no gateway is there."""
         descriptor = os.memfd_create("tausestack-gateways", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, count * _COLUMNS * _BYTES)
+        os.ftruncate(descriptor, _size(count))
         board = Board(count, descriptor)
         for number in board.numbers:
             board.leave(number)
@@ -41,6 +45,11 @@ class Board:
     def leave(self, number: int) -> None:
         """Note that a gateway takes no connections."""
         self._cells[_at(number, _CONNECTIONS)] = _ABSENT
+
+    def bury(self, number: int) -> None:
+        """Note that a gateway is dead, and has nothing open."""
+        self.leave(number)
+        self.tally.forget(number)
 
     def connected(self, number: int, connections: int) -> None:
         """Note how many connections a gateway has, and that it takes more."""
@@ -74,6 +83,14 @@ class Writes:
     def count(self) -> int:
         """Return how many writes were noted, by any gateway."""
         return self._board.writes()
+
+
+def _rows(count: int) -> int:
+    return count * _COLUMNS * _BYTES
+
+
+def _size(count: int) -> int:
+    return _rows(count) + tally.size(count)
 
 
 def _at(number: int, column: int) -> int:

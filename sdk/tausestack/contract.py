@@ -31,6 +31,8 @@ META_ERROR = "pro.tause/error"
 """In a failed result's `_meta`: the failure's `{code, …}`."""
 META_STALE = "pro.tause/stale"
 """In a definition's `_meta`: why its server is not there to confirm it."""
+META_LIMITS = "pro.tause/limits"
+"""In a call's `_meta`, from the gateway alone: the tenant's limits that the called service counts, by name."""
 META_PARENT = "pro.tause/parent"
 """In a nested call's `_meta`: the id of the call in whose course it is made."""
 

@@ -20,6 +20,7 @@ from tausestack import errors
 
 OPERATOR_KEY = "tsk_operator_" + "0" * 64
 KEYS: dict[str, str] = {"tsk_acme": "acme", "tsk_globex": "globex", "session-acme": "acme"}
+LIMITS: dict[str, dict[str, Any]] = {}
 TENANTS: dict[str, dict[str, Any]] = {
     name: {"id": name, "name": name.title(), "plan": "basic", "status": "active"} for name in ("acme", "globex")
 }
@@ -247,6 +248,20 @@ async def tenant(request: Request) -> Response:
     return JSONResponse(TENANTS[tenant_of(request)])
 
 
+async def limits(request: Request) -> Response:
+    check_operator(request)
+    own = LIMITS.setdefault(tenant_of(request), {})
+    if request.method == "PATCH":
+        given: dict[str, Any] = await request.json()
+        for name, value in given.items():
+            if name != "calls_per_minute":
+                raise errors.InvalidArguments(f"There is no limit '{name}': there are calls_per_minute")
+            own[name] = value
+    most = own.get("calls_per_minute") or 600
+    shown = {"limit": most, "used": 1, "left": most - 1, "resets_at": None, "set_by": "tenant" if own else "plan"}
+    return JSONResponse({"limits": {"calls_per_minute": shown}})
+
+
 async def session(request: Request) -> Response:
     check_operator(request)
     name = tenant_of(request)
@@ -291,6 +306,7 @@ APP = Starlette(
     routes=[
         Route(T, tenants, methods=["GET", "POST"]),
         Route(T + "/{tenant}", tenant),
+        Route(T + "/{tenant}/limits", limits, methods=["GET", "PATCH"]),
         Route(T + "/{tenant}/session", session, methods=["POST"]),
         Route(T + "/{tenant}/keys", keys, methods=["GET", "POST"]),
         Route(T + "/{tenant}/keys/{key}", key, methods=["DELETE"]),

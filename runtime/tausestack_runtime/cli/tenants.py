@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from tausestack.errors import NotFound
-from tausestack_runtime.cli.connection import TenantOption, keyring, operator, run
+from tausestack_runtime.cli.connection import Refusal, TenantOption, keyring, operator, run
 from tausestack_runtime.cli.output import JsonOption, show_fields, show_json, show_table
 
-tenant_app = typer.Typer(help="Tenants: make, list, show.", rich_markup_mode=None)
+tenant_app = typer.Typer(help="Tenants: make, list, show, set limits.", rich_markup_mode=None)
 key_app = typer.Typer(help="API keys of a tenant: create, list, revoke.", rich_markup_mode=None)
+
+EXAMPLE = "calls_per_minute=600 or storage_bytes=default"
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 AnyTenantOption = Annotated[
     str | None,
@@ -68,17 +72,62 @@ def list_tenants(as_json: JsonOption = False) -> None:
 
 @tenant_app.command("show")
 def show_tenant(tenant: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
-    """Show one tenant."""
+    """Show one tenant and its limits: what each allows, and what is used of it."""
 
     async def work() -> dict[str, Any]:
         async with operator() as client:
-            return await client.tenant(tenant)
+            return {**await client.tenant(tenant), "limits": await client.limits(tenant)}
 
     found = run(work())
     if as_json:
         show_json(found)
+        return
+    limits = found.pop("limits")
+    show_fields(found)
+    print()
+    _show_limits(limits)
+
+
+@tenant_app.command("set")
+def set_tenant(
+    tenant: Annotated[str, typer.Argument(metavar="ID")],
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE…", help="limits; KEY= or KEY=default takes back what was set")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Set a tenant's limits over its plan's, and show them; in force everywhere within a second."""
+    limits = dict(_setting(each) for each in settings)
+
+    async def work() -> dict[str, Any]:
+        async with operator() as client:
+            return await client.set_limits(tenant, limits)
+
+    found = run(work())
+    if as_json:
+        show_json({"id": tenant, "limits": found})
     else:
-        show_fields(found)
+        _show_limits(found)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Return a limit's name and what it is to be; None for what the plan says."""
+    name, sign, value = (part.strip() for part in text.partition("="))
+    if not sign or not name:
+        raise Refusal(f"'{text[:80]}' is no KEY=VALUE: set limits such as {EXAMPLE}")
+    if value in {"", "default"}:
+        return name, None
+    return name, int(value) if _WHOLE.fullmatch(value) else value
+
+
+def _show_limits(limits: dict[str, dict[str, Any]]) -> None:
+    shown = ("limit", "allows", "used", "left", "resets_at", "set_by")
+    rows = [{**one, "limit": name, "allows": _amount(one)} for name, one in limits.items()]
+    show_table(rows, shown, "no limits")
+
+
+def _amount(limit: dict[str, Any]) -> Any:
+    return "unlimited" if limit["limit"] is None else limit["limit"]
 
 
 @key_app.command("create")

@@ -15,11 +15,13 @@ from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import Approvals
-from tausestack_runtime.gateway.crowd import TENANT_BYTES, TENANT_EXCHANGES, Crowd, Shares, room
+from tausestack_runtime.gateway.crowd import TENANT_BYTES, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
+from tausestack_runtime.gateway.limits.budgets import Budgets
+from tausestack_runtime.gateway.limits.limiter import Connections, Limiter
 from tausestack_runtime.gateway.mcp.earlier.door import RETIRED, EarlierDoor, retired
 from tausestack_runtime.gateway.mcp.earlier.relay import Relay
 from tausestack_runtime.gateway.mcp.earlier.session import Tokens
@@ -41,6 +43,7 @@ from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.keys import open_keys, operator_key
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.platform.definitions import definitions
+from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.tools import Platform
 from tausestack_runtime.services import SERVICES, control_socket, socket_path
 from tausestack_runtime.settings import Settings
@@ -75,12 +78,14 @@ class Gateway:
         approvals = Approvals(self._databases)
         self._ledger = Ledger(settings.data / "ledger.db", crowd=lambda: len(self._upstreams.in_flight))
         self._metrics = Metrics(settings.gateway_number)
+        limiter = Limiter(board, settings.gateway_number)
         pipeline = Pipeline(
             snapshots=self._snapshots,
             upstreams=self._upstreams,
             approvals=approvals,
             ledger=self._ledger,
             metrics=self._metrics,
+            limiter=limiter,
         )
         pipeline.platform = Platform(
             approvals=approvals,
@@ -88,6 +93,7 @@ class Gateway:
             identity=identity,
             pipeline=pipeline,
             system=self._upstreams.system,
+            limits=LimitTools(self._snapshots, limiter, Budgets(self._databases), self._upstreams.system),
         )
         offers = Offers(self._upstreams)
         methods = Methods(pipeline, self._snapshots, Lists(offers))
@@ -106,7 +112,8 @@ class Gateway:
         self._mcp = McpEndpoint(identity, methods, subscriptions, self._earlier, self._leaving)
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control, self._leaving)
         self._guard = Guard(settings.host)
-        self._shares, self._weights = Shares(TENANT_EXCHANGES, "requests"), Shares(TENANT_BYTES, "bytes of requests")
+        self._connections = Connections(limiter, self._snapshots.limits)
+        self._weights = Shares(TENANT_BYTES, "bytes of requests")
         self._exits = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +123,7 @@ class Gateway:
             scope["state"][CROWD] = Crowd(room())
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, self._shares, self._weights)
+            exchange = Exchange(scope, receive, send, self._connections, self._weights)
             try:
                 await self._http(exchange)
             except Elsewhere as other:

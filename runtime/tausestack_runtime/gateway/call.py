@@ -124,6 +124,10 @@ class Call:
     """The process of ours that serves it, once that is known: what metrics may name."""
     send: Send | None = None
     """How it is sent where its server speaks the caller's own, earlier version; None: as every call is."""
+    placed: bool = False
+    """Whether it has a place among its tenant's calls, to be given back."""
+    limits: Mapping[str, int] | None = None
+    """The tenant's limits that its server counts, once that is known."""
     assertion: str = ""
     """What the upstream was given; whoever shows it again may call on behalf of this call while it is in flight."""
 

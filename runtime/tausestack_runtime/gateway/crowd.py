@@ -17,9 +17,6 @@ MOST_CONNECTIONS = 8192
 RESERVED_FILES = 1024
 """Open files that are not callers': databases, and connections to servers."""
 
-TENANT_EXCHANGES = 512
-"""How many requests of a tenant are answered at once, streams included; calls have a limit of their own below it."""
-
 TENANT_BYTES = 128 * 1024 * 1024
 """How many bytes of large requests and answers are held for a tenant at once; read, a request takes ten times that."""
 
@@ -90,6 +87,18 @@ class Crowd:
             to[connection] = None
 
 
+class Share(Protocol):
+    """What each tenant may hold at once."""
+
+    def take(self, tenant: str) -> None:
+        """Count one more for a tenant, or raise `RateLimited`."""
+        ...
+
+    def give_back(self, tenant: str) -> None:
+        """Count one less."""
+        ...
+
+
 class Shares:
     """How much of something each tenant holds, none of them more than its share."""
 
@@ -112,7 +121,7 @@ class Shares:
         held = self._held.get(tenant, 0)
         if held + amount > self._most:
             raise RateLimited(
-                f"{self._most} {self._what} of this tenant are open already", retry_after=1, limit=self._most
+                f"{self._most} {self._what} of this tenant are open already", retry_after=1, quota=self._most
             )
         self._held[tenant] = held + amount
 

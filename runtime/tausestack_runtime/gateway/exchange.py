@@ -23,7 +23,8 @@ from tausestack_runtime.asgi import (
     read_body,
     while_connected,
 )
-from tausestack_runtime.gateway.crowd import LIGHT, Shares
+from tausestack_runtime.gateway.crowd import LIGHT, Share, Shares
+from tausestack_runtime.gateway.limits.headers import refusal_headers
 from tausestack_runtime.gateway.nesting import loads_strictly
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Exchange:
         scope: Scope,
         receive: Receive,
         send: Send,
-        shares: Shares | None = None,
+        shares: Share | None = None,
         weights: Shares | None = None,
     ) -> None:
         """`shares` are what tenants may have open at once, and `weights` the bytes in that, where that is bounded."""
@@ -76,9 +77,10 @@ class Exchange:
     def belong(self, tenant: str) -> None:
         """Count among a tenant's open exchanges until it is closed; raises `RateLimited` over the tenant's share.
 
-        Those of our own processes are not counted: they are parts of what came from outside.
+        Those of our own processes are not counted: they are parts of what came from outside. Nor is what another
+        gateway handed over: it counts there.
         """
-        if self._shares is not None and self._tenant is None and not self.internal:
+        if self._shares is not None and self._tenant is None and not self.internal and not self.forwarded:
             self._shares.take(tenant)
             self._tenant = tenant
 
@@ -192,7 +194,7 @@ class Exchange:
             return
         headers = [(b"www-authenticate", b'Bearer realm="tausestack"')] if isinstance(error, Unauthenticated) else []
         if "retry_after" in error.data:
-            headers.append((b"retry-after", str(error.data["retry_after"]).encode()))
+            headers += [(b"retry-after", str(error.data["retry_after"]).encode()), *refusal_headers(error.data)]
         await self.reply(status, body, content_type, headers)
 
     async def problem(self, error: TauseError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import structlog
@@ -26,10 +26,12 @@ from tausestack.errors import (
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
+from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome, digest
-from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
+from tausestack_runtime.gateway.limits.headers import headers_of
+from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.mirrors import mismatch
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
@@ -37,14 +39,17 @@ from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
 from tausestack_runtime.ledger import Ledger, Line
 
-CONCURRENT_CALLS = 256
-"""How many calls a tenant may have in flight; a nested call shares its parent's place."""
+if TYPE_CHECKING:
+    from tausestack_runtime.gateway.exchange import Exchange
 
 MAX_QUOTED = 400
 """How many characters of a message about wrong arguments are passed on."""
 
 MAX_NAME = 128
 """How many characters of a name that was asked for are kept; what exists has no more."""
+
+OPERATOR_TOOLS = frozenset({"get_limits", "list_tenants", "set_limits"})
+"""What of the platform's tools the operator runs in `_system`."""
 
 _CHANGING = frozenset({"tasks/update", "tasks/cancel"})
 _READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write", idempotent=True)
@@ -79,13 +84,15 @@ class Pipeline:
         approvals: Approvals,
         ledger: Ledger,
         metrics: Metrics,
+        limiter: Limiter | None = None,
     ) -> None:
+        """Without a limiter it has one of its own, which it shares with no other gateway."""
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._approvals = approvals
         self._ledger = ledger
         self._metrics = metrics
-        self._places = Shares(CONCURRENT_CALLS, "calls")
+        self._limiter = limiter or Limiter(Board(1), 1)
         self.platform: PlatformTools | None = None
 
     async def run(self, call: Call, snapshot: TenantSnapshot | None = None) -> Outcome:
@@ -115,6 +122,20 @@ class Pipeline:
             call.state = CallState.DONE
             await self._ended(call, "input_required" if outcome.waits else "done", "", outcome)
         return outcome
+
+    async def enter(self, exchange: Exchange, principal: Principal, door: str) -> None:
+        """Count an exchange among its tenant's; raises `RateLimited` over its limit, of which it leaves the line."""
+        try:
+            exchange.belong(principal.tenant)
+        except RateLimited as error:
+            refused = Call(principal.tenant, principal, "", "", {}, door, deadline=0.0, method=exchange.method)
+            await self._refused(refused, error)
+            raise
+
+    def standing(self, call: Call) -> list[tuple[bytes, bytes]]:
+        """Return the header fields that tell how many calls its tenant may still make in this minute."""
+        minute = self._limiter.minute(call.tenant, self._snapshots.limits(call.tenant))
+        return [] if minute is None else headers_of(MINUTELY, *minute)
 
     async def note(self, call: Call) -> None:
         """Leave the line of a call that a door answered itself."""
@@ -146,8 +167,8 @@ class Pipeline:
         raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
 
     async def _own(self, call: Call) -> tuple[Tool, Installation, str] | None:
-        """Our own processes' way to system tools, and the operator's to auth; no tenant's credential comes here."""
-        if SYSTEM not in call.principal.scopes and (OPERATOR not in call.principal.scopes or call.server != "auth"):
+        """Our own processes' way to system tools, and the operator's to its own; no tenant's credential comes here."""
+        if SYSTEM not in call.principal.scopes and not _operates(call):
             raise not_found()
         if call.tenant != SYSTEM_TENANT and call.server != ADAPTER:
             snapshot = await self._snapshots.tenant(call.tenant)
@@ -176,12 +197,15 @@ class Pipeline:
         if not installation.foreign:
             # A third party's server knows its own schema best, and tells the model in its own words what is wrong.
             check_arguments(call, tool)
-        self._take_place(call)
+        self._admit(call, installation)
         try:
             await self._approve(call, policy)
-            return await self._sent(call, policy, installation, epoch)
+            outcome = await self._sent(call, policy, installation, epoch)
         finally:
-            self._leave_place(call)
+            self._limiter.leave(call)
+        if outcome.failed and not installation.foreign:
+            _raise_limit(outcome)
+        return outcome
 
     async def _other_admitted(self, call: Call) -> Outcome:
         """Admit what is no tool's call: reading a resource or a prompt, completing, and the life of a task."""
@@ -195,20 +219,20 @@ class Pipeline:
         if not reaches(limits, call.server) and (changes or missing(limits, [TOOLS_READ]) is not None):
             lacking = call_scope(call.server, "*") if changes else TOOLS_READ
             raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
-        self._take_place(call)
+        self._admit(call, installation)
         try:
             return await self._sent(call, _WRITES if changes else _READS, installation, snapshot.epoch)
         finally:
-            self._leave_place(call)
+            self._limiter.leave(call)
 
-    def _take_place(self, call: Call) -> None:
-        """Give a call a place among its tenant's, or raise `RateLimited`; a nested one has its parent's."""
-        if call.parent is None:
-            self._places.take(call.tenant)
-
-    def _leave_place(self, call: Call) -> None:
-        if call.parent is None:
-            self._places.give_back(call.tenant)
+    def _admit(self, call: Call, installation: Installation) -> None:
+        """Let a call through its tenant's limits, or raise `RateLimited`; what is of no tenant has none."""
+        if call.tenant == SYSTEM_TENANT:
+            return
+        limits = self._snapshots.limits(call.tenant)
+        if not installation.foreign:
+            call.limits = limits.by_service.get(installation.service)
+        self._limiter.admit(call, limits)
 
     async def _approve(self, call: Call, policy: ToolPolicy) -> None:
         asked = policy.approval
@@ -242,15 +266,17 @@ class Pipeline:
                 self._snapshots.expire()
 
     async def _refused(self, call: Call, error: TauseError) -> None:
-        denied = isinstance(error, (Forbidden, NotFound, InvalidRequest, RateLimited)) and call.state in _UNDECIDED
+        undecided = isinstance(error, (Forbidden, NotFound, InvalidRequest)) and call.state in _UNDECIDED
+        denied = undecided or isinstance(error, RateLimited)
         call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state
         if denied:
             outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
         else:
             outcome = "in_doubt" if isinstance(error, InDoubt) else "failed"
-        await self._ended(call, outcome, error.code)
+        rule = f"limit:{error.data.get('limit', 'bound')}" if isinstance(error, RateLimited) else ""
+        await self._ended(call, outcome, error.code, rule=rule)
 
-    async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None) -> None:
+    async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None, rule: str = "") -> None:
         self._metrics.ended(call.service, outcome, call.elapsed_us())
         if call.principal.id == "gateway":
             return
@@ -262,13 +288,15 @@ class Pipeline:
             decision=_STOPPED.get(outcome, decided),
             outcome=outcome,
             error=error,
+            rule=rule,
             result=result,
         )
         await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
 
     def _line(
-        self, call: Call, *, kind: str, decision: str, outcome: str, error: str = "", result: Outcome | None = None
-    ) -> Line:
+        self, call: Call, *, kind: str, decision: str, outcome: str, error: str = "", rule: str = "",
+        result: Outcome | None = None,
+    ) -> Line:  # fmt: skip
         raw: bytes = b"" if result is None else (result.raw or orjson.dumps(result.result))
         return Line(
             tenant=call.tenant,
@@ -282,7 +310,7 @@ class Pipeline:
             server=call.server[:MAX_NAME],
             tool=call.tool[:MAX_NAME] if call.method == TOOLS_CALL else call.method,
             decision=decision,
-            rule=(_RULES.get(error) or _role(call.principal)) if decision else "",
+            rule=(rule or _RULES.get(error) or _role(call.principal)) if decision else "",
             outcome=outcome,
             error=error,
             arguments_digest=digest(call.arguments if call.method == TOOLS_CALL else call.params),
@@ -322,6 +350,19 @@ def check_arguments(call: Call, tool: Tool) -> None:
 def _clipped(text: str) -> str:
     # The validator quotes the value that is wrong, which may be as long as a request.
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED // 2] + "…" + text[-MAX_QUOTED // 2 :]
+
+
+def _operates(call: Call) -> bool:
+    """Whether the operator asks for what it has: auth, and its tools of the platform."""
+    own = call.server == "auth" or (call.server == "platform" and call.tool in OPERATOR_TOOLS)
+    return own and OPERATOR in call.principal.scopes
+
+
+def _raise_limit(outcome: Outcome) -> None:
+    """Raise what a service of ours says where a tenant is over a limit that it counts."""
+    error = outcome.failure
+    if isinstance(error, RateLimited):
+        raise error
 
 
 def _role(principal: Principal) -> str:

@@ -14,14 +14,19 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from tausestack.contract import Principal
+from tausestack.contract import BillingPlan, Principal
 from tausestack.errors import TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import as_object
 from tausestack_runtime.board import Writes
 from tausestack_runtime.gateway.installed import Installation, Tool, installation_of, not_found
+from tausestack_runtime.gateway.limits.allowances import Limits, limits_of
 
 FRESH_SECONDS = 0.5
 """How long an answer of a change feed holds; a revocation is in force within twice that."""
+
+FIRST_PLAN: BillingPlan = "basic"
+"""Whose limits hold for a tenant that nothing is known of yet."""
 
 SystemCall = Callable[[str, str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls (service, tool) for (tenant) with arguments as the gateway itself; returns the structured result."""
@@ -58,6 +63,7 @@ class TenantSnapshot:
     plan: str
     keys: dict[str, Key]
     installations: dict[str, Installation]
+    limits: Limits
 
     @cached_property
     def wires(self) -> dict[str, Tool]:
@@ -117,6 +123,7 @@ class Snapshots:
         self._feeds = {"auth": _Feed("auth"), "registry": _Feed("registry")}
         self._tenants: dict[str, TenantSnapshot] = {}
         self._keys: dict[str, Key] = {}
+        self._limits: dict[str, Limits] = {}
         self._loading: dict[str, asyncio.Task[TenantSnapshot]] = {}
         self._written = written or Writes()
         self._heard = self._written.count()
@@ -175,6 +182,10 @@ class Snapshots:
             loading.add_done_callback(lambda _: self._loading.pop(tenant, None))
         return await asyncio.shield(loading)
 
+    def limits(self, tenant: str) -> Limits:
+        """Return a tenant's limits as they were last known: what a door goes by before it asks for more."""
+        return self._limits.get(tenant) or limits_of(FIRST_PLAN, {})
+
     async def _load(self, tenant: str) -> TenantSnapshot:
         while True:
             started = {name: feed.generation(tenant) for name, feed in self._feeds.items()}
@@ -189,7 +200,8 @@ class Snapshots:
         found = (installation_of(one, self._platform_tools) for one in installed["installations"])
         installations = {one.name: one for one in found}
         keys = {one["key_id"]: _key(tenant, one) for one in identity["keys"]}
-        snapshot = TenantSnapshot(tenant, epoch, "active", plan, keys, installations)
+        limits = self._limits[tenant] = limits_of(plan, as_object(identity.get("settings")) or {})
+        snapshot = TenantSnapshot(tenant, epoch, "active", plan, keys, installations, limits)
         self._tenants[tenant] = snapshot
         return snapshot
 

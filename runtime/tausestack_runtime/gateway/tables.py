@@ -38,4 +38,25 @@ sessions = sa.Table(
 )
 """What the sessions of earlier clients changed; a session that changed nothing has no row."""
 
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("month", sa.Text, primary_key=True),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost", sa.BigInteger, nullable=False),
+)
+"""What language models used in a calendar month, what is reserved among it; the cost in millionths of a US dollar."""
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("month", sa.Text, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+)
+"""Each request to a model: what it may use at most, then what it did."""
+
 SCHEMA = Schema("gateway", metadata, "tausestack_runtime.gateway.migrations")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tausestack.contract import META_TOOL, ToolPolicy
-from tausestack.scopes import SYSTEM, TENANT_ADMIN, TOOLS_READ
+from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, TOOLS_READ
+from tausestack_runtime.gateway.limits.allowances import KINDS, UNLIMITED
 
 _TEXT = {"type": "string"}
+_AMOUNT = {"tokens": {"type": "integer", "minimum": 0}, "usd": {"type": "number", "minimum": 0}}
 
 
 def definitions() -> list[dict[str, Any]]:
@@ -48,6 +50,13 @@ def definitions() -> list[dict[str, Any]]:
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
             ),
             _tool(
+                "get_limits",
+                "Show this tenant's limits: what each allows, what is used and left of it, and when it comes back.",
+                {},
+                [],
+                ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+            ),
+            _tool(
                 "get_usage",
                 "Sum up the calls of a period by tool: how many, how many failed, bytes and time.",
                 {
@@ -65,6 +74,13 @@ def definitions() -> list[dict[str, Any]]:
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
             ),
             _tool(
+                "list_tenants",
+                "List every tenant, its billing plan and status.",
+                {},
+                [],
+                ToolPolicy(side_effect="read", scopes=[OPERATOR]),
+            ),
+            _tool(
                 "query_audit",
                 "List audit entries, newest first: who called what, what was decided and what came of it.",
                 {
@@ -73,6 +89,33 @@ def definitions() -> list[dict[str, Any]]:
                 },
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+            ),
+            _tool(
+                "reserve",
+                "Set tokens and money aside for a request to a language model.",
+                {"tenant": _TEXT, "id": _TEXT, **_AMOUNT},
+                ["id", "tokens", "usd"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
+            ),
+            _tool(
+                "set_limits",
+                "Set a tenant's own limits over its billing plan's; in force everywhere within a second.",
+                {
+                    "tenant": _TEXT,
+                    "limits": {
+                        "type": "object",
+                        "description": f"By name an amount, '{UNLIMITED}', or null for the plan's: {', '.join(KINDS)}.",
+                    },
+                },
+                ["tenant", "limits"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[OPERATOR]),
+            ),
+            _tool(
+                "settle",
+                "Count what a request to a language model used in place of what was set aside for it.",
+                {"tenant": _TEXT, "id": _TEXT, **_AMOUNT},
+                ["id", "tokens", "usd"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),
             _tool(
                 "verify_audit",

@@ -19,6 +19,7 @@ from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
 from tausestack_runtime.gateway.snapshots import SystemCall
 from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.platform.limits import LimitTools
 
 logger = structlog.get_logger("platform")
 
@@ -34,6 +35,7 @@ class Platform:
         identity: Identity,
         pipeline: Pipeline,
         system: SystemCall,
+        limits: LimitTools,
     ) -> None:
         self._approvals = approvals
         self._ledger = ledger
@@ -44,9 +46,14 @@ class Platform:
             "decide_approval": self._decide_approval,
             "delegate": self._delegate,
             "explain": self._explain,
+            "get_limits": limits.get_limits,
             "get_usage": self._get_usage,
             "list_approvals": self._list_approvals,
+            "list_tenants": limits.list_tenants,
             "query_audit": self._query_audit,
+            "reserve": limits.reserve,
+            "set_limits": limits.set_limits,
+            "settle": limits.settle,
             "verify_audit": self._verify_audit,
             "withdraw_approvals": self._withdraw_approvals,
         }

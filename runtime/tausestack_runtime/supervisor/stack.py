@@ -166,7 +166,7 @@ class Supervisor:
             {**plain, **told.environment(), **self._secret()},
             [self._port.fileno(), self._internal.fileno(), door.fileno(), self._board_fd],
             number,
-            lambda: board.leave(number),
+            lambda: board.bury(number),
         )
 
     def _complete(self, spec: ServiceSpec, order: Order) -> Order:

@@ -30,6 +30,16 @@ class Operator(WireClient):
         """Return one tenant."""
         return await self.wire.request("GET", path_of("tenants", check_tenant(tenant)))
 
+    async def limits(self, tenant: str) -> dict[str, Any]:
+        """Return a tenant's limits by name: `{"limit", "used", "left", "resets_at", "set_by", "about"}`."""
+        found: dict[str, Any] = await self.wire.request("GET", self._limits(tenant))
+        return found["limits"]
+
+    async def set_limits(self, tenant: str, limits: dict[str, Any]) -> dict[str, Any]:
+        """Set limits of a tenant by name (an amount, "unlimited", None for its plan's), and return all of them."""
+        found: dict[str, Any] = await self.wire.request("PATCH", self._limits(tenant), body=limits)
+        return found["limits"]
+
     async def create_key(
         self, tenant: str, *, role: str = "admin", name: str | None = None, expires_days: int | None = None
     ) -> dict[str, Any]:
@@ -53,6 +63,9 @@ class Operator(WireClient):
     async def doctor(self) -> dict[str, Any]:
         """Return the supervisor's figures: processes, memory, starts."""
         return await self.wire.request("GET", path_of("doctor"))
+
+    def _limits(self, tenant: str) -> str:
+        return path_of("tenants", check_tenant(tenant), "limits")
 
     def _keys(self, tenant: str, *parts: str) -> str:
         return path_of("tenants", check_tenant(tenant), "keys", *parts)

@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolRequestParams
 from starlette.requests import Request
 
-from tausestack.contract import META_APPROVAL, META_ASSERTION, META_CALL, META_ERROR, META_KEY, Principal
+from tausestack.contract import META_APPROVAL, META_ASSERTION, META_CALL, META_ERROR, META_KEY, META_LIMITS, Principal
 from tausestack.errors import (
     Forbidden,
     InternalError,
@@ -30,7 +30,7 @@ from tausestack.mcp.service import Service
 from tausestack.mcp.tasks import Owner, Tasks, capabilities_in, created, lacking_tasks, may_answer_with_task
 from tausestack.mcp.tools import Tool, find_tool
 from tausestack.mcp.writing import Writing, arguments_digest
-from tausestack.raw import object_at
+from tausestack.raw import as_object, object_at
 from tausestack.scopes import OWN, missing
 
 EXCHANGE = "tausestack.exchange"
@@ -74,6 +74,7 @@ class Calls:
             key=_text(meta.get(META_KEY)),
             approval=_text(meta.get(META_APPROVAL)),
             capabilities=capabilities_in(request.params),
+            limits=_limits(meta),
         )
         arguments = params.arguments or {}
         if self._service.tasks is not None and tool.task_support != "forbidden":
@@ -130,6 +131,7 @@ class Calls:
             reads=tool.policy.side_effect == "read",
             idempotency_key=incoming.key,
             approval=incoming.approval,
+            limits=incoming.limits,
             writing=self._writing(tool, incoming.principal, incoming.key, arguments),
             report=report,
             ask=ask,
@@ -192,6 +194,11 @@ def _is_cancellation(error: BaseException) -> bool:
 
 def _assertion(request: Request | None, meta: dict[str, Any]) -> str | None:
     return bearer(request.headers) if request is not None else _text(meta.get(META_ASSERTION))
+
+
+def _limits(meta: dict[str, Any]) -> dict[str, int]:
+    told = as_object(meta.get(META_LIMITS)) or {}
+    return {name: amount for name, amount in told.items() if isinstance(amount, int)}
 
 
 def _text(value: Any) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from tausestack.contract import Principal
+from tausestack.limits import STOCK_RETRY_SECONDS, exceeded
 from tausestack.mcp.tasks import lacking_tasks
 from tausestack.mcp.writing import Writing, arguments_digest
 
@@ -44,6 +45,7 @@ class Context:
     def __init__(
         self, *, service: Service, principal: Principal, assertion: str, call_id: str, tool: str, reads: bool,
         idempotency_key: str | None = None, approval: str | None = None, writing: Writing | None = None,
+        limits: Mapping[str, int] | None = None,
         report: Report | None = None, ask: Ask | None = None,
     ) -> None:  # fmt: skip
         self.service = service
@@ -52,6 +54,8 @@ class Context:
         self.tool = tool
         self.idempotency_key = idempotency_key
         self.approval = approval
+        self.limits = limits or {}
+        """The tenant's limits that this server counts, by name; one that is not there is none."""
         self.secrets = Secrets(self)
         self._named = {"tenant": principal.tenant, "call": call_id, "server": service.name, "tool": tool}
         self.logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service.name).bind(**self._named)
@@ -116,6 +120,17 @@ class Context:
             raise RuntimeError("ctx.write() inside ctx.database() would wait for itself: leave ctx.database() first")
         async with self.writing.transaction() as connection:
             yield connection
+
+    def check_limit(
+        self, name: str, about: str, used: int, more: int = 1, *, retry_after: int = STOCK_RETRY_SECONDS
+    ) -> None:
+        """Raise `RateLimited` where a tenant would have more of something than its limit; `about` is its plural.
+
+        What is used has to be read in the transaction that adds to it. `retry_after` is in seconds.
+        """
+        most = self.limits.get(name)
+        if most is not None and more > 0 and used + more > most:
+            raise exceeded(name, about, most, used, asked=more, retry_after=retry_after)
 
     async def call(
         self, address: str, arguments: dict[str, Any] | None = None, *, idempotency_key: str | None = None,

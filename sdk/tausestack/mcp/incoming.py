@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tausestack.contract import Principal
@@ -22,6 +22,8 @@ class Incoming:
     approval: str | None
     capabilities: dict[str, Any]
     """What the client declared of itself."""
+    limits: dict[str, int] = field(default_factory=dict[str, int])
+    """The tenant's limits that this server counts, as the gateway last told."""
 
     @property
     def owner(self) -> Owner:
@@ -34,6 +36,7 @@ class Incoming:
         bounds = None if who.bounds is None else sorted(who.bounds)
         principal = {**asdict(who), "scopes": sorted(who.scopes), "bounds": bounds}
         rest = {"call_id": self.call_id, "approval": self.approval, "capabilities": self.capabilities}
+        rest["limits"] = self.limits
         return {"principal": principal, **rest}
 
     @classmethod
@@ -43,7 +46,8 @@ class Incoming:
         if fields["bounds"] is not None:
             fields["bounds"] = frozenset(fields["bounds"])
         rest = {name: kept[name] for name in ("call_id", "approval", "capabilities")}
-        return cls(principal=Principal(**fields), assertion=assertion, key=key, **rest)
+        limits = kept.get("limits", {})
+        return cls(principal=Principal(**fields), assertion=assertion, key=key, limits=limits, **rest)
 
 
 def owner_of(principal: Principal) -> Owner:

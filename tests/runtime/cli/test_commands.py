@@ -40,6 +40,25 @@ def test_a_tenant_is_made_with_an_admin_key_listed_and_shown(tausestack: Cli, op
     assert "already" in refused(tausestack("tenant", "create", "hooli", **operator_data))
 
 
+@pytest.mark.covers("cli:limits")
+def test_a_tenants_limits_are_shown_and_set(tausestack: Cli, operator_data: dict[str, str]) -> None:
+    def amount(*arguments: str) -> Any:
+        found = told(tausestack("tenant", *arguments, "--json", **operator_data))
+        return found["limits"]["calls_per_minute"]["limit"]
+
+    assert amount("show", "acme") == 600
+    assert amount("set", "acme", "calls_per_minute=5") == 5
+    assert amount("show", "acme") == 5
+    printed = tausestack("tenant", "show", "acme", **operator_data).stdout
+    assert "calls_per_minute" in printed
+    for taken_back in ("calls_per_minute=", "calls_per_minute=default"):
+        assert amount("set", "acme", "calls_per_minute=7") == 7
+        assert amount("set", "acme", taken_back) == 600
+    assert "calls_per_minute" in refused(tausestack("tenant", "set", "acme", "speed=5", **operator_data))
+    for malformed in ("calls_per_minute", "=5"):
+        assert "KEY=VALUE" in refused(tausestack("tenant", "set", "acme", malformed, **operator_data))
+
+
 @pytest.mark.covers("cli:json")
 def test_keys_are_made_listed_and_revoked(tausestack: Cli, operator_data: dict[str, str]) -> None:
     made = told(

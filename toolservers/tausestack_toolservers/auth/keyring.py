@@ -60,7 +60,7 @@ class Keyring:
         return None if row is None else store.fields(tenants, row)
 
     async def change_settings(self, tenant: str, change: dict[str, Any]) -> dict[str, Any]:
-        """Change a tenant's settings by a JSON merge patch and return them; `NotFound` where there is no such tenant."""
+        """Change a tenant's settings by a JSON merge patch and return them; `NotFound` where it is not there."""
         async with self._databases.transaction(SYSTEM_TENANT) as system:
             row = await store.tenant(system, tenant)
             if row is None:

@@ -10,6 +10,7 @@ from tausestack.clock import utc_now
 from tausestack.contract import VERSION
 from tausestack.errors import NotFound
 from tausestack.mcp import Context, Server
+from tausestack.scopes import SYSTEM
 from tausestack_toolservers.storage import domain, store
 from tausestack_toolservers.storage.tables import SCHEMA
 
@@ -77,8 +78,10 @@ async def put_json(
     """Store or save (guardar) a JSON document under a key, replacing what is there."""
     body, now = domain.encode(value), utc_now()
     async with ctx.write() as db:
-        created = await store.put(db, domain.check_key(key), body, now)
-    return Stored(key=key, created=created, size_bytes=len(body), updated_at=now)
+        there = await store.size(db, domain.check_key(key))
+        ctx.check_limit("storage_bytes", "bytes of stored documents", await store.stored(db), len(body) - (there or 0))
+        await store.put(db, key, body, now)
+    return Stored(key=key, created=there is None, size_bytes=len(body), updated_at=now)
 
 
 @server.tool("storage/get_json", title="Read a document", side_effect="read")
@@ -120,3 +123,10 @@ async def list_keys(
     async with ctx.database() as db:
         found = await store.keys(db, prefix=prefix, after=after, limit=limit + 1)
     return Keys(keys=found[:limit], next=found[limit - 1] if len(found) > limit else None)
+
+
+@server.tool("storage/limits_used", side_effect="read", scopes=[SYSTEM])
+async def limits_used(ctx: Context) -> dict[str, int]:
+    """Tell how much the tenant uses of the limits that are counted here."""
+    async with ctx.database() as db:
+        return {"storage_bytes": await store.stored(db)}

@@ -5,18 +5,29 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from tausestack.database import Connection, Row
-from tausestack_toolservers.storage.tables import documents
+from tausestack_toolservers.storage.tables import documents, totals
+
+_BYTES = "bytes"
 
 
-async def put(db: Connection, key: str, body: str, at: str) -> bool:
-    """Store a document and return whether the key is new."""
-    changed = await db.change(
-        sa.update(documents).where(documents.c.key == key).values(body=body, updated_at=at),
-    )
-    if changed:
-        return False
-    await db.execute(sa.insert(documents).values(key=key, body=body, created_at=at, updated_at=at))
-    return True
+async def put(db: Connection, key: str, body: str, at: str) -> None:
+    """Store a document, and count its bytes in place of those that were there."""
+    there = await size(db, key)
+    if there is None:
+        await db.execute(sa.insert(documents).values(key=key, body=body, created_at=at, updated_at=at))
+    else:
+        await db.execute(sa.update(documents).where(documents.c.key == key).values(body=body, updated_at=at))
+    await _count(db, len(body) - (there or 0))
+
+
+async def size(db: Connection, key: str) -> int | None:
+    """Return a document's bytes, or None where there is none."""
+    return await db.scalar(sa.select(sa.func.length(documents.c.body)).where(documents.c.key == key))
+
+
+async def stored(db: Connection) -> int:
+    """Return the bytes of all documents."""
+    return await db.scalar(sa.select(totals.c.amount).where(totals.c.name == _BYTES)) or 0
 
 
 async def get(db: Connection, key: str) -> Row | None:
@@ -26,7 +37,12 @@ async def get(db: Connection, key: str) -> Row | None:
 
 async def delete(db: Connection, key: str) -> bool:
     """Delete a document and return whether it was there."""
-    return await db.change(sa.delete(documents).where(documents.c.key == key)) > 0
+    there = await size(db, key)
+    if there is None:
+        return False
+    await db.execute(sa.delete(documents).where(documents.c.key == key))
+    await _count(db, -there)
+    return True
 
 
 async def keys(db: Connection, *, prefix: str, after: str, limit: int) -> list[str]:
@@ -35,3 +51,9 @@ async def keys(db: Connection, *, prefix: str, after: str, limit: int) -> list[s
     if prefix:
         query = query.where(sa.func.substr(documents.c.key, 1, len(prefix)) == prefix)
     return [row[0] for row in await db.execute(query)]
+
+
+async def _count(db: Connection, more: int) -> None:
+    changed = sa.update(totals).where(totals.c.name == _BYTES).values(amount=totals.c.amount + more)
+    if not await db.change(changed):
+        await db.execute(sa.insert(totals).values(name=_BYTES, amount=more))

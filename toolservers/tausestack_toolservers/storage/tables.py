@@ -18,4 +18,12 @@ documents = sa.Table(
 )
 """Documents as JSON text: a database's own JSON type would not give back what was put."""
 
+totals = sa.Table(
+    "totals",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+)
+"""`bytes`: how long all documents are, kept with each write of one."""
+
 SCHEMA = Schema("storage", metadata, "tausestack_toolservers.storage.migrations")

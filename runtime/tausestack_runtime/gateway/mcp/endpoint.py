@@ -54,7 +54,7 @@ class McpEndpoint:
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
             outsider = None if exchange.internal else await self._identity.principal(credential, tenant)
             if outsider is not None:
-                exchange.belong(outsider.tenant)
+                await self._methods.enter(exchange, outsider)
             message, size = await read(exchange)
             if is_earlier(exchange, message):
                 await self._earlier.post(exchange, tenant, server, message, size)
@@ -63,7 +63,7 @@ class McpEndpoint:
             request_id = request.id
             check(exchange, request)
             who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)
-            exchange.belong(who[0].tenant)
+            await self._methods.enter(exchange, who[0])
             if request.id is None:
                 await exchange.reply(202, b"")
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tausestack.contract import META_APPROVAL, META_KEY, META_PREFIX
+from tausestack.contract import META_APPROVAL, META_KEY, META_PREFIX, Principal
 from tausestack.errors import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -18,6 +18,7 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object, object_at
 from tausestack.scopes import OPERATOR, TOOLS_READ
 from tausestack_runtime.gateway.call import CALL_SECONDS, NAMED, TOOLS_CALL, Call, Outcome, failed
+from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.installed import Installation, not_found
 from tausestack_runtime.gateway.mcp import naming
 from tausestack_runtime.gateway.mcp.asking import Ask
@@ -38,6 +39,10 @@ class Methods:
         self._pipeline = pipeline
         self._snapshots = snapshots
         self._lists = lists
+
+    async def enter(self, exchange: Exchange, principal: Principal) -> None:
+        """Count an exchange among its tenant's, or raise `RateLimited`."""
+        await self._pipeline.enter(exchange, principal, "mcp")
 
     async def answer(self, ask: Ask) -> Outcome:
         """Return the result of a request, and its whole response in bytes where there is one already."""

@@ -88,7 +88,7 @@ class RestEndpoint:
             return
         if not tenant:
             raise Forbidden("Only the operator's key makes and lists tenants", scope=OPERATOR)
-        exchange.belong(principal.tenant)
+        await self._pipeline.enter(exchange, principal, "rest")
         if below.startswith("tools/") and exchange.method == "POST":
             await self._call_tool(exchange, principal, below)
         elif below == "tools" and exchange.method == "GET":
@@ -115,11 +115,11 @@ class RestEndpoint:
                 "The operator's key makes tenants and keys, and nothing inside them: use a key of the tenant",
                 scope=TOOLS_READ,
             )
-        if below.partition("/")[0] == "keys" and exchange.method != "GET":
-            # The keys of a tenant are its own concern: that the operator reached for them stands in its chain.
+        noted = _NOTED.get((exchange.method, below.partition("/")[0]))
+        if noted is not None:
+            # A tenant's keys and limits are its own concern: that the operator reached for them stands in its chain.
             await self._snapshots.tenant(principal.tenant)
-            tool = "create_api_key" if exchange.method == "POST" else "revoke_api_key"
-            await self._pipeline.note(self._call(exchange, principal, "auth", tool, {}))
+            await self._pipeline.note(self._call(exchange, principal, *noted, {}))
         await self._resource(exchange, own, path, OPERATOR_RESOURCES)
 
     async def _doctor(self, exchange: Exchange) -> None:
@@ -176,7 +176,9 @@ class RestEndpoint:
             raise ToolFailed(outcome.text, call=call.id, **more)
         body = structured(outcome)
         if notify is None:
-            await exchange.reply_json(200, body, [(b"tausestack-call", call.id.encode())])
+            await exchange.reply_json(
+                200, body, [(b"tausestack-call", call.id.encode()), *self._pipeline.standing(call)]
+            )
         else:
             await exchange.event(orjson.dumps(body), b"result")
             await exchange.end_events()
@@ -279,6 +281,13 @@ class RestEndpoint:
             notify=notify,
         )
 
+
+_NOTED = {
+    ("POST", "keys"): ("auth", "create_api_key"),
+    ("DELETE", "keys"): ("auth", "revoke_api_key"),
+    ("PATCH", "limits"): ("platform", "set_limits"),
+}
+"""What the operator does to a tenant by which tool, by method and the path's first part."""
 
 _PAGE_HEADERS = [
     (b"content-security-policy", b"default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"),

@@ -70,6 +70,7 @@ RESOURCES = (
     Resource("GET", "agents", "agents", "list_agents", _query),
     Resource("GET", "approvals", "platform", "list_approvals", _query),
     Resource("POST", "approvals/{id}", "platform", "decide_approval", _body),
+    Resource("GET", "limits", "platform", "get_limits", _query),
     Resource("GET", "usage", "platform", "get_usage", _query),
     Resource("GET", "audit", "platform", "query_audit", _query),
     Resource("GET", "audit/verify", "platform", "verify_audit", _query),
@@ -85,10 +86,16 @@ def _for_tenant(path: dict[str, str], query: dict[str, str], body: dict[str, Any
     return {**body, **query, **path}
 
 
+def _limits(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    return {"limits": body, **path}
+
+
 OPERATOR_RESOURCES = (
     Resource("GET", "tenants", "auth", "list_tenants", _query),
     Resource("POST", "tenants", "auth", "create_tenant", _body, lambda _: 201),
     Resource("GET", "tenants/{id}", "auth", "get_tenant", _query),
+    Resource("GET", "tenants/{tenant}/limits", "platform", "get_limits", _query),
+    Resource("PATCH", "tenants/{tenant}/limits", "platform", "set_limits", _limits),
     Resource("GET", "tenants/{tenant}/keys", "auth", "list_tenant_keys", _for_tenant),
     Resource("POST", "tenants/{tenant}/keys", "auth", "create_tenant_key", _for_tenant, lambda _: 201),
     Resource("DELETE", "tenants/{tenant}/keys/{key_id}", "auth", "revoke_tenant_key", _for_tenant),

@@ -51,7 +51,7 @@ class Breaker:
         """Let a call through, or raise `Unavailable` or `RateLimited`; now and then one call tries again."""
         if self.in_flight >= MAX_IN_FLIGHT:
             raise RateLimited(
-                f"{MAX_IN_FLIGHT} calls to {self.server} are in flight already", retry_after=1, limit=MAX_IN_FLIGHT
+                f"{MAX_IN_FLIGHT} calls to {self.server} are in flight already", retry_after=1, quota=MAX_IN_FLIGHT
             )
         if self.open:
             left = self.retry_at - _now()

@@ -16,6 +16,7 @@ from tausestack.contract import (
     META_APPROVAL,
     META_CALL,
     META_KEY,
+    META_LIMITS,
     PROTOCOL_VERSION,
     VERSION,
     Principal,
@@ -212,6 +213,8 @@ def _body(call: Call, *, foreign: bool = False) -> bytes:
         meta[META_CALL] = call.id
         if call.key is not None:
             meta[META_KEY] = call.key
+        if call.limits:
+            meta[META_LIMITS] = call.limits
         if call.approval is not None:
             meta[META_APPROVAL] = call.approval
     params = {**call.params, "_meta": meta}

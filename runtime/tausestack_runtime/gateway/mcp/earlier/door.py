@@ -116,7 +116,7 @@ class EarlierDoor:
 
     async def _principal(self, exchange: Exchange, tenant: str) -> Principal:
         principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant)
-        exchange.belong(principal.tenant)
+        await self._methods.enter(exchange, principal)
         return principal
 
     def _session(self, exchange: Exchange, principal: Principal, server: str | None) -> Session:

@@ -1,0 +1,113 @@
+"""Who may go on: a call has its place and room in the minute, a connection its share of what is open, or is refused."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from tausestack.errors import RateLimited
+from tausestack.limits import exceeded
+from tausestack_runtime.board import Board
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.limits.allowances import KINDS, MINUTE, Limits
+from tausestack_runtime.gateway.limits.windows import Clock, moving_windows, per_minute
+from tausestack_runtime.tally import CALLS, CONNECTIONS, Full
+
+MINUTELY, AT_ONCE, OPEN = "calls_per_minute", "concurrent_calls", "connections"
+GATE_SECONDS = 1
+"""When to come again where what is open at once is all there may be."""
+FREE = frozenset({"get_limits", "explain"})
+"""Tools of `platform` that are answered beyond `calls_per_minute`: they say when there is room again."""
+
+
+class Standing(NamedTuple):
+    """How a limit stands: how much is used, and when (some of) that comes back (UTC), where time brings it back."""
+
+    used: int
+    resets_at: datetime | None = None
+
+
+class Limiter:
+    """What calls and connections of every tenant are let through by, in one of the gateways of a board."""
+
+    def __init__(self, board: Board, number: int, clock: Clock = time.monotonic) -> None:
+        self._tally, self._number, self._clock = board.tally, number, clock
+        self._windows = moving_windows(board.tally, clock)
+
+    def admit(self, call: Call, limits: Limits) -> None:
+        """Give a call its place and count it, or raise `RateLimited`; one nested in another is a part of that.
+
+        The place is given back by `leave`.
+        """
+        if call.parent is not None:
+            return
+        amounts = limits.amounts
+        self.take(CALLS, call.tenant, AT_ONCE, amounts.get(AT_ONCE))
+        call.placed = True
+        most = amounts.get(MINUTELY)
+        if most is None or (call.server == "platform" and call.tool in FREE):
+            return
+        if not self._windows.hit(per_minute(most), call.tenant):
+            self.leave(call)
+            reset, left = self._windows.get_window_stats(per_minute(most), call.tenant)
+            wait = max(1, math.ceil(reset - self._clock()))
+            raise exceeded(MINUTELY, KINDS[MINUTELY].about, most, most - min(left, most), retry_after=wait)
+
+    def leave(self, call: Call) -> None:
+        """Give back a call's place, where it has one."""
+        if call.placed:
+            call.placed = False
+            self.give_back(CALLS, call.tenant)
+
+    def take(self, what: int, tenant: str, name: str, most: int | None) -> None:
+        """Count one more that is open, or raise `RateLimited`."""
+        second = int(self._clock())
+        try:
+            taken = self._tally.take(self._number, what, tenant, 2**32 if most is None else most, second)
+        except Full as error:
+            raise RateLimited("More tenants are busy than can be counted", retry_after=GATE_SECONDS) from error
+        if not taken:
+            assert most is not None
+            raise exceeded(name, KINDS[name].about, most, most, retry_after=GATE_SECONDS)
+
+    def give_back(self, what: int, tenant: str) -> None:
+        """Count one less."""
+        self._tally.give_back(self._number, what, tenant)
+
+    def minute(self, tenant: str, limits: Limits) -> tuple[int, int, int] | None:
+        """Return how many calls a minute a tenant may make, how many are left, and the seconds until there are more."""
+        most = limits.amounts.get(MINUTELY)
+        if most is None:
+            return None
+        reset, left = self._windows.get_window_stats(per_minute(most), tenant)
+        return most, max(left, 0), max(1, math.ceil(reset - self._clock())) if left < most else MINUTE
+
+    def standings(self, tenant: str) -> dict[str, Standing]:
+        """Return how what is counted here stands."""
+        second = int(self._clock())
+        reset, left = self._windows.get_window_stats(per_minute(0), tenant)
+        free = None if not left else datetime.now(UTC) + timedelta(seconds=reset - self._clock())
+        return {
+            MINUTELY: Standing(-left, free),
+            AT_ONCE: Standing(self._tally.held(CALLS, tenant, second)),
+            OPEN: Standing(self._tally.held(CONNECTIONS, tenant, second)),
+        }
+
+
+class Connections:
+    """The open requests and streams of tenants, each within its limit."""
+
+    def __init__(self, limiter: Limiter, limits: Callable[[str], Limits]) -> None:
+        """`limits` tells a tenant's as they were last known."""
+        self._limiter, self._limits = limiter, limits
+
+    def take(self, tenant: str) -> None:
+        """Count one more, or raise `RateLimited`."""
+        self._limiter.take(CONNECTIONS, tenant, OPEN, self._limits(tenant).amounts.get(OPEN))
+
+    def give_back(self, tenant: str) -> None:
+        """Count one less."""
+        self._limiter.give_back(CONNECTIONS, tenant)

@@ -1,0 +1,124 @@
+"""The platform's tools for limits: how they stand, what is set, and the budgets that services reserve from."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from tausestack.errors import Forbidden, InvalidArguments, NotFound, TauseError
+from tausestack.limits import month_end
+from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import as_object
+from tausestack.scopes import OPERATOR, SYSTEM
+from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.limits.allowances import KINDS, MICROS, SETTING, Limits, checked, shown
+from tausestack_runtime.gateway.limits.budgets import Amount, Budgets
+from tausestack_runtime.gateway.limits.limiter import Limiter, Standing
+from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall, TenantSnapshot
+
+
+class LimitTools:
+    """What `platform` has to say of limits; the operator may name a tenant, everybody else has their own."""
+
+    def __init__(self, snapshots: Snapshots, limiter: Limiter, budgets: Budgets, system: SystemCall) -> None:
+        self._snapshots, self._limiter, self._budgets, self._system = snapshots, limiter, budgets, system
+
+    async def get_limits(self, call: Call) -> dict[str, Any]:
+        """Return a tenant's limits: what each allows, what is used of it and what is left."""
+        snapshot = await self._snapshots.tenant(_tenant(call, OPERATOR))
+        used = await self._standings(snapshot)
+        return {
+            "tenant": snapshot.tenant,
+            "plan": snapshot.plan,
+            "limits": {name: _shown(name, snapshot.limits, used.get(name)) for name in KINDS},
+        }
+
+    async def set_limits(self, call: Call) -> dict[str, Any]:
+        """Set a tenant's own limits, and return all of them as they now stand."""
+        _operated(call)
+        tenant, given = call.arguments.get("tenant"), as_object(call.arguments.get("limits"))
+        if not isinstance(tenant, str) or given is None:
+            raise InvalidArguments("set_limits takes a tenant's id, and an object of limits by their names")
+        change = {SETTING: checked(given)}
+        await self._snapshots.tenant(tenant)
+        await self._system("auth", "change_settings", SYSTEM_TENANT, {"tenant": tenant, "change": change})
+        self._snapshots.expire()
+        return await self.get_limits(call)
+
+    async def list_tenants(self, call: Call) -> dict[str, Any]:
+        """Return every tenant."""
+        _operated(call)
+        return await self._system("auth", "list_tenants", SYSTEM_TENANT, {})
+
+    async def reserve(self, call: Call) -> dict[str, Any]:
+        """Set tokens and money aside for a request to a model."""
+        tenant = _tenant(call, SYSTEM)
+        snapshot = await self._snapshots.tenant(tenant)
+        await self._budgets.reserve(tenant, call.arguments["id"], _amount(call), snapshot.limits)
+        return {"reserved": True}
+
+    async def settle(self, call: Call) -> dict[str, Any]:
+        """Count what a request to a model used in place of what was set aside for it."""
+        await self._budgets.settle(_tenant(call, SYSTEM), call.arguments["id"], _amount(call))
+        return {"settled": True}
+
+    async def _standings(self, snapshot: TenantSnapshot) -> dict[str, Standing]:
+        counted = {kind.counted_by for kind in KINDS.values()} & snapshot.installations.keys()
+        budgets, *told = await asyncio.gather(
+            self._budgets.standings(snapshot.tenant), *(self._told(service, snapshot) for service in sorted(counted))
+        )
+        found = {**self._limiter.standings(snapshot.tenant), **budgets}
+        for each in told:
+            found |= each
+        return found
+
+    async def _told(self, service: str, snapshot: TenantSnapshot) -> dict[str, Standing]:
+        """Return what a service says of the limits that it counts; nothing where it can't say."""
+        try:
+            said = await self._system(service, "limits_used", snapshot.tenant, {})
+        except TauseError:
+            return {}
+        end = month_end(datetime.now(UTC))
+        return {
+            name: Standing(int(used), end if KINDS[name].window == "month" else None)
+            for name, used in said.items()
+            if name in KINDS
+        }
+
+
+def _operated(call: Call) -> None:
+    """Raise `Forbidden` for everybody but the operator."""
+    if OPERATOR not in call.principal.scopes or call.tenant != SYSTEM_TENANT:
+        raise Forbidden("Only the operator's key sets limits and lists tenants", scope=OPERATOR)
+
+
+def _tenant(call: Call, scope: str) -> str:
+    """Return the tenant that a call is about: its own, or the one that it names with a scope of the house's."""
+    if scope == SYSTEM and SYSTEM not in call.principal.scopes:
+        raise Forbidden("Only our own services reserve and settle", scope=SYSTEM)
+    if call.tenant != SYSTEM_TENANT:
+        return call.tenant
+    named = call.arguments.get("tenant")
+    if scope not in call.principal.scopes or not isinstance(named, str):
+        raise NotFound("There is no such tenant, or it is not yours")
+    return named
+
+
+def _amount(call: Call) -> Amount:
+    return Amount(int(call.arguments["tokens"]), round(float(call.arguments["usd"]) * MICROS))
+
+
+def _shown(name: str, limits: Limits, standing: Standing | None) -> dict[str, Any]:
+    kind, most = KINDS[name], limits.amounts.get(name)
+    used = None if standing is None else standing.used
+    left = None if most is None or used is None else shown(name, max(most - used, 0))
+    resets = None if standing is None or standing.resets_at is None else standing.resets_at.isoformat()
+    return {
+        "limit": None if most is None else shown(name, most),
+        "used": None if used is None else shown(name, used),
+        "left": left,
+        "resets_at": resets,
+        "set_by": limits.source(name),
+        "about": kind.about,
+    }

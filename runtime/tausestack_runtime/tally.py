@@ -1,0 +1,176 @@
+"""The tally: how much each tenant uses just now, in memory that the gateways of a stack share.
+
+A tenant has a slot, found by a digest of its id: its calls of the last minute, by the second, and for each gateway how
+many calls and connections it has open. The bytes are the board's, so that what is counted outlives a gateway, and what
+one that died had open is struck off by the supervisor.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import AbstractContextManager, nullcontext
+
+from tausestack.tenancy import cache_key
+
+SLOTS = 8192
+"""Tenants that are counted at once; a slot is another tenant's once its own has nothing in it."""
+PROBES = 64
+"""How far from its own place a tenant's slot may lie."""
+SECONDS = 61
+"""Whole seconds that a call is counted for, its own among them: so that any 60 s lie within."""
+CALLS, CONNECTIONS, _HELD = 0, 1, 2
+_KEY = 16
+_WINDOW = SECONDS + 1  # the sum first
+
+_KEYS_AT = 0
+_STAMPS_AT = SLOTS * _KEY
+_WINDOWS_AT = _STAMPS_AT + SLOTS * 8
+_HELD_AT = _WINDOWS_AT + SLOTS * _WINDOW * 4
+_GATEWAY = SLOTS * _HELD * 4
+
+
+class Full(Exception):
+    """There is no slot left for one more tenant."""
+
+
+class Tally:
+    """The slots, as one process sees them; it takes a lock for what several gateways could decide at once.
+
+    Times are whole seconds of the machine's monotonic clock, which is the same in every process.
+    """
+
+    def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
+        """Take `size(gateways)` bytes, and the descriptor that they are locked by; -1: nobody else has them."""
+        self._gateways = gateways
+        self._locked: AbstractContextManager[None] = _Lock(descriptor) if gateways > 1 else nullcontext()
+        self._keys = memory[_KEYS_AT:_STAMPS_AT]
+        self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
+        self._windows = memory[_WINDOWS_AT:_HELD_AT].cast("I")
+        self._open = memory[_HELD_AT : size(gateways)].cast("I")
+        self._places: dict[str, tuple[bytes, int]] = {}
+
+    def hit(self, tenant: str, limit: int, amount: int, second: int) -> bool:
+        """Count calls of a second, or return False where the last minute would have more than the limit."""
+        with self._locked:
+            slot = self._slot(tenant, second)
+            at = slot * _WINDOW
+            window = self._windows
+            if window[at] + amount > limit:
+                return False
+            window[at] += amount
+            window[at + 1 + second % SECONDS] += amount
+            return True
+
+    def window(self, tenant: str, second: int) -> tuple[int, int]:
+        """Return the first second that has calls of the last minute, and how many there are; this one, 0 for none."""
+        with self._locked:
+            at = self._slot(tenant, second) * _WINDOW
+            total = self._windows[at]
+            if not total:
+                return second, 0
+            ages = range(SECONDS - 1, -1, -1)
+            first = next(second - age for age in ages if self._windows[at + 1 + (second - age) % SECONDS])
+            return first, total
+
+    def clear(self, tenant: str, second: int) -> None:
+        """Forget a tenant's calls."""
+        with self._locked:
+            at = self._slot(tenant, second) * _WINDOW
+            self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
+
+    def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
+        """Count one more that a gateway has open, or return False where the gateways would have more than the limit."""
+        with self._locked:
+            slot = self._slot(tenant, second)
+            if limit <= self._sum(slot, what):
+                return False
+            self._open[self._cell(number, slot, what)] += 1
+            return True
+
+    def give_back(self, number: int, what: int, tenant: str) -> None:
+        """Count one less that a gateway has open: its own cell, which nobody else writes while it lives."""
+        _, slot = self._places[tenant]
+        self._open[self._cell(number, slot, what)] -= 1
+
+    def held(self, what: int, tenant: str, second: int) -> int:
+        """Return how many all gateways have open."""
+        with self._locked:
+            return self._sum(self._slot(tenant, second), what)
+
+    def forget(self, number: int) -> None:
+        """Strike off what a gateway had open that is dead."""
+        start = (number - 1) * SLOTS * _HELD
+        self._open[start : start + SLOTS * _HELD] = memoryview(bytes(_GATEWAY)).cast("I")
+
+    def _sum(self, slot: int, what: int) -> int:
+        if self._gateways == 1:
+            return self._open[slot * _HELD + what]
+        return sum(self._open[slot * _HELD + what :: SLOTS * _HELD])
+
+    def _cell(self, number: int, slot: int, what: int) -> int:
+        return ((number - 1) * SLOTS + slot) * _HELD + what
+
+    def _slot(self, tenant: str, second: int) -> int:
+        """Return a tenant's slot with what is over a minute old taken out; the lock is held."""
+        known = self._places.get(tenant)
+        if known is None or self._key(known[1]) != known[0]:
+            key = bytes.fromhex(cache_key(tenant, "", "", "limits"))[:_KEY]
+            known = self._places[tenant] = (key, self._find(key, second))
+        slot = known[1]
+        behind = second - self._stamps[slot]
+        if behind > 0:
+            self._advance(slot, behind, second)
+        return slot
+
+    def _key(self, slot: int) -> bytes:
+        return self._keys[slot * _KEY : slot * _KEY + _KEY].tobytes()
+
+    def _advance(self, slot: int, behind: int, second: int) -> None:
+        at, window = slot * _WINDOW, self._windows
+        if window[at]:
+            for each in range(second - min(behind, SECONDS) + 1, second + 1):
+                cell = at + 1 + each % SECONDS
+                window[at] -= window[cell]
+                window[cell] = 0
+        self._stamps[slot] = second
+
+    def _find(self, key: bytes, second: int) -> int:
+        home = int.from_bytes(key[:8], "big") % SLOTS
+        free: int | None = None
+        for step in range(PROBES):
+            slot = (home + step) % SLOTS
+            there = self._key(slot)
+            if there == key:
+                return slot
+            if free is None and self._is_free(slot, second):
+                free = slot
+            if there == bytes(_KEY):
+                break
+        if free is None:
+            raise Full
+        self._keys[free * _KEY : free * _KEY + _KEY] = key
+        self._advance(free, SECONDS, second)
+        return free
+
+    def _is_free(self, slot: int, second: int) -> bool:
+        """Whether nothing of anybody's is in a slot."""
+        idle = not self._windows[slot * _WINDOW] or second - self._stamps[slot] >= SECONDS
+        return idle and not any(self._sum(slot, what) for what in (CALLS, CONNECTIONS))
+
+
+class _Lock(AbstractContextManager[None]):
+    """A lock between processes, which the kernel takes from one that dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+
+
+def size(gateways: int) -> int:
+    """Return how many bytes a tally of some gateways takes; what no tenant's slot is in takes no memory."""
+    return _HELD_AT + gateways * _GATEWAY
