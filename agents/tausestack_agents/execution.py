@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import structlog
 from langgraph.types import Command
 from pydantic_ai.exceptions import AgentRunError
-from pydantic_ai.models import Model
 
 from tausestack.contract import Principal
 from tausestack.database import Row, TenantDatabases
@@ -27,6 +26,9 @@ from tausestack_agents.specs import AgentSpec, agent
 from tausestack_agents.store import Fenced
 from tausestack_agents.thinkers import LanguageThinker, OfflineThinker
 from tausestack_agents.tools import ToolBox
+
+if TYPE_CHECKING:
+    from tausestack_agents.models.language import LanguageModel
 
 logger = structlog.get_logger("agents")
 
@@ -141,7 +143,7 @@ def _thinker(spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Dele
     return LanguageThinker(spec, tools, journal, delegation, _language_model(name))
 
 
-def _language_model(name: str) -> Callable[[], Model]:
+def _language_model(name: str) -> Callable[[], LanguageModel]:
     from tausestack_agents.models.language import LanguageModel  # its module is read only where a model is set
 
     return lambda: LanguageModel(name)

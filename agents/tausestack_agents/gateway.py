@@ -73,6 +73,17 @@ class GatewayClient:
             raise _tool_error(result)
         return given["token"], time.monotonic() + float(given.get("expires_in", 600))
 
+    async def count(self, tool: str, principal: Principal, request: str, tokens: int, usd: float) -> None:
+        """Have the platform `reserve` or `settle` what a request to a model uses; asked again, it counts once."""
+        amount: dict[str, Any] = {"tokens": tokens, "usd": usd}
+        about = {"tenant": principal.tenant, "id": request, "run": principal.run or ""}
+        credential = self._process_credential
+        result = await self.call_tool(
+            SYSTEM_TENANT, "platform", tool, {**about, **amount}, credential=credential, read=True
+        )
+        if result.get("isError"):
+            raise _tool_error(result)
+
     async def list_tools(self, tenant: str, credential: str, *, most: int = 2000) -> list[dict[str, Any]]:
         """Return the tenant's tools with their addresses, as `/api/v2` lists them."""
         found: list[dict[str, Any]] = []
@@ -169,6 +180,14 @@ class Delegation:
         if time.monotonic() > self._until - RENEW_SECONDS:
             self._token, self._until = await self._gateway.delegate(self.principal, self._bounds)
         return self._token
+
+    async def reserve(self, request: str, tokens: int, usd: float) -> None:
+        """Set aside of the tenant's month what a request to a model may use; raises `RateLimited`."""
+        await self._gateway.count("reserve", self.principal, request, tokens, usd)
+
+    async def settle(self, request: str, tokens: int, usd: float) -> None:
+        """Count what a request used in place of what was set aside for it."""
+        await self._gateway.count("settle", self.principal, request, tokens, usd)
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return the tools that the run may see."""

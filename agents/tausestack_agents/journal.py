@@ -39,7 +39,7 @@ class Journal:
         self._databases = databases
         self._tenant = tenant
         self.run = run
-        self._fence = fence
+        self.fence = fence
 
     async def find(self, task: str, call: str) -> Row | None:
         """Return a call's line, or None."""
@@ -87,7 +87,7 @@ class Journal:
     async def _write(self, task: str, call: str, values: dict[str, Any], event: str | None) -> None:
         here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
         async with self._databases.transaction(self._tenant) as db:
-            await check_fence(db, self.run, self._fence)
+            await check_fence(db, self.run, self.fence)
             if not await db.change(sa.update(journal).where(*here).values(**values)):
                 count = await db.scalar(
                     sa.select(sa.func.count()).select_from(journal).where(journal.c.run == self.run)

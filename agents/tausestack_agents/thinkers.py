@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent
@@ -16,6 +16,7 @@ from tausestack.raw import as_object
 from tausestack_agents.gateway import Delegation
 from tausestack_agents.graph import StepInput, Turn
 from tausestack_agents.journal import Journal
+from tausestack_agents.models.budget import Budget
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.models.offline import OfflineModel
 from tausestack_agents.planner.answer import compose
@@ -25,6 +26,9 @@ from tausestack_agents.planner.text import Language
 from tausestack_agents.specs import AgentSpec
 from tausestack_agents.tools import ToolBox
 from tausestack_agents.toolset import GatewayToolset
+
+if TYPE_CHECKING:
+    from tausestack_agents.models.language import LanguageModel  # read at run time only where a model is set
 
 REQUESTS_PER_STEP = 16
 """How often one step may ask its model."""
@@ -55,7 +59,7 @@ class _Steps:
             tools, task=step.task, journal=self._journal, delegation=self._delegation, decisions=step.decisions
         )
         agent = Agent(
-            JournaledModel(model, journal=self._journal, task=step.task),
+            self._journaled(model, step.task),
             output_type=str,
             deps_type=type(None),
             instructions=self._spec.instructions,
@@ -65,6 +69,9 @@ class _Steps:
             prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
         )
         return {"part": step.part["text"], "text": ran.output, "calls": await self._calls(step.task)}
+
+    def _journaled(self, model: Model, task: str) -> JournaledModel:
+        return JournaledModel(model, journal=self._journal, task=task)
 
     async def _calls(self, task: str) -> list[dict[str, Any]]:
         return [
@@ -106,15 +113,24 @@ class LanguageThinker(_Steps):
     """Works with a language model."""
 
     def __init__(
-        self, spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation, model: Callable[[], Model]
+        self,
+        spec: AgentSpec,
+        tools: ToolBox,
+        journal: Journal,
+        delegation: Delegation,
+        model: Callable[[], LanguageModel],
     ) -> None:
         super().__init__(spec, tools, journal, delegation)
         self._model = model
+        self._budget, self._most = Budget(delegation), model().most
+
+    def _journaled(self, model: Model, task: str) -> JournaledModel:
+        return JournaledModel(model, journal=self._journal, task=task, budget=self._budget, most=self._most)
 
     async def divide(self, request: str, turns: list[Turn]) -> list[str]:
         """Ask the model for the parts."""
         agent = Agent(
-            JournaledModel(self._model(), journal=self._journal, task="plan"),
+            self._journaled(self._model(), "plan"),
             output_type=Plan,
             instructions=(
                 "Divide the request into the parts that need different tools, in the order in which they have to be "
@@ -136,7 +152,7 @@ class LanguageThinker(_Steps):
         if len(results) == 1:
             return results[0]["text"]
         agent = Agent(
-            JournaledModel(self._model(), journal=self._journal, task="answer"),
+            self._journaled(self._model(), "answer"),
             output_type=str,
             instructions=(
                 "Answer the request in its own language from these results alone; add nothing that they don't hold. "

@@ -45,7 +45,8 @@ async def add_own(
     if there is not None and default in {None, there["default"]} and not secrets:
         return
     async with ctx.database() as db:
-        if there is None:
+        chosen = (await store.choices(db)).get(reference.name)
+        if there is None and (chosen is None or chosen.state != "installed"):
             await check_room(ctx, db)
         if default:
             await store.clear_default(db)

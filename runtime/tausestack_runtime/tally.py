@@ -10,9 +10,10 @@ from __future__ import annotations
 import fcntl
 from contextlib import AbstractContextManager, nullcontext
 
+from tausestack.errors import RateLimited
 from tausestack.tenancy import cache_key
 
-SLOTS = 8192
+SLOTS = 32768
 """Tenants that are counted at once; a slot is another tenant's once its own has nothing in it."""
 PROBES = 64
 """How far from its own place a tenant's slot may lie."""
@@ -27,10 +28,6 @@ _STAMPS_AT = SLOTS * _KEY
 _WINDOWS_AT = _STAMPS_AT + SLOTS * 8
 _HELD_AT = _WINDOWS_AT + SLOTS * _WINDOW * 4
 _GATEWAY = SLOTS * _HELD * 4
-
-
-class Full(Exception):
-    """There is no slot left for one more tenant."""
 
 
 class Tally:
@@ -147,7 +144,7 @@ class Tally:
             if there == bytes(_KEY):
                 break
         if free is None:
-            raise Full
+            raise RateLimited("More tenants are busy than can be counted: come again", retry_after=1)
         self._keys[free * _KEY : free * _KEY + _KEY] = key
         self._advance(free, SECONDS, second)
         return free

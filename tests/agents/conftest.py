@@ -32,6 +32,7 @@ from starlette.routing import Route
 
 from tausestack.contract import META_CALL, Principal
 from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated, from_data, to_jsonrpc
+from tausestack.limits import exceeded
 from tausestack.scopes import ROLES, SYSTEM
 from tausestack.tokens import Signer, server_audience
 
@@ -69,6 +70,8 @@ class FakeGateway:
     may_search: bool = True
     decided_early: bool = False
     delegations: list[dict[str, Any]] = field(default_factory=list)
+    budget_is_spent: bool = False
+    spent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     done: dict[str, Any] = field(default_factory=dict)
     gates: dict[str, threading.Event] = field(default_factory=dict)
     arrived: dict[str, threading.Event] = field(default_factory=dict)
@@ -139,6 +142,12 @@ class FakeGateway:
                 raise Unauthenticated("Whoever this run acts for was revoked")
             self.delegations.append(sent.arguments)
             return {"token": f"delegation:{sent.arguments['tenant']}:{sent.arguments['run']}", "expires_in": 600}
+        if sent.address in {"platform/reserve", "platform/settle"}:
+            assert (sent.credential, sent.tenant) == (PROCESS, "_system")
+            if sent.address == "platform/reserve" and self.budget_is_spent:
+                raise exceeded("tokens_per_month", "tokens", 10, 10, asked=sent.arguments["tokens"])
+            self.spent.append((sent.address.partition("/")[2], sent.arguments))
+            return {"counted": True}
         if sent.address == "platform/decide_approval":
             held = self.approvals[sent.arguments["id"]]
             held["status"] = "approved" if sent.arguments["decision"] == "approve" else "rejected"

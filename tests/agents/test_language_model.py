@@ -56,9 +56,38 @@ async def test_a_language_model_plans_uses_tools_and_words_the_answer(process: A
 
 
 @pytest.mark.covers("agents:language-model")
-async def test_a_model_that_fails_ends_the_run_with_its_reason(process: Any, model: Any) -> None:
+async def test_a_model_that_fails_ends_the_run_with_its_reason(process: Any, gateway: Any, model: Any) -> None:
     process.environ = {"TAUSESTACK_MODEL": "openai/gpt-4o-mini", "OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": model.url}
     agents = await process.start()
     run = await agents.acme.run("¿Qué hora es en Lima?")  # the script is empty: the server breaks
     assert run["status"] == "error"
     assert run["error"]["code"] == "model_error"
+    reserved, settled = gateway.spent
+    assert (reserved[0], settled[0]) == ("reserve", "settle")
+    assert reserved[1]["tokens"] > 0
+    assert settled[1] | {"run": ""} == {"tenant": "acme", "id": reserved[1]["id"], "run": "", "tokens": 0, "usd": 0.0}
+
+
+@pytest.mark.covers("agents:budget")
+async def test_each_request_to_a_model_is_reserved_and_settled_and_none_is_made_without(
+    process: Any, gateway: Any, model: Any
+) -> None:
+    process.environ = {"TAUSESTACK_MODEL": "openai/gpt-4o-mini", "OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": model.url}
+    agents = await process.start()
+    model.script = [_planned("¿Qué hora es en Lima?"), _says("Son las cinco.")]
+    ended = await agents.acme.run("¿Qué hora es en Lima?")
+    assert ended["status"] == "success", ended
+    assert [kind for kind, _ in gateway.spent] == ["reserve", "settle"] * 2
+    for (_, most), (_, used) in zip(gateway.spent[::2], gateway.spent[1::2], strict=True):
+        assert (most["tenant"], most["run"], most["id"]) == ("acme", ended["id"], used["id"])
+        assert most["tokens"] > used["tokens"] > 0
+        assert most["usd"] > used["usd"] > 0
+    assert len({most["id"] for _, most in gateway.spent}) == 2
+    used = [amount for kind, amount in gateway.spent if kind == "settle"]
+    assert sum(amount["tokens"] for amount in used) == ended["cost"]["input_tokens"] + ended["cost"]["output_tokens"]
+
+    gateway.budget_is_spent = True
+    asked = len(model.asked)
+    refused = await agents.acme.run("¿Qué hora es en Quito?")
+    assert (refused["status"], refused["error"]["code"]) == ("error", "rate_limited"), refused
+    assert len(model.asked) == asked

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,37 @@ def test_what_is_done_through_one_holds_at_once_through_the_other(through: dict[
         assert there.client.get("/tools", headers=bearer).status_code == 401
         assert time.monotonic() - revoked < 1
         assert here.client.get("/tools", headers=bearer).status_code == 401
+
+
+@pytest.mark.covers("limits:gateways", "limits:set")
+def test_a_limit_is_one_for_both_and_outlives_a_kill(
+    gateways: Gateways, tenant: Tenant, through: dict[int, Tenant]
+) -> None:
+    def set_limits(**limits: int | None) -> None:
+        assert gateways.stack.operator("PATCH", f"tenants/{tenant.name}/limits", json=limits).status_code == 200
+
+    def statuses(calls: int) -> Counter[int]:
+        with ThreadPoolExecutor(8) as pool:
+            return Counter(
+                pool.map(lambda n: through[1 + n % 2].call("billing/list_plans", {}).status_code, range(calls))
+            )
+
+    for number in (1, 2):
+        through[number].must("billing/list_plans", {})
+    set_limits(calls_per_minute=22, runs=2)
+    assert statuses(30) == {200: 20, 429: 10}
+    run = {"agent": "concierge", "input": "Hola"}
+    set_limits(calls_per_minute=None)
+    assert through[2].client.post("/runs", json=run).status_code == 202
+    set_limits(calls_per_minute=23)
+    pid = gateways.kill(2)
+    until(lambda: gateways.figures()[1]["pid"] != pid)
+    until(gateways.all_serve)
+    assert statuses(4) == {429: 4}
+    set_limits(calls_per_minute=None)
+    assert [through[number].client.post("/runs", json=run).status_code for number in (2, 1)] == [202, 429]
+    (used,) = {str(through[number].client.get("/limits").json()["limits"]["runs"]["used"]) for number in (1, 2)}
+    assert used == "2"
 
 
 @pytest.mark.covers("gateways:runs", "gateways:nested")

@@ -25,8 +25,14 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
+from tausestack_agents.models.budget import Use
+
 SECONDS = 120.0
 RETRIES = 2
+MAX_OUTPUT = 16_000
+"""Tokens of one answer, what the model thinks among them; fewer where it can't give as many."""
+BYTES_A_TOKEN = 2
+"""Of what is sent: so few that hardly a text has more tokens than its bytes say."""
 
 
 class LanguageModel(Model):
@@ -54,14 +60,46 @@ class LanguageModel(Model):
     ) -> ModelResponse:
         """Ask the model; raises `ModelAPIError` with the provider's reason."""
         litellm: Any = await anyio.to_thread.run_sync(_litellm)
+        asked = self._request(litellm, messages, model_settings, model_request_parameters)
+        try:
+            answer: Any = await litellm.acompletion(timeout=SECONDS, num_retries=RETRIES, **asked)
+        except Exception as error:
+            # litellm's errors share no base but Exception; whatever they are, the model could not be asked.
+            raise ModelAPIError(self._name, f"{type(error).__name__}: {error}") from error
+        return self._response(litellm, answer)
+
+    async def most(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> Use:
+        """Return the most that a request may use; its price is 0 for a model that litellm doesn't know."""
+        litellm: Any = await anyio.to_thread.run_sync(_litellm)
+        asked = self._request(litellm, messages, model_settings, model_request_parameters)
+        sent = len(json.dumps(asked, ensure_ascii=False).encode()) // BYTES_A_TOKEN
+        answer = int(asked.get("max_tokens", MAX_OUTPUT))
+        try:
+            prices = litellm.cost_per_token(model=self._name, prompt_tokens=sent, completion_tokens=answer)
+        except Exception:  # noqa: BLE001 an unlisted model raises a bare Exception, and has no price here
+            return Use(sent + answer, 0.0)
+        return Use(sent + answer, sum(float(price) for price in prices))
+
+    def _request(
+        self,
+        litellm: Any,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> dict[str, Any]:
         settings, parameters = self.prepare_request(model_settings, model_request_parameters)
         tools = [*parameters.function_tools, *parameters.output_tools]
+        given = {name: value for name, value in (settings or {}).items() if name in {"temperature", "max_tokens"}}
         asked: dict[str, Any] = {
             "model": self._name,
             "messages": _messages(messages),
-            "timeout": SECONDS,
-            "num_retries": RETRIES,
-            **{name: value for name, value in (settings or {}).items() if name in {"temperature", "max_tokens"}},
+            **_most_output(litellm, self._name),
+            **given,
         }
         if tools:
             asked["tools"] = [
@@ -76,12 +114,7 @@ class LanguageModel(Model):
                 for tool in tools
             ]
             asked["tool_choice"] = "auto" if parameters.allow_text_output else "required"
-        try:
-            answer: Any = await litellm.acompletion(**asked)
-        except Exception as error:
-            # litellm's errors share no base but Exception; whatever they are, the model could not be asked.
-            raise ModelAPIError(self._name, f"{type(error).__name__}: {error}") from error
-        return self._response(litellm, answer)
+        return asked
 
     def _response(self, litellm: Any, answer: Any) -> ModelResponse:
         raw: dict[str, Any] = answer.model_dump()
@@ -111,6 +144,15 @@ def _litellm() -> Any:
     """Import litellm: it starts threads and takes seconds, so only a process that asks a model pays for it."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches a price list
     return importlib.import_module("litellm")
+
+
+def _most_output(litellm: Any, name: str) -> dict[str, int]:
+    """Return how long an answer may be, where litellm knows the model: `{"max_tokens"}`, else nothing."""
+    try:
+        most = litellm.get_model_info(name).get("max_output_tokens")
+    except Exception:  # noqa: BLE001 an unlisted model raises a bare Exception, and is asked without
+        return {}
+    return {"max_tokens": min(MAX_OUTPUT, int(most))} if most else {}
 
 
 def _price(litellm: Any, answer: Any) -> float | None:

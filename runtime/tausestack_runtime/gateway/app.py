@@ -93,7 +93,9 @@ class Gateway:
             identity=identity,
             pipeline=pipeline,
             system=self._upstreams.system,
-            limits=LimitTools(self._snapshots, limiter, Budgets(self._databases), self._upstreams.system),
+            limits=LimitTools(
+                self._snapshots, limiter, Budgets(self._databases), self._upstreams.system, pipeline.refused
+            ),
         )
         offers = Offers(self._upstreams)
         methods = Methods(pipeline, self._snapshots, Lists(offers))

@@ -108,12 +108,12 @@ class Pipeline:
             await self._ended(call, "cancelled", Cancelled.code)
             raise
         except TauseError as error:
-            await self._refused(call, error)
+            await self.refused(call, error)
             raise
         except Exception as error:
             logger.exception("defect", call=call.id, tenant=call.tenant, server=call.server, tool=call.tool)
             failure = InternalError(f"Something went wrong on our side; it is in the log under {call.id}")
-            await self._refused(call, failure)
+            await self.refused(call, failure)
             raise failure from error
         if outcome.failed:
             call.state = CallState.FAILED
@@ -129,7 +129,7 @@ class Pipeline:
             exchange.belong(principal.tenant)
         except RateLimited as error:
             refused = Call(principal.tenant, principal, "", "", {}, door, deadline=0.0, method=exchange.method)
-            await self._refused(refused, error)
+            await self.refused(refused, error)
             raise
 
     def standing(self, call: Call) -> list[tuple[bytes, bytes]]:
@@ -265,7 +265,8 @@ class Pipeline:
             if installation.service in {"auth", "registry"} and policy.side_effect != "read":
                 self._snapshots.expire()
 
-    async def _refused(self, call: Call, error: TauseError) -> None:
+    async def refused(self, call: Call, error: TauseError) -> None:
+        """Leave the line of a call that came to nothing."""
         undecided = isinstance(error, (Forbidden, NotFound, InvalidRequest)) and call.state in _UNDECIDED
         denied = undecided or isinstance(error, RateLimited)
         call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state

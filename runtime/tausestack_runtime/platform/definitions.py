@@ -93,7 +93,7 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "reserve",
                 "Set tokens and money aside for a request to a language model.",
-                {"tenant": _TEXT, "id": _TEXT, **_AMOUNT},
+                {"tenant": _TEXT, "id": _TEXT, "run": _TEXT, **_AMOUNT},
                 ["id", "tokens", "usd"],
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),
@@ -113,7 +113,7 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "settle",
                 "Count what a request to a language model used in place of what was set aside for it.",
-                {"tenant": _TEXT, "id": _TEXT, **_AMOUNT},
+                {"tenant": _TEXT, "id": _TEXT, "run": _TEXT, **_AMOUNT},
                 ["id", "tokens", "usd"],
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tausestack.errors import Forbidden, InvalidArguments, NotFound, TauseError
+from tausestack.errors import Forbidden, InvalidArguments, NotFound, RateLimited, TauseError
 from tausestack.limits import month_end
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, SYSTEM
-from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.call import Call, new_id
 from tausestack_runtime.gateway.limits.allowances import KINDS, MICROS, SETTING, Limits, checked, shown
 from tausestack_runtime.gateway.limits.budgets import Amount, Budgets
 from tausestack_runtime.gateway.limits.limiter import Limiter, Standing
 from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall, TenantSnapshot
 
+Refused = Callable[[Call, TauseError], Awaitable[None]]
+
 
 class LimitTools:
     """What `platform` has to say of limits; the operator may name a tenant, everybody else has their own."""
 
-    def __init__(self, snapshots: Snapshots, limiter: Limiter, budgets: Budgets, system: SystemCall) -> None:
+    def __init__(
+        self, snapshots: Snapshots, limiter: Limiter, budgets: Budgets, system: SystemCall, refused: Refused
+    ) -> None:
+        """`refused` leaves the line of a call that was."""
+        self._refused = refused
         self._snapshots, self._limiter, self._budgets, self._system = snapshots, limiter, budgets, system
 
     async def get_limits(self, call: Call) -> dict[str, Any]:
@@ -55,7 +63,13 @@ class LimitTools:
         """Set tokens and money aside for a request to a model."""
         tenant = _tenant(call, SYSTEM)
         snapshot = await self._snapshots.tenant(tenant)
-        await self._budgets.reserve(tenant, call.arguments["id"], _amount(call), snapshot.limits)
+        try:
+            await self._budgets.reserve(tenant, call.arguments["id"], _amount(call), snapshot.limits)
+        except RateLimited as error:
+            # In the tenant's own chain: the service asks on its own account, in `_system`.
+            principal = replace(call.principal, tenant=tenant, run=str(call.arguments.get("run") or "") or None)
+            await self._refused(replace(call, tenant=tenant, principal=principal, id=new_id()), error)
+            raise
         return {"reserved": True}
 
     async def settle(self, call: Call) -> dict[str, Any]:

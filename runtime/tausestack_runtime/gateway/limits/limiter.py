@@ -8,13 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tausestack.errors import RateLimited
 from tausestack.limits import exceeded
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.limits.allowances import KINDS, MINUTE, Limits
 from tausestack_runtime.gateway.limits.windows import Clock, moving_windows, per_minute
-from tausestack_runtime.tally import CALLS, CONNECTIONS, Full
+from tausestack_runtime.tally import CALLS, CONNECTIONS
 
 MINUTELY, AT_ONCE, OPEN = "calls_per_minute", "concurrent_calls", "connections"
 GATE_SECONDS = 1
@@ -64,12 +63,8 @@ class Limiter:
 
     def take(self, what: int, tenant: str, name: str, most: int | None) -> None:
         """Count one more that is open, or raise `RateLimited`."""
-        second = int(self._clock())
-        try:
-            taken = self._tally.take(self._number, what, tenant, 2**32 if most is None else most, second)
-        except Full as error:
-            raise RateLimited("More tenants are busy than can be counted", retry_after=GATE_SECONDS) from error
-        if not taken:
+        second, room = int(self._clock()), 2**32 if most is None else most
+        if not self._tally.take(self._number, what, tenant, room, second):
             assert most is not None
             raise exceeded(name, KINDS[name].about, most, most, retry_after=GATE_SECONDS)
 

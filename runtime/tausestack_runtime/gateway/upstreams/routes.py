@@ -23,7 +23,7 @@ from tausestack.contract import (
     ToolPolicy,
 )
 from tausestack.errors import DeadlineExceeded, InDoubt, Unavailable, UpstreamError
-from tausestack.scopes import SYSTEM
+from tausestack.scopes import OWN
 from tausestack.tokens import Signer
 from tausestack_runtime.egress import Egress
 from tausestack_runtime.events import event_payloads
@@ -76,7 +76,7 @@ class Upstreams:
 
     async def system(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a system tool of one of our own services as the gateway; return its structured result."""
-        principal = Principal(tenant=tenant, id="gateway", scopes=frozenset({SYSTEM}))
+        principal = Principal(tenant=tenant, id="gateway", scopes=OWN)
         call = Call(
             tenant=tenant,
             principal=principal,

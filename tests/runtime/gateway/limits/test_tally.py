@@ -1,0 +1,130 @@
+"""What tenants use just now, counted in memory that several processes share."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tausestack_runtime.board import Board
+from tausestack_runtime.gateway.limits.windows import moving_windows, per_minute
+from tausestack_runtime.tally import CALLS, CONNECTIONS
+
+GATEWAYS = 3
+LIMIT = 200
+
+
+class Clock:
+    """Time that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.covers("limits:minute")
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 40), st.integers(1, 4)), max_size=80), st.integers(1, 12))
+def test_no_sixty_seconds_ever_have_more_calls_than_the_limit(steps: list[tuple[float, int]], limit: int) -> None:
+    clock, made = Clock(), list[float]()
+    windows = moving_windows(Board(1).tally, clock)
+    for pause, wanted in steps:
+        clock.now += pause
+        for _ in range(wanted):
+            within = [one for one in made if one > clock.now - 60]
+            counted = [one for one in made if int(one) > int(clock.now) - 61]
+            admitted = windows.hit(per_minute(limit), "acme")
+            assert not (admitted and len(within) >= limit)
+            assert admitted == (len(counted) < limit)
+            if admitted:
+                made.append(clock.now)
+    reset, left = windows.get_window_stats(per_minute(limit), "acme")
+    counted = [one for one in made if int(one) > int(clock.now) - 61]
+    assert left == limit - len(counted)
+    if counted:
+        assert reset == int(min(counted)) + 61
+
+
+@pytest.mark.covers("limits:minute")
+def test_after_the_time_that_a_refusal_tells_there_is_room() -> None:
+    clock = Clock()
+    windows = moving_windows(Board(1).tally, clock)
+    for _ in range(5):
+        assert windows.hit(per_minute(5), "acme")
+        clock.now += 0.7
+    assert not windows.hit(per_minute(5), "acme")
+    clock.now, _ = windows.get_window_stats(per_minute(5), "acme")
+    assert windows.hit(per_minute(5), "acme")
+
+
+@pytest.mark.covers("limits:minute")
+def test_a_changed_limit_goes_on_with_what_was_counted() -> None:
+    windows = moving_windows(Board(1).tally, Clock())
+    assert all(windows.hit(per_minute(100), "acme") for _ in range(10))
+    assert not windows.hit(per_minute(10), "acme")
+    assert windows.hit(per_minute(11), "acme")
+    windows.clear(per_minute(1), "acme")
+    assert windows.hit(per_minute(1), "acme")
+
+
+@pytest.mark.covers("limits:isolation")
+def test_no_tenants_count_is_ever_anothers_though_there_are_more_tenants_than_slots() -> None:
+    board, clock = Board(1), Clock()
+    windows = moving_windows(board.tally, clock)
+    busy = [f"busy-{number}" for number in range(500)]
+    for number, tenant in enumerate(busy):
+        assert board.tally.take(1, CALLS, tenant, 9, int(clock.now))
+        for _ in range(number % 3):
+            windows.hit(per_minute(9), tenant)
+    for number in range(20_000):
+        clock.now += 0.01
+        tenant = f"passing-{number}"
+        assert windows.get_window_stats(per_minute(9), tenant).remaining == 9
+        assert board.tally.held(CALLS, tenant, int(clock.now)) == 0
+        assert windows.hit(per_minute(9), tenant)
+    for tenant in busy:
+        assert board.tally.held(CALLS, tenant, int(clock.now)) == 1
+        assert board.tally.held(CONNECTIONS, tenant, int(clock.now)) == 0
+        board.tally.give_back(1, CALLS, tenant)
+        assert board.tally.held(CALLS, tenant, int(clock.now)) == 0
+
+
+def _take_all(descriptor: int, number: int, admitted: multiprocessing.Queue[tuple[int, int]]) -> None:
+    board = Board(GATEWAYS, descriptor)
+    windows = moving_windows(board.tally, lambda: 5000.0)
+    hits = sum(windows.hit(per_minute(LIMIT), "acme") for _ in range(LIMIT))
+    held = sum(board.tally.take(number, CALLS, "acme", LIMIT, 5000) for _ in range(LIMIT))
+    admitted.put((hits, held))
+
+
+@pytest.mark.covers("limits:gateways")
+def test_several_processes_together_admit_exactly_the_limit_and_a_dead_ones_share_comes_back() -> None:
+    descriptor = Board.make(GATEWAYS)
+    board = Board(GATEWAYS, descriptor)
+    context = multiprocessing.get_context("fork")
+    admitted: multiprocessing.Queue[tuple[int, int]] = context.Queue()
+    processes = [
+        context.Process(target=_take_all, args=(descriptor, number, admitted)) for number in range(1, GATEWAYS + 1)
+    ]
+    for process in processes:
+        process.start()
+    found = [admitted.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert [sum(one) for one in zip(*found, strict=True)] == [LIMIT, LIMIT]
+    assert not board.tally.take(1, CALLS, "acme", LIMIT, 5000)
+    assert board.tally.take(1, CALLS, "globex", LIMIT, 5000)
+    for number in (2, 3):
+        board.bury(number)
+    left = board.tally.held(CALLS, "acme", 5000)
+    assert left <= LIMIT
+    assert board.tally.held(CALLS, "globex", 5000) == 1
+    assert moving_windows(board.tally, lambda: 5000.0).get_window_stats(per_minute(LIMIT), "acme").remaining == 0
+    board.bury(1)
+    assert board.tally.held(CALLS, "acme", 5000) == 0
+    os.close(descriptor)
