@@ -272,19 +272,15 @@ def test_so_many_calls_are_under_way_at_once(stack: Stack, tenant: Tenant) -> No
             shown = stack.operator("GET", f"tenants/{tenant.name}/limits").json()["limits"]["concurrent_calls"]
             assert (shown["used"], shown["left"]) == (2, 0)
         eventually(lambda: tenant.call(*PLANS).status_code == 200)
-        # A nested call has its parent's place: deciding on an approval by way of a run is two calls at once.
+        # A nested call has its parent's place: resuming a run decides on its approval, which is two calls at once.
+        invoice = {"agent": "concierge", "input": "Crea una factura para Ana por 50.000 COP de clases", "wait": 30}
+        run = tenant.client.post("/runs", json=invoice).json()
+        assert run["status"] == "interrupted", run
         set_limits(stack, tenant, concurrent_calls=1)
-        invoice = "Crea una factura para Ana por 50.000 COP de clases"
-        run = tenant.client.post("/runs", json={"agent": "concierge", "input": invoice}).json()
-        approval = eventually(lambda: pending(tenant))
-        decision = {"decision": {"approve": False}}
-        resumed = tenant.client.post(f"/runs/{run['id']}/resume", json=decision)
-        assert resumed.status_code in {200, 202}, (approval, resumed.text)
+        resumed = tenant.client.post(f"/runs/{run['id']}/resume", json={"decision": {"approve": False}})
+        assert resumed.status_code in {200, 202}, resumed.text
+    set_limits(stack, tenant, concurrent_calls=None)
     assert ("list_plans", "limit:concurrent_calls") in denied(tenant)
-
-
-def pending(tenant: Tenant) -> list[Any]:
-    return tenant.client.get("/approvals?status=pending").json().get("approvals", [])
 
 
 def listening(tenant: Tenant) -> Any:
