@@ -19,8 +19,8 @@ class ServiceSpec:
     """`package.module:attribute`, a kit `Server`."""
     idle_seconds: float | None = 300
     """How long it stays without a connection; None: for ever."""
-    keys: tuple[str, ...] = ()
-    """Names of the derived keys that it gets."""
+    seals: str | None = None
+    """What the keys are derived by that it seals its tenants' data keys with; None: it keeps no secrets."""
     heavy: bool = False
     """Imports 50 MB that no other needs: its own process does, in a second, rather than the fork server for all."""
     worker: bool = False
@@ -31,7 +31,7 @@ class ServiceSpec:
 
 SERVICES: tuple[ServiceSpec, ...] = (
     ServiceSpec("auth", "tausestack_toolservers.auth.server:server"),
-    ServiceSpec("registry", "tausestack_registry.server:server", keys=("secrets",)),
+    ServiceSpec("registry", "tausestack_registry.server:server", seals="secrets"),
     ServiceSpec(
         "agents",
         "tausestack_agents.server:server",

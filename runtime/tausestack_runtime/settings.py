@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     data: Path = Field(Path(".tausestack"), description="the data folder")
     database_url: str | None = Field(None, description="a PostgreSQL URL; unset: a SQLite file per tenant and service")
     secret_key: SecretStr | None = Field(None, description="the master secret; unset: {data}/secret.key")
+    secret_key_previous: SecretStr | None = Field(
+        None, description="the master secret that secret_key takes over from, while a rotation goes on"
+    )
     host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
     gateways: int = Field(1, ge=1, le=32, description="how many gateway processes share the port; more need PostgreSQL")
@@ -33,6 +36,9 @@ class Settings(BaseSettings):
     )
     model: str | None = Field(
         None, description="the agents' model; unset: by which vendor's key is there, else offline"
+    )
+    signing_key_days: float = Field(
+        30, gt=0, description="the age in days at which the key that signs assertions gives way to another"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
@@ -62,9 +68,14 @@ class Settings(BaseSettings):
         """The master secret of the environment, if there is one."""
         return None if self.secret_key is None else self.secret_key.get_secret_value()
 
+    @property
+    def previous_secret(self) -> str | None:
+        """The master secret of the environment before this one, while a rotation goes on."""
+        return None if self.secret_key_previous is None else self.secret_key_previous.get_secret_value()
+
     def environment(self) -> dict[str, str]:
-        """Return these settings as variables for a process of the stack, without the master secret."""
-        given = self.model_dump(mode="json", exclude={"secret_key"}, exclude_none=True)
+        """Return these settings as variables for a process of the stack, without the master secrets."""
+        given = self.model_dump(mode="json", exclude={"secret_key", "secret_key_previous"}, exclude_none=True)
         return {f"TAUSESTACK_{name.upper()}": str(value) for name, value in given.items()}
 
 
