@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -57,7 +58,7 @@ class Masters:
         self.given = secret is not None
         """Whether they come from the environment, which only the operator changes."""
         self._seen: tuple[int, int] | None = None
-        self._live = () if secret is None else _distinct(secret if previous is None else f"{secret}\n{previous}")
+        self._live = () if secret is None else _distinct([secret] if previous is None else [secret, previous])
         if previous is not None and secret is None:
             raise StartError("TAUSESTACK_SECRET_KEY_PREVIOUS needs TAUSESTACK_SECRET_KEY, the new one, beside it")
         if make and not self.given:
@@ -79,7 +80,7 @@ class Masters:
 
     def _reread(self) -> tuple[Keys, ...]:
         try:
-            return _distinct(_read(self.path, ""))
+            return _distinct(_read(self.path, "").splitlines())
         except StartError as error:
             if not self._live:
                 raise
@@ -99,13 +100,13 @@ class Masters:
                 "the master secret comes from the environment: start the stack with a new TAUSESTACK_SECRET_KEY and "
                 "the present one as TAUSESTACK_SECRET_KEY_PREVIOUS, then rotate again"
             )
-        _replace(self.path, [secrets.token_hex(32), *_read(self.path, "").split()])
+        _replace(self.path, [secrets.token_hex(32), *_read(self.path, "").splitlines()])
         return True
 
     def retire(self) -> None:
         """Forget all but the current master: nothing is sealed by the others any more."""
         if not self.given and len(self.live()) > 1:
-            _replace(self.path, _read(self.path, "").split()[:1])
+            _replace(self.path, _read(self.path, "").splitlines()[:1])
 
 
 def operator_key(data: Path, *, make: bool = True) -> str:
@@ -135,8 +136,8 @@ def _read(path: Path, prefix: str) -> str:
     return text
 
 
-def _distinct(text: str) -> tuple[Keys, ...]:
-    return tuple(Keys(secret) for secret in dict.fromkeys(text.split()))
+def _distinct(given: Sequence[str]) -> tuple[Keys, ...]:
+    return tuple(Keys(secret) for secret in dict.fromkeys(given))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tausestack_runtime.egress import allowed_hosts
 
+SECRET_VARIABLES = ("TAUSESTACK_SECRET_KEY", "TAUSESTACK_SECRET_KEY_PREVIOUS")
+"""The variables that hold master secrets: the supervisor and the gateways alone are given them."""
+
 
 class StartError(Exception):
     """Why nothing can start: one sentence that says what to do."""

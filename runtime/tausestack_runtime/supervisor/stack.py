@@ -20,7 +20,7 @@ from tausestack.telemetry import configure_logging
 from tausestack_runtime.board import Board
 from tausestack_runtime.keys import Masters, operator_key
 from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
-from tausestack_runtime.settings import Settings, StartError
+from tausestack_runtime.settings import SECRET_VARIABLES, Settings, StartError
 from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.backoff import DELAYS
 from tausestack_runtime.supervisor.desk import ControlDesk
@@ -29,18 +29,18 @@ from tausestack_runtime.supervisor.forks import Forks
 from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, claim_data, raise_file_limit
 from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
-from tausestack_runtime.supervisor.linux import become_subreaper, children, process_started_at
+from tausestack_runtime.supervisor.linux import become_subreaper, children, conceal, process_started_at
 from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order
 from tausestack_runtime.supervisor.ready import ReadyProbe
 from tausestack_runtime.supervisor.spawn import split_off
 
+DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
 GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
 GRACE_SECONDS = 0.5
 """What a process may take beyond its drain to end by itself."""
 SWEEP_SECONDS = 0.1
 
-SECRET_VARIABLES = ("TAUSESTACK_SECRET_KEY", "TAUSESTACK_SECRET_KEY_PREVIOUS")
 LOOK_SECONDS = 3600.0
 """How often the age of the signing key is looked at."""
 
@@ -70,8 +70,9 @@ class Supervisor:
         plain = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         plain |= settings.environment()
         # It may hold a password. A service is told it in its order; pip, which a service runs, is not.
-        plain.pop("TAUSESTACK_DATABASE_URL", None)
+        plain.pop(DATABASE_VARIABLE, None)
         modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.heavy]
+        conceal((*SECRET_VARIABLES, DATABASE_VARIABLE))
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
         self._masters = Masters.of(settings)
