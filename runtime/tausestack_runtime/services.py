@@ -23,6 +23,8 @@ class ServiceSpec:
     """What the keys are derived by that it seals its tenants' data keys with; None: it keeps no secrets."""
     heavy: bool = False
     """Imports 50 MB that no other needs: its own process does, in a second, rather than the fork server for all."""
+    vendors_keys: bool = False
+    """Speaks to vendors with the operator's own credentials, which no other service is left with."""
     worker: bool = False
     """Works without being called: comes back at once after a crash, and at the start where it left work behind."""
     template: bool = False
@@ -38,6 +40,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
         idle_seconds=None,
         heavy=True,
         worker=True,
+        vendors_keys=True,
     ),
     ServiceSpec("billing", "tausestack_toolservers.billing.server:server"),
     ServiceSpec("colombia", "tausestack_toolservers.colombia.server:server"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,11 @@ from tausestack_runtime.egress import allowed_hosts
 
 SECRET_VARIABLES = ("TAUSESTACK_SECRET_KEY", "TAUSESTACK_SECRET_KEY_PREVIOUS")
 """The variables that hold master secrets: the supervisor and the gateways alone are given them."""
+
+_VENDORS_KEY = re.compile(
+    r"(?!TAUSESTACK_|PIP_|UV_|NPM_|NODE_).*(KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?)(_ID|_FILE|_\d+)?",
+    re.IGNORECASE,
+)
 
 
 class StartError(Exception):
@@ -80,6 +87,11 @@ class Settings(BaseSettings):
         """Return these settings as variables for a process of the stack, without the master secrets."""
         given = self.model_dump(mode="json", exclude={"secret_key", "secret_key_previous"}, exclude_none=True)
         return {f"TAUSESTACK_{name.upper()}": str(value) for name, value in given.items()}
+
+
+def without_vendors_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what looks like the operator's credentials for somebody else."""
+    return {name: value for name, value in environment.items() if _VENDORS_KEY.fullmatch(name) is None}
 
 
 def read_settings(**given: object) -> Settings:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
@@ -165,7 +165,7 @@ class Verifier:
             raise Unauthenticated("no signing key is known here: start the stack once, or set TAUSESTACK_JWKS")
         key, retires = self._key_of(token)
         try:
-            jwt.decode(token, key, algorithms=[ALGORITHM])
+            jws.deserialize_compact(token, key, algorithms=[ALGORITHM])
         except (JoseError, ValueError, TypeError, KeyError) as error:
             raise Unauthenticated("the assertion's signature is not good") from error
         principal, expires = self._checked(_part(token, 1))

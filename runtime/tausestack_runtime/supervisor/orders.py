@@ -22,6 +22,8 @@ class Order:
     gateway: str | None = None
     process_credential: str | None = None
     tenant: str | None = None
+    vendors_keys: bool = False
+    """Whether it keeps the operator's credentials of vendors in its environment."""
     seals: bool = False
     """Whether it may ask for the keys that it seals with."""
     log_level: str = "info"

@@ -12,6 +12,8 @@ import structlog
 
 from tausestack.telemetry import configure_logging
 from tausestack_runtime.services import control_socket
+from tausestack_runtime.settings import without_vendors_keys
+from tausestack_runtime.supervisor.linux import conceal
 from tausestack_runtime.supervisor.orders import Order
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ def serve(order: Order, listener: socket.socket) -> int:
     from tausestack_runtime.signing import JWKS_FILE
 
     configure_logging(order.log_level, order.name)
+    if not order.vendors_keys:
+        left = without_vendors_keys(os.environ)
+        conceal(os.environ.keys() - left.keys())
+        for variable in os.environ.keys() - left.keys():
+            del os.environ[variable]
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     name, _, attribute = order.module.partition(":")
     try:

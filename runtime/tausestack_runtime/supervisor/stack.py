@@ -20,7 +20,7 @@ from tausestack.telemetry import configure_logging
 from tausestack_runtime.board import Board
 from tausestack_runtime.keys import Masters, operator_key
 from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
-from tausestack_runtime.settings import SECRET_VARIABLES, Settings, StartError
+from tausestack_runtime.settings import SECRET_VARIABLES, Settings, StartError, without_vendors_keys
 from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.backoff import DELAYS
 from tausestack_runtime.supervisor.desk import ControlDesk
@@ -168,7 +168,7 @@ class Supervisor:
             self._loop,
             self._log,
             command,
-            {**plain, **told.environment(), **self._secret()},
+            {**without_vendors_keys(plain), **told.environment(), **self._secret()},
             [self._port.fileno(), self._internal.fileno(), door.fileno(), self._board_fd],
             number,
             lambda: board.bury(number),
@@ -181,6 +181,7 @@ class Supervisor:
             database_url=self._settings.database_url,
             gateway=str(self._door),
             seals=spec.seals is not None,
+            vendors_keys=spec.vendors_keys,
             log_level=self._settings.log_level,
         )
 
