@@ -9,11 +9,12 @@ from typing import Any
 from tausestack.database import Connection
 from tausestack.errors import InvalidArguments, TauseError, UpstreamError
 from tausestack.mcp import Context
-from tausestack_registry import store
+from tausestack_registry import credentials, store
 from tausestack_registry.installer import Plan, approved, check_hash
 from tausestack_registry.listing import OWN_KINDS, Installation, hash_of
 from tausestack_registry.pins import MAX_TOOLS, Difference, Pin, difference, digest, pinned
 from tausestack_registry.refs import Reference
+from tausestack_registry.settings import check_given
 from tausestack_registry.state import find, state_of, third_party
 
 MAX_KEPT = 2 * MAX_TOOLS
@@ -31,7 +32,7 @@ async def add(
             if default:
                 await store.clear_default(db)
             await store.add_installed(db, _row(plan, default=bool(default)), tools)
-            await _keep_secrets(ctx, db, name, secrets)
+            await credentials.keep(ctx, db, name, secrets)
     state_of(ctx).changed(ctx.tenant)
 
 
@@ -52,7 +53,7 @@ async def add_own(
             await store.clear_default(db)
         is_default = there["default"] if there is not None and default is None else bool(default)
         await store.choose(db, reference.name, "installed", is_default=is_default)
-        await _keep_secrets(ctx, db, reference.name, secrets)
+        await credentials.keep(ctx, db, reference.name, secrets)
     state_of(ctx).changed(ctx.tenant)
 
 
@@ -82,6 +83,20 @@ async def set_default(ctx: Context, there: Installation, default: bool) -> None:
     async with ctx.database() as db:
         await store.set_default(db, there["name"], own=there["kind"] in OWN_KINDS, is_default=default)
     state_of(ctx).changed(ctx.tenant)
+
+
+async def set_secrets(ctx: Context, there: Installation, values: Mapping[str, str | None]) -> None:
+    """Keep a server's secrets over older ones, and remove those that are None; a third party's process begins anew."""
+    name, own = there["name"], there["kind"] in OWN_KINDS
+    async with ctx.database() as db:
+        one = None if own else await third_party(db, name)
+        wanted = {**await credentials.opened(ctx, db, name), **values}
+        left = {secret: value for secret, value in wanted.items() if value is not None}
+        check_given({} if one is None else one.config, left, remote=one is not None and one.url is not None)
+        await credentials.keep(ctx, db, name, values)
+    state_of(ctx).changed(ctx.tenant)
+    if not own:
+        await _forget(ctx, name)
 
 
 async def approve_tools(ctx: Context, name: str, approve: bool | str) -> None:
@@ -134,11 +149,6 @@ async def _forget(ctx: Context, name: str, *, purge: bool = False) -> None:
         await ctx.call("adapter/stop", {"name": name, "purge": purge})
     except TauseError as error:
         ctx.logger.warning("its process will end when it is idle", installation=name, error=error.message)
-
-
-async def _keep_secrets(ctx: Context, db: Connection, server: str, values: Mapping[str, str]) -> None:
-    sealed = state_of(ctx).sealer.seal_all(values, tenant=ctx.tenant, server=server)
-    await store.keep_secrets(db, server, sealed)
 
 
 def _row(plan: Plan, *, default: bool) -> store.Installed:

@@ -13,12 +13,11 @@ from tausestack.contract import VERSION
 from tausestack.errors import Conflict, InvalidArguments
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import SERVERS_MANAGE, SYSTEM, TOOLS_READ
-from tausestack_registry import changing, listing, shapes, store
+from tausestack_registry import changing, credentials, listing, shapes, store
 from tausestack_registry.catalogue import bundled
 from tausestack_registry.installer import LaunchSpec, launch_of, planned
 from tausestack_registry.listing import OWN_KINDS, hash_of
 from tausestack_registry.refs import FORMS, Reference, resolve
-from tausestack_registry.sealing import Sealer
 from tausestack_registry.settings import as_text, check_settings
 from tausestack_registry.state import (
     State,
@@ -52,6 +51,13 @@ Sealed = Annotated[
         examples=[{"Authorization": "Bearer …"}],
     ),
 ]
+Changed = Annotated[
+    dict[str, str | None] | None,
+    Field(
+        description="Secrets to set, over older ones of the same name, or with null to remove; the others stay.",
+        examples=[{"TOKEN": "…"}],
+    ),
+]
 Default = Annotated[
     bool | None,
     Field(description="Whether it is the tenant's default: its tools keep their own names in the merged list."),
@@ -59,9 +65,9 @@ Default = Annotated[
 
 
 @asynccontextmanager
-async def _lifespan(service: Service) -> AsyncGenerator[State]:
-    """Load the catalogue and the key of the secrets."""
-    yield State(bundled(), Sealer(service.env.keys.get("secrets")))
+async def _lifespan(_: Service) -> AsyncGenerator[State]:
+    """Load the catalogue."""
+    yield State(bundled())
 
 
 server = Server(
@@ -152,9 +158,11 @@ async def install(
     scopes=[SERVERS_MANAGE],
     approval="agents",
 )
-async def update(ctx: Context, name: Name, default: Default = None) -> shapes.Listed:
-    """Change how a server is installed: whether it is the tenant's default, which at most one is."""
+async def update(ctx: Context, name: Name, default: Default = None, secrets: Changed = None) -> shapes.Listed:
+    """Change how a server is installed: its secrets, and whether it is the tenant's default, which at most one is."""
     there = await installation(ctx, name)
+    if secrets:
+        await changing.set_secrets(ctx, there, secrets)
     if default is not None:
         await changing.set_default(ctx, there, default)
     return await present(ctx, name)
@@ -266,13 +274,12 @@ async def snapshot(ctx: Context, plan: str | None = None) -> shapes.Snapshot:
 @server.tool("registry/launch", side_effect="read", scopes=[SYSTEM])
 async def launch(ctx: Context, server: str) -> LaunchSpec:
     """Return how one of the tenant's third-party servers is started or reached, its secrets among it."""
-    state = state_of(ctx)
+    await credentials.bring_up_to_date(ctx)
     async with ctx.database() as db:
         one = await third_party(db, server)
         tools = await store.pins_of(db, server)
-        kept = await store.secrets_of(db, server)
+        opened = await credentials.opened(ctx, db, server)
     reference = Reference(one.ref, one.name, one.title, None, one.registry_type, one.identifier, one.version)
-    opened = state.sealer.open_all(kept, tenant=ctx.tenant, server=server)
     spec = launch_of(reference, one.version, one.argv, one.store, one.config, opened, one.protocols)
     return {**spec, "pins": {pin.name: pin.sha256 for pin in tools if pin.status == "active"}}
 
@@ -289,10 +296,10 @@ async def observed(ctx: Context, server: str, tools: list[dict[str, Any]]) -> sh
 @server.tool("registry/reveal", side_effect="read", scopes=[SYSTEM])
 async def reveal(ctx: Context, server: str, names: list[str]) -> shapes.Revealed:
     """Return a server's secrets by name; those that are not there are left out."""
+    await credentials.bring_up_to_date(ctx)
     async with ctx.database() as db:
-        kept = await store.secrets_of(db, server)
-    wanted = {name: kept[name] for name in names if name in kept}
-    return shapes.Revealed(secrets=state_of(ctx).sealer.open_all(wanted, tenant=ctx.tenant, server=server))
+        kept = await credentials.opened(ctx, db, server)
+    return shapes.Revealed(secrets={name: kept[name] for name in names if name in kept})
 
 
 def _asked(

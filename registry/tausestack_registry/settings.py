@@ -36,7 +36,12 @@ def as_text(config: Mapping[str, Any]) -> dict[str, str]:
 
 def check_settings(reference: Reference, config: Mapping[str, str], secrets: Mapping[str, str]) -> None:
     """Raise `InvalidArguments` where a setting or secret can't be given to the server that is to be installed."""
-    if reference.remote:
+    check_given(config, secrets, remote=reference.remote)
+
+
+def check_given(config: Mapping[str, str], secrets: Mapping[str, str], *, remote: bool) -> None:
+    """Raise `InvalidArguments` where a setting or secret can't be given to a remote server, or to a process."""
+    if remote:
         _check_headers(config, secrets)
     else:
         _check_variables(config, secrets)

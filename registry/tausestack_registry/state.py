@@ -15,7 +15,6 @@ from tausestack_registry import listing, shapes, store
 from tausestack_registry.catalogue import Catalogue
 from tausestack_registry.index import ToolIndex
 from tausestack_registry.listing import Installation
-from tausestack_registry.sealing import Sealer
 
 MAX_INDEXES = 256
 """How many tenants' search indexes are kept in memory."""
@@ -26,7 +25,6 @@ class State:
     """What the registry's process holds."""
 
     catalogue: Catalogue
-    sealer: Sealer
     feed: ChangeFeed = field(default_factory=ChangeFeed)
     indexes: OrderedDict[str, ToolIndex] = field(default_factory=OrderedDict[str, ToolIndex])
 

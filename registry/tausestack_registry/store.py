@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from tausestack.database import Connection
+from tausestack.database import Connection, Row
 from tausestack_registry.pins import Pin
 from tausestack_registry.refs import REMOTE
 from tausestack_registry.tables import facts, installations, pins, secrets, services
@@ -149,18 +149,25 @@ async def set_default(db: Connection, name: str, *, own: bool, is_default: bool)
         await db.change(sa.update(installations).where(installations.c.name == name).values(is_default=is_default))
 
 
-async def keep_secrets(db: Connection, name: str, sealed: Mapping[str, tuple[int, bytes]]) -> None:
-    """Keep a server's sealed secrets as (version, sealed) by name, over older ones."""
-    for secret, (version, value) in sealed.items():
-        own = (secrets.c.installation == name) & (secrets.c.name == secret)
-        await db.change(sa.delete(secrets).where(own))
-        await db.change(sa.insert(secrets).values(installation=name, name=secret, version=version, sealed=value))
+async def add_secret(db: Connection, row: Mapping[str, Any]) -> None:
+    """Keep a sealed secret."""
+    await db.change(sa.insert(secrets).values(row))
 
 
-async def secrets_of(db: Connection, name: str) -> dict[str, tuple[int, bytes]]:
-    """Return a server's sealed secrets as (version, sealed) by name."""
-    query = sa.select(secrets.c.name, secrets.c.version, secrets.c.sealed).where(secrets.c.installation == name)
-    return {secret: (version, sealed) for secret, version, sealed in await db.execute(query)}
+async def remove_secret(db: Connection, server: str, name: str) -> None:
+    """Remove one of a server's secrets."""
+    await db.change(sa.delete(secrets).where(secrets.c.installation == server, secrets.c.name == name))
+
+
+async def secrets_of(db: Connection, server: str) -> list[Row]:
+    """Return a server's secrets as they are kept."""
+    return await db.execute(sa.select(secrets).where(secrets.c.installation == server).order_by(secrets.c.name))
+
+
+async def has_secrets_of_version(db: Connection, version: int) -> bool:
+    """Return whether any secret is sealed by a version of the data key."""
+    query = sa.select(sa.literal(1)).select_from(secrets).where(secrets.c.version == version)
+    return await db.scalar(query.limit(1)) is not None
 
 
 async def remove_secrets(db: Connection, name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from tausestack.database import Schema
+from tausestack.database import Schema, SealedTable
 
 metadata = sa.MetaData()
 
@@ -57,7 +59,7 @@ secrets = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
-"""Sealed values, bound to their row and version."""
+"""Sealed values, each with the version of the data key that it is sealed by."""
 
 facts = sa.Table(
     "facts",
@@ -67,4 +69,14 @@ facts = sa.Table(
 )
 """What the registry was told of the tenant: its billing plan."""
 
-SCHEMA = Schema("registry", metadata, "tausestack_registry.migrations")
+
+def _before_data_keys(tenant: str, key: Sequence[str]) -> bytes:
+    return "|".join((tenant, "secrets", "/".join(key), "1")).encode()
+
+
+SCHEMA = Schema(
+    "registry",
+    metadata,
+    "tausestack_registry.migrations",
+    sealed=[SealedTable(secrets, unversioned=_before_data_keys)],
+)

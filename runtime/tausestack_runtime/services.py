@@ -19,10 +19,12 @@ class ServiceSpec:
     """`package.module:attribute`, a kit `Server`."""
     idle_seconds: float | None = 300
     """How long it stays without a connection; None: for ever."""
-    keys: tuple[str, ...] = ()
-    """Names of the derived keys that it gets."""
+    seals: str | None = None
+    """What the keys are derived by that it seals its tenants' data keys with; None: it keeps no secrets."""
     heavy: bool = False
     """Imports 50 MB that no other needs: its own process does, in a second, rather than the fork server for all."""
+    vendors_keys: bool = False
+    """Speaks to vendors with the operator's own credentials, which no other service is left with."""
     worker: bool = False
     """Works without being called: comes back at once after a crash, and at the start where it left work behind."""
     template: bool = False
@@ -31,13 +33,14 @@ class ServiceSpec:
 
 SERVICES: tuple[ServiceSpec, ...] = (
     ServiceSpec("auth", "tausestack_toolservers.auth.server:server"),
-    ServiceSpec("registry", "tausestack_registry.server:server", keys=("secrets",)),
+    ServiceSpec("registry", "tausestack_registry.server:server", seals="secrets"),
     ServiceSpec(
         "agents",
         "tausestack_agents.server:server",
         idle_seconds=None,
         heavy=True,
         worker=True,
+        vendors_keys=True,
     ),
     ServiceSpec("billing", "tausestack_toolservers.billing.server:server"),
     ServiceSpec("colombia", "tausestack_toolservers.colombia.server:server"),

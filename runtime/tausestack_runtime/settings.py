@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +12,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tausestack_runtime.egress import allowed_hosts
+
+SECRET_VARIABLES = ("TAUSESTACK_SECRET_KEY", "TAUSESTACK_SECRET_KEY_PREVIOUS")
+"""The variables that hold master secrets: the supervisor and the gateways alone are given them."""
+
+_VENDORS_KEY = re.compile(
+    r"(?!TAUSESTACK_|PIP_|UV_|NPM_|NODE_).*(KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?)(_ID|_FILE|_\d+)?",
+    re.IGNORECASE,
+)
 
 
 class StartError(Exception):
@@ -24,6 +34,9 @@ class Settings(BaseSettings):
     data: Path = Field(Path(".tausestack"), description="the data folder")
     database_url: str | None = Field(None, description="a PostgreSQL URL; unset: a SQLite file per tenant and service")
     secret_key: SecretStr | None = Field(None, description="the master secret; unset: {data}/secret.key")
+    secret_key_previous: SecretStr | None = Field(
+        None, description="the master secret that secret_key takes over from, while a rotation goes on"
+    )
     host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
     gateways: int = Field(1, ge=1, le=32, description="how many gateway processes share the port; more need PostgreSQL")
@@ -33,6 +46,9 @@ class Settings(BaseSettings):
     )
     model: str | None = Field(
         None, description="the agents' model; unset: by which vendor's key is there, else offline"
+    )
+    signing_key_days: float = Field(
+        30, gt=0, description="the age in days at which the key that signs assertions gives way to another"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
@@ -62,10 +78,20 @@ class Settings(BaseSettings):
         """The master secret of the environment, if there is one."""
         return None if self.secret_key is None else self.secret_key.get_secret_value()
 
+    @property
+    def previous_secret(self) -> str | None:
+        """The master secret of the environment before this one, while a rotation goes on."""
+        return None if self.secret_key_previous is None else self.secret_key_previous.get_secret_value()
+
     def environment(self) -> dict[str, str]:
-        """Return these settings as variables for a process of the stack, without the master secret."""
-        given = self.model_dump(mode="json", exclude={"secret_key"}, exclude_none=True)
+        """Return these settings as variables for a process of the stack, without the master secrets."""
+        given = self.model_dump(mode="json", exclude={"secret_key", "secret_key_previous"}, exclude_none=True)
         return {f"TAUSESTACK_{name.upper()}": str(value) for name, value in given.items()}
+
+
+def without_vendors_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what looks like the operator's credentials for somebody else."""
+    return {name: value for name, value in environment.items() if _VENDORS_KEY.fullmatch(name) is None}
 
 
 def read_settings(**given: object) -> Settings:

@@ -51,6 +51,7 @@ def compiled(schema: dict[str, Any]) -> Validator:
         return jsonschema_rs.Draft202012Validator(
             schema,
             retriever=_refuse_to_fetch,
+            mask="the value",  # never what was given: it may be a secret, and whoever gave it knows it
             pattern_options=jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES),
         )
     except (ValueError, jsonschema_rs.ReferencingError) as error:

@@ -23,6 +23,7 @@ from tausestack.mcp.gateway import NestedCall, result_of
 from tausestack.names import SYSTEM_TENANT, Address
 from tausestack.raw import as_object, given
 from tausestack.scopes import OPERATOR, ROLES, SYSTEM
+from tausestack.sealing import Masters, new_key
 from tausestack.tokens import Signer, server_audience
 
 Answer = Callable[[dict[str, Any]], Any]
@@ -152,11 +153,11 @@ class Stack:
 @asynccontextmanager
 async def stack(
     server: Server, *, data: Path | None = None, database_url: str | None = None,
-    keys: Mapping[str, bytes] | None = None, tenant: str | None = None,
+    masters: Masters | None = None, tenant: str | None = None,
 ) -> AsyncGenerator[Stack]:  # fmt: skip
     """Run a server in memory over a temporary folder (or `data`), with a signing key of its own.
 
-    `keys` are what `ServiceEnv.keys` holds, `tenant` its only tenant where it has one.
+    `masters` are what `ServiceEnv.masters` says (else one of its own), `tenant` its only tenant where it has one.
     """
     signer = Signer(secrets.token_bytes(32))
     with tempfile.TemporaryDirectory(prefix="tausestack-") as folder:
@@ -166,7 +167,7 @@ async def stack(
             jwks=signer.jwks(),
             process_credential="testing",
             tenant=tenant,
-            keys=dict(keys or {}),
+            masters=masters or _one_master(),
         )
         service = server.service(env)
         answers = Answers()
@@ -179,6 +180,11 @@ async def stack(
             httpx2.AsyncClient(transport=transport, base_url="http://server") as http,
         ):
             yield Stack(server, service, signer, client, http, answers)
+
+
+def _one_master() -> Masters:
+    key = new_key()
+    return lambda: {"testing": key}
 
 
 def _raw(result: CallToolResult) -> dict[str, Any]:

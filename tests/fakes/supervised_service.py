@@ -21,8 +21,9 @@ def _app(service: Service) -> Starlette:
                 "pid": os.getpid(),
                 "tenant": env.tenant,
                 "credential": env.process_credential,
-                "keys": {name: key.hex() for name, key in env.keys.items()},
-                "secret": os.environ.get("TAUSESTACK_SECRET_KEY"),
+                "keys": await asyncio.to_thread(_keys, service),
+                "environ": await asyncio.to_thread(Path("/proc/self/environ").read_text),
+                "told": dict(os.environ),
             }
         )
 
@@ -39,6 +40,11 @@ def _app(service: Service) -> Starlette:
 
     routes = {"/who": who, "/slow": slow, "/leave": leave, "/sockets": sockets}
     return Starlette(routes=[Route(path, endpoint) for path, endpoint in routes.items()])
+
+
+def _keys(service: Service) -> dict[str, str]:
+    masters = service.env.masters
+    return {} if masters is None else {name: key.hex() for name, key in masters().items()}
 
 
 def _held() -> list[str]:

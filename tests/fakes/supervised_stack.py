@@ -8,7 +8,7 @@ from tausestack_runtime.settings import StartError, read_settings
 from tausestack_runtime.supervisor.stack import Supervisor
 
 SERVICES = (
-    ServiceSpec("plain", "supervised_service:plain", keys=("secrets",)),
+    ServiceSpec("plain", "supervised_service:plain", seals="secrets"),
     ServiceSpec("brief", "supervised_service:brief", idle_seconds=0.5),
     ServiceSpec("broken", "supervised_service:missing"),
     ServiceSpec("worker", "supervised_service:worker", idle_seconds=None, worker=True),

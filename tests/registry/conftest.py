@@ -76,7 +76,7 @@ def adapter() -> Adapter:
 async def stack(adapter: Adapter, request: pytest.FixtureRequest) -> AsyncGenerator[ts.testing.Stack]:
     """The registry on SQLite, or on the database that a test parametrizes it with (`BOTH`)."""
     url = request.getfixturevalue("postgres_url") if getattr(request, "param", None) == "postgresql" else None
-    async with ts.testing.stack(server, database_url=url, keys={"secrets": b"k" * 32}) as made:
+    async with ts.testing.stack(server, database_url=url, masters=lambda: {"one": b"k" * 32}) as made:
         made.answer("adapter/fetch", adapter.fetch)
         made.answer("adapter/probe", adapter.probe)
         made.answer("adapter/stop", adapter.stop)

@@ -115,13 +115,18 @@ def update(
         bool | None,
         typer.Option("--default/--no-default", help="whether it is the tenant's default, which at most one server is"),
     ] = None,
+    secrets: SecretOption = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove-secret", metavar="K", help="the name of a secret to remove")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change how a server is installed."""
+    """Change how a server is installed: its secrets, and whether it is the default."""
+    changed: dict[str, str | None] = {**dict.fromkeys(remove or ()), **_pairs("--secret", secrets)}
 
     async def work() -> dict[str, Any]:
         async with tenant_client(tenant) as client:
-            return await client.update(name, default=default)
+            return await client.update(name, default=default, secrets=changed or None)
 
     _show_server(run(work()), as_json)
 

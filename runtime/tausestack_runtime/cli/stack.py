@@ -126,13 +126,14 @@ def token(
     from tausestack.contract import Principal
     from tausestack.names import check_server, check_tenant
     from tausestack.scopes import ROLES
-    from tausestack.tokens import ASSERTION_SECONDS, Signer, server_audience
-    from tausestack_runtime.keys import open_keys, write_jwks
+    from tausestack.tokens import ASSERTION_SECONDS, server_audience
+    from tausestack_runtime.keys import Masters
+    from tausestack_runtime.signing import SigningKeys
 
     settings = read_settings(data=data)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    signer = Signer(open_keys(settings.data, settings.secret).signing_seed())
-    write_jwks(settings.data, signer)
+    signer = SigningKeys(settings.data, Masters.of(settings))
+    signer.ensure()
     principal = Principal(tenant=check_tenant(tenant), id="operator", scopes=ROLES["admin"], role="admin")
     lifetime = seconds or ASSERTION_SECONDS
     minted = signer.sign(principal, server_audience(check_server(server)), lifetime)

@@ -17,7 +17,8 @@ from tausestack_runtime.gateway.accepting import GatewayServer
 from tausestack_runtime.gateway.app import build
 from tausestack_runtime.gateway.call import originate
 from tausestack_runtime.gateway.patience import PatientProtocol
-from tausestack_runtime.settings import StartError, read_settings
+from tausestack_runtime.settings import SECRET_VARIABLES, StartError, read_settings
+from tausestack_runtime.supervisor.linux import conceal
 
 GRACE_SECONDS = 10
 
@@ -25,6 +26,7 @@ GRACE_SECONDS = 10
 def main() -> int:
     """Serve until SIGTERM; calls in flight then have 10 s to end."""
     settings = read_settings()
+    conceal((*SECRET_VARIABLES, "TAUSESTACK_DATABASE_URL"))
     given = (settings.listen_fd, settings.internal_fd, settings.own_fd)
     port, internal, own = (None if descriptor is None else socket.socket(fileno=descriptor) for descriptor in given)
     if port is None or internal is None or own is None or settings.board_fd is None:

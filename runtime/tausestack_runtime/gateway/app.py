@@ -10,7 +10,6 @@ import structlog
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
 from tausestack.errors import InternalError, TauseError
-from tausestack.tokens import Signer
 from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
@@ -40,13 +39,14 @@ from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.gateway.tables import SCHEMA
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
-from tausestack_runtime.keys import open_keys, operator_key
+from tausestack_runtime.keys import Masters, operator_key
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.platform.definitions import definitions
 from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.tools import Platform
 from tausestack_runtime.services import SERVICES, control_socket, socket_path
 from tausestack_runtime.settings import Settings
+from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.control import ControlClient
 
 logger = structlog.get_logger("gateway")
@@ -59,8 +59,8 @@ class Gateway:
         assert settings.run is not None
         self._leaving = asyncio.Event()
         self._siblings = Siblings(board, settings.gateway_number, settings.run)
-        keys = open_keys(settings.data, settings.secret, make=False)
-        signer = Signer(keys.signing_seed())
+        masters = Masters.of(settings, make=False)
+        signer = SigningKeys(settings.data, masters)
         self._control = ControlClient(control_socket(settings.run))
         sockets = {spec.name: str(socket_path(settings.run, spec.name)) for spec in SERVICES}
         egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
@@ -106,7 +106,7 @@ class Gateway:
             methods=methods,
             subscriptions=subscriptions,
             siblings=self._siblings,
-            tokens=Tokens(Sealer(keys.subkey("sessions"))),
+            tokens=Tokens(Sealer(lambda: [each.subkey("sessions") for each in masters.live()])),
             states=states,
             relay=Relay(self._upstreams.ways, states),
             leaving=self._leaving,

@@ -12,7 +12,7 @@ from tausestack.errors import NotFound, Unauthenticated
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tenancy import credential_hash
-from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signer, Verifier
+from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signing, Verifier
 from tausestack_runtime.gateway.call import Call, origin
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.siblings import Siblings
@@ -44,7 +44,7 @@ class Identity:
         self,
         *,
         operator_key: str,
-        signer: Signer,
+        signer: Signing,
         snapshots: Snapshots,
         control: ControlClient,
         in_flight: Mapping[str, Call],
@@ -53,7 +53,7 @@ class Identity:
         """`in_flight` are the calls that are under way, by id: their servers may call on their behalf."""
         self._operator_hash = credential_hash(operator_key)
         self._signer = signer
-        self._delegations = Verifier(signer.jwks(), GATEWAY_AUDIENCE)
+        self._delegations = Verifier(signer.jwks, GATEWAY_AUDIENCE)
         self._snapshots = snapshots
         self._control = control
         self._siblings = siblings

@@ -26,6 +26,7 @@ from tausestack.errors import (
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
+from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome, digest
@@ -186,6 +187,8 @@ class Pipeline:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
         if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
             raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
+        if call.key is not None:
+            call.key = credential_hash(call.key)  # whatever a client makes its keys of, none is kept as it came
         if call.method != TOOLS_CALL:
             return await self._other_admitted(call)
         tool, installation, epoch = await self.find(call, snapshot)

@@ -6,6 +6,8 @@ import base64
 import binascii
 import os
 import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -25,9 +27,19 @@ _LEVEL = 6
 class Sealer:
     """Seals JSON objects with AES-256-GCM, each for one purpose and whatever else it is bound to."""
 
-    def __init__(self, key: bytes) -> None:
-        """Take a key of 32 bytes."""
-        self._cipher = AESGCM(key)
+    def __init__(self, keys: bytes | Callable[[], Sequence[bytes]]) -> None:
+        """Take a key of 32 bytes, or what returns those of now: the first seals, and each that was seen opens."""
+        self._keys = keys if callable(keys) else lambda: (keys,)
+        self._ciphers: dict[bytes, AESGCM] = {}
+        self._sealing()
+
+    def _sealing(self) -> AESGCM:
+        """Return the cipher of now, having taken note of every key there is."""
+        keys = self._keys()
+        for key in keys:
+            if key not in self._ciphers:
+                self._ciphers[key] = AESGCM(key)
+        return self._ciphers[keys[0]]
 
     def seal(self, value: dict[str, Any], *bound: str) -> str:
         """Return a token of visible ASCII; it opens only where the same words are given again.
@@ -39,7 +51,7 @@ class Sealer:
         if len(plain) > MAX_OPENED_BYTES:
             raise ValueError("there is too much to seal")
         packed = zlib.compress(plain, _LEVEL)
-        token = base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, packed, _words(bound))).decode()
+        token = base64.urlsafe_b64encode(nonce + self._sealing().encrypt(nonce, packed, _words(bound))).decode()
         if len(token) > MAX_TOKEN:
             raise ValueError("there is too much to seal")
         return token
@@ -52,11 +64,20 @@ class Sealer:
             sealed = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
             if base64.urlsafe_b64encode(sealed).decode() != token:
                 return None  # another spelling of the same bytes
-            packed = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _words(bound))
-        except (UnicodeEncodeError, binascii.Error, ValueError, InvalidTag):
+        except (UnicodeEncodeError, binascii.Error, ValueError):
+            return None
+        packed = self._decrypted(sealed, _words(bound))
+        if packed is None:
             return None
         opened = zlib.decompressobj().decompress(packed, MAX_OPENED_BYTES)
         return as_object(orjson.loads(opened))
+
+    def _decrypted(self, sealed: bytes, bound: bytes) -> bytes | None:
+        self._sealing()
+        for cipher in self._ciphers.values():
+            with suppress(InvalidTag, ValueError):  # another key's, or nobody's
+                return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+        return None
 
 
 def _words(bound: tuple[str, ...]) -> bytes:

@@ -27,6 +27,10 @@ class ControlClient:
         """Return what `figures` says: each service's state and memory, and the supervisor's own."""
         return await self._ask({"op": "services"})
 
+    async def keys(self, op: str, **more: Any) -> dict[str, Any]:
+        """Have the supervisor do something about the stack's keys, and return their names, as `KeyDesk.keys` does."""
+        return await self._ask({"op": op, **more})
+
     async def ensure(self, service: str, tenant: str | None = None) -> str:
         """Return the path of a service's socket, which is bound if it was not."""
         reply = await self._ask({"op": "ensure", "service": service, "tenant": tenant})

@@ -7,11 +7,15 @@ from typing import Any
 
 from tausestack.errors import InvalidRequest, NotFound
 from tausestack.names import check_tenant
+from tausestack_runtime.keys import Masters
 from tausestack_runtime.services import ServiceSpec
 from tausestack_runtime.settings import Settings
+from tausestack_runtime.signing import SigningKeys
+from tausestack_runtime.supervisor.desk import Answer
 from tausestack_runtime.supervisor.forks import Forks
 from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.instances import Instance, Instances
+from tausestack_runtime.supervisor.key_desk import KeyDesk
 from tausestack_runtime.supervisor.linux import descendants, resident_bytes
 from tausestack_runtime.supervisor.ready import ReadyProbe
 
@@ -34,12 +38,23 @@ class Operations:
         self._gateways = gateways
         self._ready = ready
         self._forks = forks
-        self._operations = {
+        self._operations: dict[str, Answer] = {
             "services": self._figures,
             "ensure": self._ensure,
             "identify": self._identify,
             "restart": self._restart,
             "stop": self._stop,
+        }
+
+    def keep_keys(self, masters: Masters, signing: SigningKeys) -> None:
+        """Answer for the stack's keys as well."""
+        desk = KeyDesk(masters, signing, self._instances)
+        self._operations |= {
+            "keys": desk.keys,
+            "sealing_keys": desk.sealing_keys,
+            "begin_master": desk.begin_master,
+            "retire_master": desk.retire_master,
+            "rotate_signing": desk.rotate_signing,
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tausestack_runtime.settings import StartError
@@ -16,6 +17,8 @@ _SET_PDEATHSIG = 1
 _SET_NAME = 15
 _SET_CHILD_SUBREAPER = 36
 _REPARENT_SECONDS = 5.0
+_ENV_START = 47
+"""Which field after the command's name in `/proc/self/stat` says where the environment begins."""
 
 
 def _prctl(option: int, argument: int | ctypes.Array[ctypes.c_char]) -> None:
@@ -51,6 +54,17 @@ def await_parent(parent: int) -> None:
 def name_process(name: str) -> None:
     """Set the name that `ps -o comm` and `top` show; 15 bytes of it count."""
     _prctl(_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]))
+
+
+def conceal(names: Iterable[str]) -> None:
+    """Blank variables in `/proc/self/environ`, which what is forked from here shows as well; `os.environ` stays."""
+    start = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[_ENV_START])
+    wanted, offset = {name.encode() for name in names}, 0
+    for variable in Path("/proc/self/environ").read_bytes().split(b"\0"):
+        name, _, value = variable.partition(b"=")
+        if name in wanted:
+            ctypes.memset(start + offset + len(name) + 1, 0, len(value))
+        offset += len(variable) + 1
 
 
 def thread_count() -> int:

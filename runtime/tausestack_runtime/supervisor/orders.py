@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 MAX_PACKET = 65536
 
@@ -19,12 +19,13 @@ class Order:
     """`package.module:attribute` of a service's kit `Server`."""
     data: str = ""
     database_url: str | None = None
-    jwks: str = ""
     gateway: str | None = None
     process_credential: str | None = None
     tenant: str | None = None
-    keys: dict[str, str] = field(default_factory=dict[str, str])
-    """Names and keys, in hexadecimal."""
+    vendors_keys: bool = False
+    """Whether it keeps the operator's credentials of vendors in its environment."""
+    seals: bool = False
+    """Whether it may ask for the keys that it seals with."""
     log_level: str = "info"
 
 

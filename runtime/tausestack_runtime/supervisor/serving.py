@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import socket
 from pathlib import Path
@@ -12,17 +11,29 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tausestack.telemetry import configure_logging
+from tausestack_runtime.services import control_socket
+from tausestack_runtime.settings import without_vendors_keys
+from tausestack_runtime.supervisor.linux import conceal
 from tausestack_runtime.supervisor.orders import Order
 
 if TYPE_CHECKING:
     from tausestack.database import Schema
+    from tausestack.sealing import Masters
 
 
 def serve(order: Order, listener: socket.socket) -> int:
     """Serve an order's module on its socket until told to stop, and return the exit code."""
-    from tausestack.mcp import Server, ServiceEnv, serve_socket  # after the fork server has imported it, not before
+    # After the fork server has imported them, not before.
+    from tausestack.mcp import Server, ServiceEnv, serve_socket
+    from tausestack.tokens import JwksFile
+    from tausestack_runtime.signing import JWKS_FILE
 
     configure_logging(order.log_level, order.name)
+    if not order.vendors_keys:
+        left = without_vendors_keys(os.environ)
+        conceal(os.environ.keys() - left.keys())
+        for variable in os.environ.keys() - left.keys():
+            del os.environ[variable]
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     name, _, attribute = order.module.partition(":")
     try:
@@ -36,17 +47,31 @@ def serve(order: Order, listener: socket.socket) -> int:
     env = ServiceEnv(
         data=Path(order.data),
         database_url=order.database_url,
-        jwks=json.loads(order.jwks),
+        jwks=JwksFile(Path(order.data) / JWKS_FILE),
         gateway=order.gateway,
         process_credential=order.process_credential,
         tenant=order.tenant,
-        keys={key: bytes.fromhex(value) for key, value in order.keys.items()},
+        masters=_masters(order) if order.seals else None,
         log_level=order.log_level,
     )
     if env.database_url is None and server.schema is not None:
         _make_template(server.schema, env.data)
     serve_socket(server, listener, env)
     return 0
+
+
+def _masters(order: Order) -> Masters:
+    """Return what asks the supervisor, which knows this process by its credential, for the keys of now."""
+    from tausestack_runtime.supervisor.control import ask
+
+    assert order.gateway is not None
+    control = control_socket(Path(order.gateway).parent)
+
+    def live() -> dict[str, bytes]:
+        found = ask(control, {"op": "sealing_keys", "credential": order.process_credential})
+        return {master: bytes.fromhex(key) for master, key in found["keys"].items()}
+
+    return live
 
 
 def _make_template(schema: Schema, data: Path) -> None:

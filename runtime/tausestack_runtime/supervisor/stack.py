@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,13 +14,14 @@ from typing import NoReturn
 
 import structlog
 
+from tausestack.errors import TauseError
 from tausestack.names import SYSTEM_TENANT
 from tausestack.telemetry import configure_logging
-from tausestack.tokens import Signer
 from tausestack_runtime.board import Board
-from tausestack_runtime.keys import open_keys, operator_key, write_jwks
+from tausestack_runtime.keys import Masters, operator_key
 from tausestack_runtime.services import ADAPTER, SERVICES, ServiceSpec, control_socket, gateway_socket
-from tausestack_runtime.settings import Settings, StartError
+from tausestack_runtime.settings import SECRET_VARIABLES, Settings, StartError, without_vendors_keys
+from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.backoff import DELAYS
 from tausestack_runtime.supervisor.desk import ControlDesk
 from tausestack_runtime.supervisor.figures import Operations
@@ -29,18 +29,20 @@ from tausestack_runtime.supervisor.forks import Forks
 from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, claim_data, raise_file_limit
 from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
-from tausestack_runtime.supervisor.linux import become_subreaper, children, process_started_at
+from tausestack_runtime.supervisor.linux import become_subreaper, children, conceal, process_started_at
 from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order
 from tausestack_runtime.supervisor.ready import ReadyProbe
 from tausestack_runtime.supervisor.spawn import split_off
 
+DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
 GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
 GRACE_SECONDS = 0.5
 """What a process may take beyond its drain to end by itself."""
 SWEEP_SECONDS = 0.1
 
-SECRET_VARIABLE = "TAUSESTACK_SECRET_KEY"  # noqa: S105 a variable's name
+LOOK_SECONDS = 3600.0
+"""How often the age of the signing key is looked at."""
 
 
 class Supervisor:
@@ -65,19 +67,19 @@ class Supervisor:
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
         become_subreaper()
         raise_file_limit()
-        plain = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
+        plain = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         plain |= settings.environment()
         # It may hold a password. A service is told it in its order; pip, which a service runs, is not.
-        plain.pop("TAUSESTACK_DATABASE_URL", None)
+        plain.pop(DATABASE_VARIABLE, None)
         modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.heavy]
+        conceal((*SECRET_VARIABLES, DATABASE_VARIABLE))
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
-        self._keys = open_keys(settings.data, settings.secret)
+        self._masters = Masters.of(settings)
         operator_key(settings.data)
         self._port = bind_port(settings.host, settings.port)
-        signer = Signer(self._keys.signing_seed())
-        write_jwks(settings.data, signer)
-        self._jwks = json.dumps(signer.jwks())
+        self._signing = SigningKeys(settings.data, self._masters)
+        self._signing.ensure(self._signing_age)
         self._folder = SocketFolder(settings.data)
         self._door = gateway_socket(self._folder.path)
         self._internal = self._folder.bind(self._door)
@@ -111,6 +113,7 @@ class Supervisor:
             self._instances.open(spec)
         self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at, self._wake_workers)
         operations = Operations(self._for_gateway, adapter, self._instances, self._gateways, self._ready, self._forks)
+        operations.keep_keys(self._masters, self._signing)
         self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
 
     def run(self) -> int:
@@ -118,6 +121,7 @@ class Supervisor:
         with self._signals():
             self._gateways.start()
             self._ready.start()
+            self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
             self._log.info("stack started", url=self._url, data=str(self._settings.data))
             while not self._told_to_stop:
                 self._loop.turn()
@@ -153,7 +157,8 @@ class Supervisor:
         return done()
 
     def _secret(self) -> Mapping[str, str]:
-        return {} if self._settings.secret is None else {SECRET_VARIABLE: self._settings.secret}
+        given = zip(SECRET_VARIABLES, (self._settings.secret, self._settings.previous_secret), strict=True)
+        return {name: secret for name, secret in given if secret is not None}
 
     def _gateway(
         self, command: Sequence[str], plain: Mapping[str, str], board: Board, number: int, door: socket.socket
@@ -163,7 +168,7 @@ class Supervisor:
             self._loop,
             self._log,
             command,
-            {**plain, **told.environment(), **self._secret()},
+            {**without_vendors_keys(plain), **told.environment(), **self._secret()},
             [self._port.fileno(), self._internal.fileno(), door.fileno(), self._board_fd],
             number,
             lambda: board.bury(number),
@@ -174,11 +179,23 @@ class Supervisor:
             order,
             data=str(self._settings.data),
             database_url=self._settings.database_url,
-            jwks=self._jwks,
             gateway=str(self._door),
-            keys={name: self._keys.subkey(name).hex() for name in spec.keys},
+            seals=spec.seals is not None,
+            vendors_keys=spec.vendors_keys,
             log_level=self._settings.log_level,
         )
+
+    @property
+    def _signing_age(self) -> float:
+        return self._settings.signing_key_days * 24 * 3600
+
+    def _look_at_signing_key(self) -> None:
+        """Let a signing key that is old enough give way, and unpublish those that hold no longer."""
+        try:
+            self._signing.ensure(self._signing_age)
+        except TauseError as error:
+            self._log.error("the signing key can't give way", reason=error.message)
+        self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
 
     def _wake_workers(self) -> None:
         """Start the services that may have left work behind: those whose own database is there.

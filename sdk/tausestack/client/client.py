@@ -145,12 +145,17 @@ class Client(WireClient):
             repeatable=self.may_repeat("registry/install"),
         )
 
-    async def update(self, name: str, *, default: bool | None = None) -> dict[str, Any]:
-        """Change how a server is installed, and return it: whether it is the tenant's default."""
+    async def update(
+        self, name: str, *, default: bool | None = None, secrets: Mapping[str, str | None] | None = None
+    ) -> dict[str, Any]:
+        """Change how a server is installed, and return it: whether it is the tenant's default, and its secrets.
+
+        Secrets that are not named stay, and those that are None are removed.
+        """
         return await self.wire.request(
             "PATCH",
             self.path("servers", check_server(name)),
-            body=given({"default": default}),
+            body=given({"default": default, "secrets": None if secrets is None else dict(secrets)}),
             headers=self.key(None),
             repeatable=self.may_repeat("registry/update"),
         )

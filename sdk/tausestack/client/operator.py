@@ -9,6 +9,9 @@ from tausestack.client.wire import PATIENCE_SECONDS, Wire, WireClient, never, pa
 from tausestack.names import check_tenant
 from tausestack.raw import given
 
+_ALL_SECONDS = 3600.0
+"""How long what goes through every tenant may take."""
+
 
 class Operator(WireClient):
     """Makes tenants and their keys; a tenant's admin key may ask for the keys of its own tenant too."""
@@ -59,6 +62,31 @@ class Operator(WireClient):
     async def session(self, tenant: str) -> dict[str, Any]:
         """Open a short, audited admin session in a tenant and return `{"token", "expires_at"}`."""
         return await self.wire.request("POST", path_of("tenants", check_tenant(tenant), "session"), body={})
+
+    async def stack_keys(self) -> dict[str, Any]:
+        """Return the names of the stack's keys: `{"masters": […], "signing": [{"kid", …}]}`, those in use first."""
+        return await self.wire.request("GET", path_of("keys"))
+
+    async def begin_master_rotation(self) -> dict[str, Any]:
+        """Put a new master key beside the present one, or find the rotation that is under way; return the keys."""
+        return await self.wire.request("POST", path_of("keys", "master"), body={})
+
+    async def end_master_rotation(self) -> dict[str, Any]:
+        """Have the older master key forgotten, once nothing is sealed by it; return the keys."""
+        return await self.wire.request("POST", path_of("keys", "master", "retire"), body={}, timeout=_ALL_SECONDS)
+
+    async def reseal(self, tenant: str, *, renew: bool = False) -> dict[str, Any]:
+        """Seal a tenant's data keys by the current master key; with `renew` its values by a new data key, in steps.
+
+        Returns `{"done", "left"}`: with something left, ask again.
+        """
+        return await self.wire.request("POST", path_of("keys", "tenants", tenant), body={"renew": renew})
+
+    async def rotate_signing_key(self, retire: str | None = None) -> dict[str, Any]:
+        """Have another key sign assertions, or refuse the one named `retire` at once; return the keys."""
+        return await self.wire.request(
+            "POST", path_of("keys", "signing"), body=given({"retire": retire}), repeatable=never
+        )
 
     async def doctor(self) -> dict[str, Any]:
         """Return the supervisor's figures: processes, memory, starts."""

@@ -222,9 +222,11 @@ class SyncClient:
             timeout=timeout,
         )
 
-    def update(self, name: str, *, default: bool | None = None) -> dict[str, Any]:
-        """Change how a server is installed, and return it: whether it is the tenant's default."""
-        return self._thread.run(self._client.update, name, default=default)
+    def update(
+        self, name: str, *, default: bool | None = None, secrets: Mapping[str, str | None] | None = None
+    ) -> dict[str, Any]:
+        """Change how a server is installed, and return it: whether it is the tenant's default, and its secrets."""
+        return self._thread.run(self._client.update, name, default=default, secrets=secrets)
 
     def approve(self, name: str, approve: bool | str = True) -> dict[str, Any]:
         """Approve a server's quarantined tools and return it; `approve` is True or the hash that a review showed."""

@@ -3,5 +3,6 @@
 from tausestack.database.connection import Connection, Parameters, Row
 from tausestack.database.schema import Schema
 from tausestack.database.tenants import TenantDatabases
+from tausestack.database.vault import SealedTable, Vault
 
-__all__ = ["Connection", "Parameters", "Row", "Schema", "TenantDatabases"]
+__all__ = ["Connection", "Parameters", "Row", "Schema", "SealedTable", "TenantDatabases", "Vault"]

@@ -13,6 +13,7 @@ from tausestack.database.idempotency import KEYS
 from tausestack.database.ownership import TENANT_ROLE
 from tausestack.database.tasks import PROCESSES, TASKS
 from tausestack.database.tenant_tables import column_like, led_by_tenant
+from tausestack.database.vault import DATA_KEYS
 
 _TENANT = "nullif(current_setting('app.tenant', true), '')"
 
@@ -54,6 +55,11 @@ def create_tasks() -> None:
     create_tenant_index("mcp_tasks_by_key", TASKS.name, ["tool", "key"], unique=True)
     create_tenant_index("mcp_tasks_by_expiry", TASKS.name, ["expires_at"])
     _create_like(PROCESSES)
+
+
+def create_data_keys() -> None:
+    """Create the kit's table of data keys, for a service with sealed tables."""
+    _create_like(DATA_KEYS)
 
 
 @contextmanager

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from tausestack.names import check_server
+
+if TYPE_CHECKING:
+    from tausestack.database.vault import SealedTable
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Schema:
     service: str
     metadata: sa.MetaData
     migrations: str
+    sealed: Sequence[SealedTable] = ()
+    """The tables among them that hold sealed values."""
 
     def __post_init__(self) -> None:
         check_server(self.service)

@@ -71,6 +71,10 @@ class TenantDatabases:
         """Return whether anything of the tenant is kept here."""
         return await self._databases.exists(_checked(tenant))
 
+    async def may_hold(self, tenant: str) -> bool:
+        """Return whether anything of the tenant is kept here, or a transaction under way may be about to keep some."""
+        return not isinstance(self._databases, SQLiteFiles) or await self.exists(tenant)
+
     async def delete(self, tenant: str) -> None:
         """Delete all that the service keeps of the tenant; harmless when there is nothing."""
         _checked(tenant)

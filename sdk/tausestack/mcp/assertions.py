@@ -10,7 +10,7 @@ from typing import Any
 from tausestack.contract import Principal
 from tausestack.errors import Unauthenticated
 from tausestack.tenancy import credential_hash
-from tausestack.tokens import Verifier, server_audience
+from tausestack.tokens import Jwks, Verifier, server_audience
 
 _REMEMBERED = 1024
 
@@ -18,15 +18,20 @@ _REMEMBERED = 1024
 class Assertions:
     """Verifies the assertions made for one server, and for one tenant where `tenant` names it."""
 
-    def __init__(self, jwks: Mapping[str, Any], server: str, tenant: str | None = None) -> None:
+    def __init__(self, jwks: Jwks, server: str, tenant: str | None = None) -> None:
         self._verifier = Verifier(jwks, server_audience(server))
         self._tenant = tenant
         self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._by: Mapping[str, Any] | None = None
 
     def principal(self, assertion: str | None) -> Principal:
         """Return who acts, or raise `Unauthenticated`."""
         if not assertion:
             raise Unauthenticated("A call needs the gateway's assertion")
+        keys = self._verifier.current()
+        if keys is not self._by:  # what a key vouched for that was retired meanwhile holds no longer
+            self._by = keys
+            self._known.clear()
         key = credential_hash(assertion)
         found = self._known.get(key)
         if found is None or found[1] <= time.time():

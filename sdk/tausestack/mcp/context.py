@@ -16,7 +16,7 @@ from tausestack.mcp.tasks import lacking_tasks
 from tausestack.mcp.writing import Writing, arguments_digest
 
 if TYPE_CHECKING:
-    from tausestack.database import Connection
+    from tausestack.database import Connection, Vault
     from tausestack.mcp.service import Service
 
 Report = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -81,6 +81,13 @@ class Context:
     def logged(self) -> AbstractContextManager[None]:
         """Name the call in every log line within, whoever writes it."""
         return structlog.contextvars.bound_contextvars(**self._named)
+
+    @property
+    def vault(self) -> Vault:
+        """Where values of this server's sealed tables are sealed and opened."""
+        if self.service.vault is None:
+            raise RuntimeError(f"{self.service.name} seals nothing: give its Schema the tables that hold sealed values")
+        return self.service.vault
 
     @asynccontextmanager
     async def database(self) -> AsyncGenerator[Connection]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from tausestack.sealing import Masters
+from tausestack.tokens import Jwks, JwksFile
 
 DEFAULT_DATA = ".tausestack"
 
@@ -20,16 +21,16 @@ class ServiceEnv:
     """The data folder; a tenant's files lie in `tenants/{tenant}`."""
     database_url: str | None = None
     """A PostgreSQL URL; None: SQLite files."""
-    jwks: dict[str, Any] = field(default_factory=lambda: {"keys": []})
-    """The gateway's public keys: what assertions are verified against."""
+    jwks: Jwks = field(default_factory=lambda: {"keys": []})
+    """The gateway's public keys, or what returns those of now: what assertions are verified against."""
     gateway: str | None = None
     """Path of the gateway's internal Unix socket; None: this server can call no other."""
     process_credential: str | None = field(default=None, repr=False)
     """What proves to the gateway that this is a process of the stack's own."""
     tenant: str | None = None
     """The only tenant that is served here; None: any."""
-    keys: dict[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
-    """Subkeys of the stack's secret key, by name."""
+    masters: Masters | None = field(default=None, repr=False)
+    """Returns the keys that data keys are sealed with; None: this server keeps no secrets."""
     log_level: str = "info"
     socket: str | None = None
     """Path of the Unix socket that is served; None: it is served in another way."""
@@ -38,14 +39,15 @@ class ServiceEnv:
     def from_environment(cls, variables: Mapping[str, str] = os.environ) -> ServiceEnv:
         """Read `TAUSESTACK_*`: what a server that is started alone goes by.
 
-        Without a key set no assertion is good: such a server lists its tools and refuses to run them.
+        Without a key set no assertion is good: such a server lists its tools and refuses to run them. A new key set
+        in the place of the old one is taken up at once.
         """
         data = Path(variables.get("TAUSESTACK_DATA") or DEFAULT_DATA)
         jwks = Path(variables.get("TAUSESTACK_JWKS") or data / "jwks.json")
         return cls(
             data=data,
             database_url=variables.get("TAUSESTACK_DATABASE_URL") or None,
-            jwks=json.loads(jwks.read_text(encoding="utf-8")) if jwks.exists() else {"keys": []},
+            jwks=JwksFile(jwks),
             gateway=variables.get("TAUSESTACK_GATEWAY_SOCKET") or None,
             log_level=variables.get("TAUSESTACK_LOG_LEVEL") or "info",
         )

@@ -16,6 +16,7 @@ from tausestack.mcp.bindings import LOOPBACK, Binding, Handler, ServiceApp
 from tausestack.mcp.calls import Calls
 from tausestack.mcp.environment import ServiceEnv
 from tausestack.mcp.long_calls import LongCalls
+from tausestack.mcp.resealing import add_resealing
 from tausestack.mcp.service import Lifespan, Service
 from tausestack.mcp.tasks import TaskLimits, Tasks, attach
 from tausestack.mcp.tools import Function, Tool, ToolOptions, declaration_of, declared_for, make_tool
@@ -53,6 +54,8 @@ class Server:
         self._tools: dict[str, Tool] = {}
         self._bindings: list[Binding] = []
         self._mounts: dict[str, Callable[[Service], ASGIApp]] = {}
+        if schema is not None and schema.sealed:
+            add_resealing(self)
 
     @classmethod
     def from_tools(cls, name: str, *, version: str = "1.0.0", **rest: Any) -> Server:

@@ -17,7 +17,7 @@ from tausestack.mcp.tasks import Tasks
 from tausestack.names import parse_address
 
 if TYPE_CHECKING:
-    from tausestack.database import Schema, TenantDatabases
+    from tausestack.database import Schema, TenantDatabases, Vault
 
 Lifespan = Callable[["Service"], AbstractAsyncContextManager[Any]]
 
@@ -31,6 +31,8 @@ class Service:
         self.state: Any = None
         """What the lifespan yielded."""
         self.databases: TenantDatabases | None = None if schema is None else _databases(schema, env)
+        self.vault: Vault | None = None if schema is None or not schema.sealed else _vault(schema, env)
+        """Where sealed values of its tables are sealed and opened; None where it declared none."""
         self.gateway: Gateway | None = (
             None if env.gateway is None else GatewaySocket(env.gateway, env.process_credential, name)
         )
@@ -91,3 +93,9 @@ def _databases(schema: Schema, env: ServiceEnv) -> TenantDatabases:
     from tausestack.database import TenantDatabases
 
     return TenantDatabases(schema, data=env.data, url=env.database_url)
+
+
+def _vault(schema: Schema, env: ServiceEnv) -> Vault:
+    from tausestack.database import Vault
+
+    return Vault(schema.service, schema.sealed, env.masters)

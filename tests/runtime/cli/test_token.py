@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tausestack.tokens import Signer, Verifier, server_audience
-from tausestack_runtime.keys import open_keys, write_jwks
+from tausestack.tokens import Verifier, server_audience
+from tausestack_runtime.keys import Masters
+from tausestack_runtime.signing import SigningKeys
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.covers("cli:token")
 def test_a_minted_token_is_good_for_one_server_and_one_tenant(tausestack: Cli, tmp_path: Path) -> None:
-    jwks = json.loads(write_jwks(tmp_path, Signer(open_keys(tmp_path).signing_seed())).read_text())
+    keys = SigningKeys(tmp_path, Masters(tmp_path))
+    keys.ensure()
+    jwks = keys.jwks()
     done = tausestack("token", "billing", "--tenant", "acme", "--data", str(tmp_path), "--json")
     assert done.returncode == 0, done.stderr
     token = json.loads(done.stdout)["token"]

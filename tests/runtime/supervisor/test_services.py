@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import pytest
 
 from tausestack.errors import Unavailable
 from tausestack.tenancy import credential_hash
+from tausestack_runtime.keys import Keys
 from tausestack_runtime.services import instance_name
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -185,14 +188,39 @@ def test_a_process_is_known_by_its_credential_for_as_long_as_it_lives(stack, wai
 
 
 @pytest.mark.covers("supervisor:credentials")
-def test_a_service_gets_the_keys_it_names_and_never_the_master_secret(launch):
-    stack = launch(TAUSESTACK_SECRET_KEY="0123456789abcdef0123456789abcdef")
+def test_a_service_gets_the_keys_it_seals_with_and_never_a_master_secret(launch):
+    secrets = {
+        "TAUSESTACK_SECRET_KEY": "0123456789abcdef" * 2,
+        "TAUSESTACK_SECRET_KEY_PREVIOUS": "fedcba9876543210" * 2,
+    }
+    stack = launch(**secrets)
     plain, brief = stack.get("plain"), stack.get("brief")
-    assert list(plain["keys"]) == ["secrets"]
+    assert list(plain["keys"]) == [Keys(secret).id for secret in secrets.values()]
     assert brief["keys"] == {}
-    assert plain["secret"] is None
     assert plain["credential"] != brief["credential"]
-    assert stack.gateway()["told"]["TAUSESTACK_SECRET_KEY"] == "0123456789abcdef0123456789abcdef"
+    for service in (plain, brief):
+        said = json.dumps([service["environ"], service["told"]])
+        assert not [secret for secret in secrets.values() if secret in said]
+    told = stack.gateway()["told"]
+    assert {name: told[name] for name in secrets} == secrets
+    with pytest.raises(Unavailable, match="no process of a service that seals"):
+        stack.ask("sealing_keys", credential=brief["credential"])
+
+
+@pytest.mark.covers("keys:file-replaced")
+def test_keys_are_rotated_under_a_running_stack(stack):
+    before = stack.get("plain")["keys"]
+    begun = stack.ask("begin_master")
+    assert begun["masters"][1:] == list(before)
+    assert begun["signing"][0]["retires_at"] is None
+    assert [key["retires_at"] is not None for key in begun["signing"][1:]] == [True]
+    assert list(stack.get("plain")["keys"]) == begun["masters"]
+    assert stack.ask("begin_master") == begun
+    with pytest.raises(Unavailable, match="another rotation"):
+        stack.ask("retire_master", current=begun["masters"][1])
+    assert stack.ask("retire_master", current=begun["masters"][0])["masters"] == begun["masters"][:1]
+    assert list(stack.get("plain")["keys"]) == begun["masters"][:1]
+    assert stat.S_IMODE((stack.data / "secret.key").stat().st_mode) == 0o600
 
 
 @pytest.mark.covers("supervisor:private")

@@ -28,6 +28,7 @@ from tausestack_runtime.gateway.installed import Tool, not_found
 from tausestack_runtime.gateway.mcp.lists import visible
 from tausestack_runtime.gateway.mcp.watching import watched
 from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.rest.keys import KeyRotation
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE
 from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource
@@ -59,6 +60,7 @@ class RestEndpoint:
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._control = control
+        self._rotation = KeyRotation(control, upstreams)
         self._leaving = leaving
         self._streams = Shares(TENANT_STREAMS, "streams")
 
@@ -76,6 +78,9 @@ class RestEndpoint:
             await self._doctor(exchange)
             return
         root, _, rest = path.partition("/")
+        if root == "keys":
+            await self._keys(exchange, path)
+            return
         tenant, _, below = rest.partition("/")
         if root != "tenants":
             raise not_found()
@@ -128,6 +133,21 @@ class RestEndpoint:
         if OPERATOR not in principal.scopes:
             raise not_found()
         await exchange.reply_json(200, await self._control.services())
+
+    async def _keys(self, exchange: Exchange, path: str) -> None:
+        """Have the operator, and nobody else, see and rotate the stack's keys; that it did stands in the audit."""
+        own = await self._identity.principal(bearer(exchange.header(b"authorization")), SYSTEM_TENANT)
+        if OPERATOR not in own.scopes:
+            raise not_found()
+        body, size = await exchange.json_object() if exchange.method == "POST" else ({}, 0)
+
+        async def tenants() -> list[str]:
+            return [one["id"] for one in (await self._ask(exchange, own, "auth", "list_tenants", {}))["tenants"]]
+
+        found = await self._rotation.answer(exchange.method, path, body, tenants)
+        if exchange.method == "POST":
+            await self._pipeline.note(self._call(exchange, own, "platform", "rotate_keys", {"step": path}, size))
+        await exchange.reply_json(200, found)
 
     async def _session(self, tenant: str) -> dict[str, Any]:
         principal = await self._identity.alive(tenant, OPERATOR)

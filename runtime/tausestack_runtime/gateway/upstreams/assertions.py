@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from tausestack.contract import Principal
 from tausestack.tenancy import cache_key
-from tausestack.tokens import ASSERTION_SECONDS, Signer, server_audience
+from tausestack.tokens import ASSERTION_SECONDS, Signing, server_audience
 
 MARGIN_SECONDS = 15
 MAX_KEPT = 4096
@@ -16,12 +16,16 @@ MAX_KEPT = 4096
 class Assertions:
     """Signs assertions, and keeps each for as long as it holds."""
 
-    def __init__(self, signer: Signer) -> None:
+    def __init__(self, signer: Signing) -> None:
         self._signer = signer
+        self._kid = ""
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def of(self, principal: Principal, service: str, epoch: str) -> str:
-        """Return an assertion for one service that holds for another 15 s at least."""
+        """Return an assertion for one service that holds for another 15 s at least, by the key that signs now."""
+        if self._kid != (kid := self._signer.kid):
+            self._kid = kid
+            self._kept.clear()
         bounds = "" if principal.bounds is None else ",".join(sorted(principal.bounds))
         key = cache_key(
             principal.tenant, principal.id, epoch, service, principal.agent or "", principal.run or "", principal.role,

@@ -24,7 +24,7 @@ from tausestack.contract import (
 )
 from tausestack.errors import DeadlineExceeded, InDoubt, Unavailable, UpstreamError
 from tausestack.scopes import OWN
-from tausestack.tokens import Signer
+from tausestack.tokens import Signing
 from tausestack_runtime.egress import Egress
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
@@ -51,7 +51,7 @@ MAX_RESENDS_AWAY = 2
 class Upstreams:
     """The servers behind the gateway."""
 
-    def __init__(self, sockets: dict[str, str], control: ControlClient, signer: Signer, egress: Egress) -> None:
+    def __init__(self, sockets: dict[str, str], control: ControlClient, signer: Signing, egress: Egress) -> None:
         self._assertions = Assertions(signer)
         self.breakers = Breakers()
         self.in_flight: dict[str, Call] = {}

@@ -1,0 +1,67 @@
+"""The control socket's operations on the stack's keys; the supervisor alone changes them."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from tausestack.errors import Conflict, Forbidden
+from tausestack.tenancy import credential_hash
+from tausestack.tokens import RETIRES
+from tausestack_runtime.keys import Masters
+from tausestack_runtime.settings import StartError
+from tausestack_runtime.signing import SigningKeys
+from tausestack_runtime.supervisor.instances import Instances
+
+
+class KeyDesk:
+    """Answers the gateway for whoever rotates keys, and services for the keys that they seal with."""
+
+    def __init__(self, masters: Masters, signing: SigningKeys, instances: Instances) -> None:
+        self._masters = masters
+        self._signing = signing
+        self._instances = instances
+
+    def keys(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """Return the names of the keys that hold: `{masters: [id], signing: [{kid, made_at, retires_at}]}`."""
+        published = [
+            {"kid": key["kid"], "made_at": key.get("iat"), "retires_at": key.get(RETIRES)}
+            for key in self._signing.jwks()["keys"]
+        ]
+        return {"masters": [master.id for master in self._masters.live()], "signing": published}
+
+    def sealing_keys(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the keys that the service whose process asks seals data keys with, by master, the current first."""
+        credential = credential_hash(str(request.get("credential")))
+        for instance in self._instances:
+            held = instance.credential
+            if held is None or not hmac.compare_digest(held, credential) or instance.spec.seals is None:
+                continue
+            name = instance.spec.seals
+            return {"keys": {master.id: master.subkey(name).hex() for master in self._masters.live()}}
+        raise Forbidden("no process of a service that seals has this credential")
+
+    def begin_master(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Put a new master beside the present one, or go on with the rotation that was begun."""
+        try:
+            self._masters.begin()
+        except StartError as error:
+            raise Conflict(str(error)) from error
+        self._signing.ensure()
+        return self.keys(request)
+
+    def retire_master(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Forget every master but the current one; who asks has seen that nothing is sealed by them any more."""
+        if request.get("current") != self._masters.current.id:
+            raise Conflict("another rotation of the master key has begun meanwhile")
+        self._masters.retire()
+        return self.keys(request)
+
+    def rotate_signing(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have another key sign from now on, or retire the one named `retire` at once."""
+        retire = request.get("retire")
+        if retire is None:
+            self._signing.rotate()
+        else:
+            self._signing.retire(str(retire))
+        return self.keys(request)

@@ -1,0 +1,131 @@
+"""The master key is replaced under a running stack, whatever is killed in the middle, and nothing sealed is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remotes import Party, eventually, party
+from stack import TAUSESTACK, Stack, Tenant, free_port, running
+
+ROTATE = ("keys", "rotate", "master")
+
+
+def header(tenant: Tenant, red: Party) -> str:
+    """Return the secret that a call brings to the remote server now: the registry opens it anew after each change."""
+    assert tenant.call("red/echo", {"text": tenant.name}).status_code == 200
+    return red.calls("tools/call")[-1]["headers"]["authorization"]
+
+
+def install(tenant: Tenant, red: Party) -> None:
+    tenant.install(red.url, name="red", secrets={"Authorization": f"Bearer of-{tenant.name}"})
+
+
+def kill(stack: Stack, service: str) -> None:
+    pid = stack.services()[service]["pid"]
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def kept_changing(tenant: Tenant) -> Iterator[list[str]]:
+    """Set secrets all the time, so that the registry seals and opens them anew for each call; yield what failed."""
+    stop, failed = threading.Event(), list[str]()
+
+    def work() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            changed = tenant.client.patch("/servers/red", json={"secrets": {"X-Number": str(number)}})
+            called = tenant.call("red/echo", {"text": "hi"})
+            failed.extend(reply.text for reply in (changed, called) if reply.status_code != 200)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        worker.join()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.covers("keys:rotate-master")
+def test_the_master_is_replaced_while_calls_go_on(stack: Stack) -> None:
+    tenants = [stack.tenant() for _ in range(3)]
+    with party(stack.remote_ports[0], "red") as red:
+        for tenant in tenants:
+            install(tenant, red)
+        before = stack.operator("GET", "keys").json()["masters"]
+        with kept_changing(tenants[0]) as failed:
+            begun = stack.operator("POST", "keys/master", json={}).json()["masters"]
+            assert begun[1:] == before[:1]
+            assert stack.operator("POST", f"keys/tenants/{tenants[1].name}", json={}).json()["done"] == 1
+            # Broken off here, the command goes on with it.
+            stack.cli(*ROTATE)
+        assert failed == []
+        assert stack.operator("GET", "keys").json()["masters"] == begun[:1]
+        assert len((stack.data / "secret.key").read_text().splitlines()) == 1
+        kill(stack, "registry")
+        for tenant in tenants:
+            tenant.client.patch("/servers/red", json={"secrets": {"X-Later": "1"}})
+            assert header(tenant, red) == f"Bearer of-{tenant.name}"
+        assert stack.operator("POST", "keys/tenants/nobody", json={}).status_code == 404
+        assert tenants[0].client.get("/../../keys").status_code in {401, 404}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.covers("keys:rotate-master")
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_rotation_that_is_killed_anywhere_is_gone_on_with(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    chance = random.Random(7)
+    port = free_port()
+    environment = {"TAUSESTACK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{port}"}
+    if database == "postgresql":
+        environment["TAUSESTACK_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    tenants: list[Tenant] = []
+    masters = set[str]()
+    with party(port, "red") as red:
+        for _ in range(4):
+            with running(tmp_path / "data", **environment) as stack:
+                tenants = [Tenant(one.name, one.key, stack.url) for one in tenants]
+                tenants += [stack.tenant() for _ in range(4)]
+                for tenant in tenants[-4:]:
+                    install(tenant, red)
+                for victim in ("command", "registry", "command", "stack"):
+                    shell = {
+                        "PATH": os.environ["PATH"],
+                        "TAUSESTACK_URL": stack.url,
+                        "TAUSESTACK_DATA": str(stack.data),
+                    }
+                    command = subprocess.Popen([TAUSESTACK, *ROTATE], env=shell, stderr=subprocess.DEVNULL)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        command.wait(chance.uniform(0.3, 3.0))
+                    if victim == "registry":
+                        kill(stack, "registry")
+                    elif victim == "stack":
+                        stack.process.kill()
+                        stack.process.wait()
+                    command.kill()
+                    command.wait()
+        with running(tmp_path / "data", **environment) as stack:
+            stack.cli(*ROTATE)
+            stack.cli("keys", "rotate", "data")
+            masters.update(stack.operator("GET", "keys").json()["masters"])
+            assert len(masters) == 1
+            for tenant in tenants:
+                again = Tenant(tenant.name, tenant.key, stack.url)
+                eventually(lambda one=again: one.client.get("/servers").status_code == 200)
+                assert header(again, red) == f"Bearer of-{tenant.name}"
