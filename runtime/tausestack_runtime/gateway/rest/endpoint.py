@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -31,7 +33,7 @@ from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.keys import KeyRotation
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE
-from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource
+from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource, fields_of
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.supervisor.control import ControlClient
@@ -94,18 +96,12 @@ class RestEndpoint:
         if not tenant:
             raise Forbidden("Only the operator's key makes and lists tenants", scope=OPERATOR)
         await self._pipeline.enter(exchange, principal, "rest")
-        if below.startswith("tools/") and exchange.method == "POST":
-            await self._call_tool(exchange, principal, below)
-        elif below == "tools" and exchange.method == "GET":
-            await self._list_tools(exchange, principal)
-        elif below == "openapi.json" and exchange.method == "GET":
-            await exchange.reply_json(200, document(tenant, await self._shown(principal)))
-        elif below.startswith("runs/") and below.endswith("/events") and exchange.method == "GET":
-            await self._stream_run(exchange, principal, below.split("/")[1])
-        elif below.startswith("servers/") and exchange.method == "GET":
-            await self._show_server(exchange, principal, below.removeprefix("servers/"))
-        else:
-            await self._resource(exchange, principal, below, RESOURCES)
+        for route in ROUTES:
+            fields = fields_of(route.path, below) if exchange.method == route.method else None
+            if fields is not None:
+                await route.serve(self, exchange, principal, fields)
+                return
+        await self._resource(exchange, principal, below, RESOURCES)
 
     async def _operate(self, exchange: Exchange, principal: Principal, path: str, below: str) -> None:
         """The operator's routes run in `_system`; a session lets it into a tenant, under its own name."""
@@ -168,7 +164,8 @@ class RestEndpoint:
             return
         raise not_found()
 
-    async def _show_server(self, exchange: Exchange, principal: Principal, name: str) -> None:
+    async def _show_server(self, exchange: Exchange, principal: Principal, fields: dict[str, str]) -> None:
+        name = fields["name"]
         listed = await self._ask(exchange, principal, "registry", "list_installed", {})
         found = next((server for server in listed["servers"] if server["name"] == name), None)
         if found is None:
@@ -176,20 +173,18 @@ class RestEndpoint:
         breaker = self._upstreams.breakers.of(principal.tenant, name)
         await exchange.reply_json(200, {**found, "health": breaker.status()})
 
-    async def _call_tool(self, exchange: Exchange, principal: Principal, below: str) -> None:
-        parts = below.split("/")
-        if len(parts) != 3:
-            raise not_found()
+    async def _call_tool(self, exchange: Exchange, principal: Principal, fields: dict[str, str]) -> None:
+        server = fields["server"]
         arguments, size = await exchange.json_object()
         notify = _progress(exchange) if exchange.accepts_events() else None
-        call = self._call(exchange, principal, parts[1], parts[2], arguments, size, notify)
+        call = self._call(exchange, principal, server, fields["tool"], arguments, size, notify)
         if notify is not None:
             call.meta = {"progressToken": call.id}
             await exchange.start_events()
         outcome = await exchange.while_connected(self._pipeline.run(call))
         if outcome.waits:
             asked = outcome.result.get("inputRequests", {})
-            raise InputRequired(f"{parts[1]} asks for input, which only an MCP client can give", input_requests=asked)
+            raise InputRequired(f"{server} asks for input, which only an MCP client can give", input_requests=asked)
         if outcome.failed:
             cause = outcome.failure.code
             more = {} if cause == ToolFailed.code else {"cause": cause}
@@ -203,7 +198,10 @@ class RestEndpoint:
             await exchange.event(orjson.dumps(body), b"result")
             await exchange.end_events()
 
-    async def _list_tools(self, exchange: Exchange, principal: Principal) -> None:
+    async def _document(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
+        await exchange.reply_json(200, document(principal.tenant, await self._shown(principal)))
+
+    async def _list_tools(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
         query = _query(exchange)
         shown = {str(address): tool for address, tool in _addressed(await self._shown(principal))}
         if query.get("search"):
@@ -222,7 +220,8 @@ class RestEndpoint:
         found = sorted(snapshot.installations.items())
         return [tool for _, one in found for tool in one.tools.values() if visible(tool, principal.limits)]
 
-    async def _stream_run(self, exchange: Exchange, principal: Principal, run: str) -> None:
+    async def _stream_run(self, exchange: Exchange, principal: Principal, fields: dict[str, str]) -> None:
+        run = fields["run"]
         call = self._call(exchange, principal, "agents", "get_run", {"run": run})
         await self._answered(exchange, call)
         snapshot = await self._snapshots.tenant(principal.tenant)
@@ -308,6 +307,25 @@ _NOTED = {
     ("PATCH", "limits"): ("platform", "set_limits"),
 }
 """What the operator does to a tenant by which tool, by method and the path's first part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route below the tenant that is more than one tool under a REST name."""
+
+    method: str
+    path: str
+    serve: Callable[[RestEndpoint, Exchange, Principal, dict[str, str]], Awaitable[None]]
+
+
+ROUTES = (
+    Route("POST", "tools/{server}/{tool}", RestEndpoint._call_tool),  # pyright: ignore[reportPrivateUsage] its own
+    Route("GET", "tools", RestEndpoint._list_tools),  # pyright: ignore[reportPrivateUsage] its own
+    Route("GET", "openapi.json", RestEndpoint._document),  # pyright: ignore[reportPrivateUsage] its own
+    Route("GET", "runs/{run}/events", RestEndpoint._stream_run),  # pyright: ignore[reportPrivateUsage] its own
+    Route("GET", "servers/{name}", RestEndpoint._show_server),  # pyright: ignore[reportPrivateUsage] its own
+)
+"""Asked before the fixed routes of `resources`."""
 
 _PAGE_HEADERS = [
     (b"content-security-policy", b"default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tausestack.errors import InvalidRequest
@@ -28,11 +29,18 @@ class Resource:
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
         """Return the fields of a path, or None where this is not its route."""
-        if method != self.method:
-            return None
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
-        found = re.fullmatch(pattern, path)
-        return None if found is None else found.groupdict()
+        return fields_of(self.path, path) if method == self.method else None
+
+
+def fields_of(template: str, path: str) -> dict[str, str] | None:
+    """Return the fields of a path, or None where it does not fit its template, such as `runs/{run}`."""
+    found = _pattern(template).fullmatch(path)
+    return None if found is None else found.groupdict()
+
+
+@lru_cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
 
 
 def _body(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
