@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from matrix.engine import TARGETS, Matrix, Operation
+from matrix.engine import Matrix
+from matrix.machine import run
 from matrix.subjects import world
 from remotes import party
 from stack import Stack
-
-BATCH = 30
-STEPS = 5
 
 
 @pytest.fixture(scope="module")
@@ -27,63 +20,6 @@ def matrix(stack: Stack) -> Iterator[Matrix]:
         made = Matrix(world(stack, served))
         yield made
         made.close()
-
-
-def machine(matrix: Matrix) -> type[RuleBasedStateMachine]:
-    """Return the machine that asks of a matrix: each rule is one batch, its lanes side by side."""
-    deck = [way for way in matrix.ways for _ in range(max(1, round(50 * way.weight)))]
-    operation = st.builds(
-        lambda lane, target, drawn: Operation(
-            lane, target, deck[int.from_bytes(drawn[:4], "big") % len(deck)], int.from_bytes(drawn[4:], "big")
-        ),
-        st.integers(0, len(matrix.lanes) - 1),
-        st.sampled_from(TARGETS),
-        st.binary(min_size=12, max_size=12),  # uniform, which wide ranges of integers are not
-    )
-
-    class Machine(RuleBasedStateMachine):
-        @rule(operations=st.lists(operation, min_size=BATCH, max_size=BATCH))
-        def ask(self, operations: list[Operation]) -> None:
-            wrong = matrix.run(operations)
-            assert not wrong, "\n\n".join(wrong[:5])
-
-        @invariant()
-        def nothing_is_logged(self) -> None:
-            assert not matrix.world.logged()
-
-        @invariant()
-        def nothing_of_another_is_heard(self) -> None:
-            assert not matrix.heard()
-
-    return Machine
-
-
-def run(matrix: Matrix, operations: int) -> None:
-    """Run the machine until so many operations were asked for."""
-    begun = time.monotonic()
-    while (left := operations - matrix.asked.total()) > 0:
-        run_state_machine_as_test(
-            machine(matrix),
-            settings=settings(
-                max_examples=max(2, left // (BATCH * STEPS)),
-                stateful_step_count=STEPS,
-                deadline=None,
-                database=None,
-                derandomize=False,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    seconds = time.monotonic() - begun
-    figures = {
-        "operations": matrix.asked.total(),
-        "seconds": round(seconds, 1),
-        "doors": dict(sorted(matrix.asked.items())),
-        "targets": dict(sorted(matrix.aimed.items())),
-        "compared": matrix.compared,
-        "ways": len(matrix.ways),
-    }
-    print(f"\nmatrix: {json.dumps(figures)}")
 
 
 @pytest.mark.timeout(120)

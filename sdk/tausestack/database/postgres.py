@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tausestack.database.connection import Connection, in_thread, no_turn
+from tausestack.database.own_rows import confine, owned
 from tausestack.database.ownership import TENANT_ROLE, prepare, schema_name
 from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
@@ -47,6 +48,7 @@ class PostgresTables:
             hide_parameters=True,  # an error is logged, and a tenant's data is not
             execution_options={"preserve_rowcount": True},
         )
+        confine(self._engine)
         self._threads = anyio.CapacityLimiter(_CONNECTIONS)
         # Who waits for a connection waits here, not in a thread that the one who has it needs to end.
         self._free = anyio.Semaphore(_CONNECTIONS, max_value=_CONNECTIONS)
@@ -130,7 +132,7 @@ class PostgresTables:
             raise Unavailable(_UNREACHABLE) from error
 
     def _begin(self, tenant: str, *, write: bool) -> sa.Connection:
-        raw = self._engine.connect()
+        raw = owned(self._engine.connect(), tenant)
         try:
             values = {"tenant": tenant, "role": TENANT_ROLE, "path": f'"{self._name}"'}
             if write:
