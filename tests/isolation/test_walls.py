@@ -4,87 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from benchmarks._postgres import database
 from psycopg.sql import SQL, Identifier
+from psycopg.types.json import Jsonb
 
 import tausestack_agents
 import tausestack_registry
 import tausestack_toolservers
-from matrix.engine import Matrix
 from matrix.machine import run
-from matrix.subjects import World, world
-from remotes import party
-from stack import free_port, running
+from walls import BOOKKEEPING, TABLES, UNFILTERED, OnPostgres, as_superuser, asked, breach, on_postgres
 
-UNFILTERED = Path(__file__).parents[1] / "fakes" / "unfiltered"
 SERVICES = (tausestack_agents, tausestack_registry, tausestack_toolservers)
 ROLE = "tausestack_tenant"
-BOOKKEEPING = {"alembic_version", "checkpoint_migrations"}
-"""The revisions that a schema is at: nothing of a tenant's."""
 ENTER = "SELECT set_config('app.tenant', %s, true), set_config('role', %s, true)"
-TABLES = SQL(
-    "SELECT n.nspname, c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner)"
-    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname LIKE 'tausestack\\_%' AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
-)
-
-
-@contextlib.contextmanager
-def on_postgres(server: str, folder: Path, **environment: str) -> Iterator[tuple[World, str]]:
-    """Run a stack on a database of its own, with the matrix's tenants in it; give them and the database's owner."""
-    port = free_port()
-    allowed = f"127.0.0.1:{port}"
-    with (
-        database(server) as url,
-        running(
-            folder / "data", TAUSESTACK_DATABASE_URL=url, TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed, **environment
-        ) as stack,
-        party(port, "walls") as served,
-    ):
-        yield world(stack, served), url
-
-
-@contextlib.contextmanager
-def asked(made: World) -> Iterator[Matrix]:
-    matrix = Matrix(made)
-    yield matrix
-    matrix.close()
-
-
-def as_superuser(url: str) -> psycopg.Connection[Any]:
-    return psycopg.connect(url.replace("//owner@/", "//postgres@/"), autocommit=True)
-
-
-def breach(url: str) -> None:
-    """Let every policy let everything through."""
-    with as_superuser(url) as superuser:
-        for schema, table, *_ in superuser.execute(TABLES).fetchall():
-            if table not in BOOKKEEPING:
-                superuser.execute(
-                    SQL("ALTER POLICY tenant ON {}.{} USING (true) WITH CHECK (true)").format(
-                        Identifier(schema), Identifier(table)
-                    )
-                )
-
-
-@pytest.fixture(scope="module")
-def unfiltered(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, str]]:
-    """The stack without the application's filter, which only a folder of the tests' can take out."""
-    folder = tmp_path_factory.mktemp("unfiltered")
-    with on_postgres(postgres_server, folder, PYTHONPATH=str(UNFILTERED)) as found:
-        yield found
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.covers("isolation:database-alone")
-def test_the_database_alone_keeps_tenants_apart(unfiltered: tuple[World, str]) -> None:
-    with asked(unfiltered[0]) as matrix:
+def test_the_database_alone_keeps_tenants_apart(unfiltered: OnPostgres) -> None:
+    with asked(unfiltered.world) as matrix:
         run(matrix, 300)
 
 
@@ -92,15 +34,15 @@ def test_the_database_alone_keeps_tenants_apart(unfiltered: tuple[World, str]) -
 @pytest.mark.timeout(3600)
 @pytest.mark.covers("isolation:database-alone")
 def test_the_database_alone_keeps_tenants_apart_for_long(
-    unfiltered: tuple[World, str], capsys: pytest.CaptureFixture[str]
+    unfiltered: OnPostgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with capsys.disabled(), asked(unfiltered[0]) as matrix:
+    with capsys.disabled(), asked(unfiltered.world) as matrix:
         run(matrix, 100_000)
 
 
 @pytest.mark.covers("isolation:tables-are-walled")
-def test_every_table_is_walled(unfiltered: tuple[World, str]) -> None:
-    with as_superuser(unfiltered[1]) as superuser:
+def test_every_table_is_walled(unfiltered: OnPostgres) -> None:
+    with as_superuser(unfiltered.url) as superuser:
         tables = [row for row in superuser.execute(TABLES).fetchall() if row[1] not in BOOKKEEPING]
         assert len({schema for schema, *_ in tables}) >= 7
         assert any(schema.endswith("_checkpoints") for schema, *_ in tables)
@@ -133,8 +75,8 @@ def test_every_table_is_walled(unfiltered: tuple[World, str]) -> None:
 
 
 @pytest.mark.covers("isolation:tables-are-walled")
-def test_no_verb_on_any_table_reaches_another_tenant(unfiltered: tuple[World, str]) -> None:
-    made, url = unfiltered
+def test_no_verb_on_any_table_reaches_another_tenant(unfiltered: OnPostgres) -> None:
+    made, url = unfiltered.world, unfiltered.url
     own, other = made.subjects[0].name, made.subjects[1].name
     filled = 0
     with as_superuser(url) as superuser, psycopg.connect(url, autocommit=True) as owner:
@@ -174,17 +116,14 @@ class _Undone(Exception):
 
 def _insert(superuser: Any, owner: Any, name: Any, tenant: Any, own: str, *, is_own: bool) -> None:
     """Insert a row of the tenant's anew: refused by the wall, and for the tenant itself only because it is there."""
-    row = superuser.execute(
-        SQL("SELECT to_jsonb(t) FROM {} t WHERE {} = %s LIMIT 1").format(name, tenant), [own]
-    ).fetchone()
+    one = SQL("SELECT to_jsonb(t) FROM {} t WHERE {} = %s LIMIT 1").format(name, tenant)
+    row = superuser.execute(one, [own]).fetchone()
     if row is None:
         return
-    again = SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM jsonb_populate_record(NULL::{}, %s)").format(
-        name, name
-    )
+    again = SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM jsonb_populate_record(NULL::{}, %s)")
     refused = psycopg.errors.UniqueViolation if is_own else psycopg.errors.InsufficientPrivilege
     with pytest.raises(refused), owner.transaction():
-        owner.execute(again.format(name, name), [psycopg.types.json.Jsonb(row[0])])
+        owner.execute(again.format(name, name), [Jsonb(row[0])])
 
 
 @pytest.mark.covers("isolation:tables-are-walled")
@@ -203,8 +142,8 @@ def test_no_service_writes_sql_that_the_filter_could_miss() -> None:
 def test_the_applications_filter_alone_keeps_tenants_apart(
     postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with on_postgres(postgres_server, tmp_path) as (made, url), asked(made) as matrix:
-        breach(url)
+    with on_postgres(postgres_server, tmp_path) as on, asked(on.world) as matrix:
+        breach(on.url)
         with capsys.disabled():
             run(matrix, 20_000)
 
@@ -214,7 +153,7 @@ def test_the_applications_filter_alone_keeps_tenants_apart(
 @pytest.mark.covers("isolation:matrix-sees")
 def test_without_either_the_matrix_sees_what_leaks(postgres_server: str, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(UNFILTERED)}
-    with on_postgres(postgres_server, tmp_path, **environment) as (made, url), asked(made) as matrix:
-        breach(url)
+    with on_postgres(postgres_server, tmp_path, **environment) as on, asked(on.world) as matrix:
+        breach(on.url)
         with pytest.raises(AssertionError, match=r"leak|canary|not \(True"):
             run(matrix, 5_000)
