@@ -36,7 +36,20 @@ PLACES = {
     "session", "keys",
 }  # fmt: skip
 """What the gateway's doors are told apart by, beside the tables of routes."""
-SAID_BESIDE = {"healthy", "starting", "ready", "status", "version", "reason", "platform", "auth", "authorization"}
+SAID_BESIDE = {
+    "healthy", "starting", "ready", "status", "version", "reason", "platform", "auth", "authorization", "rest",
+}  # fmt: skip
+    "healthy",
+    "starting",
+    "ready",
+    "status",
+    "version",
+    "reason",
+    "platform",
+    "auth",
+    "authorization",
+    "rest",
+}
 """Words of replies and calls in the same functions."""
 
 FAMILIES = {

@@ -18,10 +18,13 @@ Target = Literal["none", "own", "other", "planted", "oracle"]
 TARGETS: tuple[Target, ...] = ("none", "own", "other", "planted", "oracle")
 FORGED = "tsk_k3v9x0a1b2c3_" + "A" * 43
 _DRAWN = re.compile(r"call_[0-9a-f]{24}|(?<=^id: )[0-9a-f]{18}(?=-)", re.MULTILINE)
+_LEFT = re.compile(r"\b[rt]=\d+")
+"""In a header that says how much of the caller's own limit is left."""
 _GROWS = re.compile(
-    r"/(query_audit|verify_audit|audit|audit/verify|usage)$|^platform/get_usage$|^audit |\.(audit|usage|verify_audit)$"
+    r"/(query_audit|verify_audit|audit|audit/verify|usage|limits)$|^platform/get_(usage|limits)$|^audit "
+    r"|\.(audit|usage|verify_audit|limits)$"
 )
-"""What reads the tenant's own ledger, in which each request leaves a line: never twice the same."""
+"""What counts the tenant's own requests: never twice the same."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ class Matrix:
 
 def _plain(reply: Reply, theirs: str, absent: str) -> Reply:
     """Return a reply without what is drawn at random each time: a call's own id, and those of a stream's events."""
-    headers = tuple((name, _DRAWN.sub("…", value.replace(theirs, absent))) for name, value in reply.headers)
+    left = ((name, _LEFT.sub("…", value) if name == "ratelimit" else value) for name, value in reply.headers)
+    headers = tuple((name, _DRAWN.sub("…", value.replace(theirs, absent))) for name, value in left)
     return Reply(reply.status, headers, _DRAWN.sub("…", reply.body.replace(theirs, absent)))
 
 

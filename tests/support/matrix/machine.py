@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from matrix.engine import TARGETS, Matrix, Operation
+from matrix.engine import TARGETS, Matrix, Operation, Target
 
 BATCH = 30
 STEPS = 5
@@ -18,14 +18,14 @@ STEPS = 5
 def machine(matrix: Matrix) -> type[RuleBasedStateMachine]:
     """Return the machine that asks of a matrix: each rule is one batch, its lanes side by side."""
     deck = [way for way in matrix.ways for _ in range(max(1, round(50 * way.weight)))]
-    operation = st.builds(
-        lambda lane, target, drawn: Operation(
-            lane, target, deck[int.from_bytes(drawn[:4], "big") % len(deck)], int.from_bytes(drawn[4:], "big")
-        ),
-        st.integers(0, len(matrix.lanes) - 1),
-        st.sampled_from(TARGETS),
-        st.binary(min_size=12, max_size=12),  # uniform, which wide ranges of integers are not
-    )
+
+    def drawn(lane: int, target: Target, sign: bytes) -> Operation:
+        way = deck[int.from_bytes(sign[:4], "big") % len(deck)]
+        return Operation(lane, target, way, int.from_bytes(sign[4:], "big"))
+
+    # Bytes are drawn evenly, which wide ranges of integers are not.
+    sign = st.binary(min_size=12, max_size=12)
+    operation = st.builds(drawn, st.integers(0, len(matrix.lanes) - 1), st.sampled_from(TARGETS), sign)
 
     class Machine(RuleBasedStateMachine):
         @rule(operations=st.lists(operation, min_size=BATCH, max_size=BATCH))

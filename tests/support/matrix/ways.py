@@ -83,6 +83,9 @@ OF_ITSELF = frozenset({"close", "aclose", "key", "may_repeat", "mcp", "path"})
 FACES = {None: SyncClient, "agents": SyncAgents, "approvals": SyncApprovals}
 """The faces of the SDK's client, by the attribute that leads to them."""
 
+KEYS = (("GET", "keys"), ("POST", "keys/master"), ("POST", "keys/signing"), ("POST", "keys/tenants/{tenant}"))
+"""The routes of the stack's own keys."""
+
 WITHIN = (None, "storage")
 """The merged endpoint, and one server's own."""
 
@@ -154,7 +157,7 @@ def _below(tenant: str, *parts: str) -> str:
 def _route_ways() -> Iterator[Way]:
     of_tenants = [(route.method, "tenants/{tenant}/" + route.path) for route in (*ROUTES, *RESOURCES)]
     of_operator = [(route.method, route.path.replace("{id}", "{tenant}")) for route in OPERATOR_RESOURCES]
-    by_hand = [("GET", "doctor"), ("POST", "tenants/{tenant}/session"), ("GET", "tenants/{tenant}/docs")]
+    by_hand = [("GET", "doctor"), ("POST", "tenants/{tenant}/session"), *KEYS, ("GET", "tenants/{tenant}/docs")]
     for method, template in (*of_tenants, *of_operator, *by_hand):
 
         def run(lane: Lane, picker: Picker, method: str = method, template: str = template) -> Reply:
