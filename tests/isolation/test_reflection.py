@@ -39,17 +39,6 @@ PLACES = {
 SAID_BESIDE = {
     "healthy", "starting", "ready", "status", "version", "reason", "platform", "auth", "authorization", "rest",
 }  # fmt: skip
-    "healthy",
-    "starting",
-    "ready",
-    "status",
-    "version",
-    "reason",
-    "platform",
-    "auth",
-    "authorization",
-    "rest",
-}
 """Words of replies and calls in the same functions."""
 
 FAMILIES = {
