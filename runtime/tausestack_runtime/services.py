@@ -21,6 +21,8 @@ class ServiceSpec:
     """How long it stays without a connection; None: for ever."""
     seals: str | None = None
     """What the keys are derived by that it seals its tenants' data keys with; None: it keeps no secrets."""
+    signs: str | None = None
+    """What the keys are derived by that it signs with, without keeping secrets; None: it signs nothing."""
     heavy: bool = False
     """Imports 50 MB that no other needs: its own process does, in a second, rather than the fork server for all."""
     vendors_keys: bool = False
@@ -31,8 +33,10 @@ class ServiceSpec:
     """One process a tenant, made on demand, rather than one for all."""
 
 
+AUTH = ServiceSpec("auth", "tausestack_toolservers.auth.server:server", signs="auth")
+
 SERVICES: tuple[ServiceSpec, ...] = (
-    ServiceSpec("auth", "tausestack_toolservers.auth.server:server"),
+    AUTH,
     ServiceSpec("registry", "tausestack_registry.server:server", seals="secrets"),
     ServiceSpec(
         "agents",

@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tausestack_runtime.egress import allowed_hosts
+from tausestack.errors import TauseError
+from tausestack_runtime.egress import Origin, allowed_hosts, read_url
 
 SECRET_VARIABLES = ("TAUSESTACK_SECRET_KEY", "TAUSESTACK_SECRET_KEY_PREVIOUS")
 """The variables that hold master secrets: the supervisor and the gateways alone are given them."""
@@ -39,6 +40,13 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0: a free one")
+    public_url: str | None = Field(
+        None, description="the https origin that clients reach the stack by; unset: this machine's loopback names alone"
+    )
+    oidc_issuer: str | None = Field(None, description="an OIDC issuer whose access tokens are taken, by its URL")
+    oidc_audience: str | None = Field(None, description="the audience of its tokens; unset: the URL of an endpoint")
+    oidc_tenant_claim: str = Field("tenant", description="its claim that names the tenant")
+    oidc_roles_claim: str = Field("roles", description="its claim that names the roles")
     gateways: int = Field(1, ge=1, le=32, description="how many gateway processes share the port; more need PostgreSQL")
     sandbox: Literal["auto", "bwrap", "landlock"] = Field("auto", description="the sandbox of third-party servers")
     allowed_private_hosts: str | None = Field(
@@ -73,6 +81,23 @@ class Settings(BaseSettings):
         allowed_hosts(setting or "")
         return setting
 
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        origin, target = _secure(url)
+        if target != "/":
+            raise ValueError("it has to be https://host or https://host:port, without a path")
+        return str(origin)
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, url: str | None) -> str | None:
+        if url is not None:
+            _secure(url)
+        return url
+
     @property
     def secret(self) -> str | None:
         """The master secret of the environment, if there is one."""
@@ -105,3 +130,14 @@ def read_settings(**given: object) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise StartError(f"TAUSESTACK_{name.upper()} is wrong: {first['msg']}") from error
+
+
+def _secure(url: str) -> tuple[Origin, str]:
+    """Return a URL's origin and target, or raise `ValueError` unless it is https, or http on this machine."""
+    try:
+        origin, target = read_url(url)
+    except TauseError as error:
+        raise ValueError(error.message) from error
+    if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError("it has to be an https URL")
+    return origin, target

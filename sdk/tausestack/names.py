@@ -50,6 +50,11 @@ def is_tool(name: str) -> bool:
     return _TOOL.fullmatch(name) is not None
 
 
+def external_user(issuer: str, subject: str) -> str:
+    """Return the id that a user has here of whom an OIDC issuer speaks."""
+    return "oidc-" + hashlib.sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:24]
+
+
 def check_tenant(name: str) -> str:
     """Return a tenant's id, or raise `InvalidRequest` saying what one looks like."""
     if not is_tenant(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -31,6 +32,10 @@ ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """What each role of a tenant may do."""
 
+MAX_SCOPES = 64
+"""How many scopes a key, a user or a token may be narrowed to."""
+_TOOLS = re.compile(r"tools:call:(\*|[a-z0-9][a-z0-9-]{0,39}/(\*|[A-Za-z0-9_.-]{1,128}\*?))")
+
 
 def call_scope(server: str, tool: str) -> str:
     """Return the scope that calling one tool needs."""
@@ -49,11 +54,26 @@ def needed(server: str, tool: str, declared: Collection[str]) -> tuple[str, ...]
     return tuple(sorted(found)) or (own,)
 
 
+def is_grantable(scope: str) -> bool:
+    """Return whether a scope may be given to a key, a user or a token: a role's own, or a pattern of tools.
+
+    Patterns are `tools:call:{server}/{tool}`, `tools:call:{server}/{prefix}*`, `tools:call:{server}/*`, `tools:call:*`.
+    """
+    return scope in ROLES["admin"] or _TOOLS.fullmatch(scope) is not None
+
+
+def within(limits: Iterable[Iterable[str]]) -> frozenset[str]:
+    """Return the scopes that every limit covers: what is left where one narrows another."""
+    sets = [frozenset(limit) for limit in limits]
+    every = frozenset[str]().union(*sets)
+    return frozenset(scope for scope in every if all(covers(limit, scope) for limit in sets))
+
+
 def covers(grants: Iterable[str], need: str) -> bool:
     """Return whether any grant covers a need.
 
     `tools:call` covers `tools:call:billing/pay_invoice`, and so do `tools:call:billing/*` and `tools:call:*`.
-    A `*` stands only at a grant's end.
+    A `*` stands only at a grant's end, and never for a scope of the stack's own.
     """
     return any(_covers(grant, need) for grant in grants)
 
@@ -74,5 +94,5 @@ def _covers(grant: str, need: str) -> bool:
     if grant == need:
         return True
     if grant.endswith("*"):
-        return need.startswith(grant[:-1])
+        return need.startswith(grant[:-1]) and need not in OWN
     return need.startswith(grant + ":")

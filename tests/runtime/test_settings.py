@@ -30,6 +30,10 @@ def test_what_is_given_goes_before_the_environment_which_goes_before_the_default
         ("SANDBOX", "none"),
         ("LOG_LEVEL", "loud"),
         ("ALLOWED_PRIVATE_HOSTS", "localhost"),
+        ("PUBLIC_URL", "http://tools.acme.co"),
+        ("PUBLIC_URL", "https://tools.acme.co/path"),
+        ("PUBLIC_URL", "tools.acme.co"),
+        ("OIDC_ISSUER", "http://login.acme.co"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, name, value):

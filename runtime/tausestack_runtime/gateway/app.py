@@ -31,6 +31,12 @@ from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.offers import Offers
 from tausestack_runtime.gateway.mcp.subscriptions import Subscriptions
 from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics, gathered
+from tausestack_runtime.gateway.oauth.access import AccessTokens, PublishedKeys
+from tausestack_runtime.gateway.oauth.bases import Bases
+from tausestack_runtime.gateway.oauth.documents import ClientDocuments
+from tausestack_runtime.gateway.oauth.door import OAuthDoor
+from tausestack_runtime.gateway.oauth.external import ExternalIssuer, Mapping
+from tausestack_runtime.gateway.oauth.fetching import Fetching
 from tausestack_runtime.gateway.patience import CROWD
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
@@ -39,12 +45,13 @@ from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.gateway.tables import SCHEMA
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
+from tausestack_runtime.gateway.uses import KeyUses
 from tausestack_runtime.keys import Masters, operator_key
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.platform.definitions import definitions
 from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.tools import Platform
-from tausestack_runtime.services import SERVICES, control_socket, socket_path
+from tausestack_runtime.services import AUTH, SERVICES, control_socket, socket_path
 from tausestack_runtime.settings import Settings
 from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.control import ControlClient
@@ -66,12 +73,19 @@ class Gateway:
         egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
         self._upstreams = Upstreams(sockets, self._control, signer, egress)
         self._snapshots = Snapshots(self._upstreams.system, definitions(), Writes(board, settings.gateway_number))
+        bases, fetching = Bases(settings.public_url), Fetching(egress)
+        self._uses = KeyUses(self._upstreams.system)
+        external = self._external_issuer(settings, fetching, bases)
+        access_keys = PublishedKeys(masters.live, AUTH.signs or "")
         identity = Identity(
             operator_key=operator_key(settings.data, make=False),
             signer=signer,
             snapshots=self._snapshots,
             control=self._control,
             in_flight=self._upstreams.in_flight,
+            tokens=AccessTokens(access_keys.jwks, bases, self._snapshots),
+            uses=self._uses,
+            external=external,
             siblings=self._siblings,
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
@@ -113,7 +127,18 @@ class Gateway:
         )
         self._mcp = McpEndpoint(identity, methods, subscriptions, self._earlier, self._leaving)
         self._rest = RestEndpoint(pipeline, identity, self._snapshots, self._upstreams, self._control, self._leaving)
-        self._guard = Guard(settings.host)
+        self._oauth = OAuthDoor(
+            bases=bases,
+            identity=identity,
+            snapshots=self._snapshots,
+            pipeline=pipeline,
+            upstreams=self._upstreams,
+            documents=ClientDocuments(fetching),
+            jwks=access_keys.jwks,
+            issuer=settings.oidc_issuer,
+        )
+        self._challenge = bases.challenge
+        self._guard = Guard(settings.host, settings.public_url)
         self._connections = Connections(limiter, self._snapshots.limits)
         self._weights = Shares(TENANT_BYTES, "bytes of requests")
         self._exits = AsyncExitStack()
@@ -125,7 +150,7 @@ class Gateway:
             scope["state"][CROWD] = Crowd(room())
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, self._connections, self._weights)
+            exchange = Exchange(scope, receive, send, self._connections, self._weights, self._challenge)
             try:
                 await self._http(exchange)
             except Elsewhere as other:
@@ -137,6 +162,15 @@ class Gateway:
                     await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
             finally:
                 exchange.close()
+
+    def _external_issuer(self, settings: Settings, fetching: Fetching, bases: Bases) -> ExternalIssuer | None:
+        if settings.oidc_issuer is None:
+            return None
+        mapping = Mapping(
+            settings.oidc_issuer, settings.oidc_audience, settings.oidc_tenant_claim, settings.oidc_roles_claim
+        )
+        system = self._upstreams.system
+        return ExternalIssuer(mapping, fetching=fetching, bases=bases, snapshots=self._snapshots, system=system)
 
     def leave(self) -> None:
         """Have what stays open end: the gateway does."""
@@ -154,6 +188,8 @@ class Gateway:
             await self._mcp(exchange, parts[2], parts[4])
         elif len(parts) in {4, 6} and parts[1] == "tenants" and parts[-1] in RETIRED:
             await retired(exchange)
+        elif exchange.path.startswith(("/oauth/", "/.well-known/")):
+            await self._oauth(exchange)
         elif exchange.path.startswith("/api/v2/"):
             await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
         else:
@@ -200,6 +236,7 @@ class Gateway:
         self._exits.push_async_callback(self._siblings.aclose)
         self._exits.push_async_callback(self._control.aclose)
         self._exits.push_async_callback(self._earlier.aclose)
+        self._exits.push_async_callback(self._uses.aclose)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._exits.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, Awaitable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -28,6 +28,8 @@ from tausestack_runtime.gateway.limits.headers import refusal_headers
 from tausestack_runtime.gateway.nesting import loads_strictly
 
 T = TypeVar("T")
+Challenge = Callable[["Exchange", TauseError], "bytes | None"]
+"""What `WWW-Authenticate` says with an error, or None where it says nothing."""
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 JSON = b"application/json"
@@ -48,8 +50,13 @@ class Exchange:
         send: Send,
         shares: Share | None = None,
         weights: Shares | None = None,
+        challenge: Challenge | None = None,
     ) -> None:
-        """`shares` are what tenants may have open at once, and `weights` the bytes in that, where that is bounded."""
+        """`shares` are what tenants may have open at once, and `weights` the bytes in that, where that is bounded.
+
+        `challenge` says what an error asks of the caller.
+        """
+        self._challenge = challenge or _challenge
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
@@ -192,7 +199,8 @@ class Exchange:
             await self.event(body, event)
             await self.end_events()
             return
-        headers = [(b"www-authenticate", b'Bearer realm="tausestack"')] if isinstance(error, Unauthenticated) else []
+        challenge = self._challenge(self, error)
+        headers = [] if challenge is None else [(b"www-authenticate", challenge)]
         if "retry_after" in error.data:
             headers += [(b"retry-after", str(error.data["retry_after"]).encode()), *refusal_headers(error.data)]
         await self.reply(status, body, content_type, headers)
@@ -227,3 +235,7 @@ class Exchange:
     async def end_events(self) -> None:
         """End the event stream."""
         await self._send({"type": "http.response.body", "body": b""})
+
+
+def _challenge(_: Exchange, error: TauseError) -> bytes | None:
+    return b'Bearer realm="tausestack"' if isinstance(error, Unauthenticated) else None

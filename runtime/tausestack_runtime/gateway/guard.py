@@ -16,9 +16,10 @@ ONCE = frozenset({b"authorization", b"host", b"idempotency-key", b"origin", b"ta
 class Guard:
     """Checks `Host` and `Origin`; on a loopback address only loopback names are this host."""
 
-    def __init__(self, host: str) -> None:
-        """Take the address that the gateway listens on."""
-        self._names = frozenset(name.encode() for name in LOOPBACK) if host in LOOPBACK else None
+    def __init__(self, host: str, public_url: str | None = None) -> None:
+        """Take the address that the gateway listens on, and the one that clients reach it by."""
+        also = {urlsplit(public_url).hostname or ""} if public_url else set[str]()
+        self._names = frozenset(name.encode() for name in LOOPBACK | also) if host in LOOPBACK else None
 
     def refusal(self, exchange: Exchange) -> TauseError | None:
         """Return why an exchange is refused, or None."""

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tausestack.access_tokens import issuer_of
 from tausestack.contract import Principal
 from tausestack.errors import NotFound, Unauthenticated
 from tausestack.names import SYSTEM_TENANT
-from tausestack.scopes import OPERATOR, ROLES, SYSTEM
+from tausestack.scopes import OPERATOR, ROLES, SYSTEM, within
 from tausestack.tenancy import credential_hash
-from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signing, Verifier
+from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, ISSUER, Signing, Verifier
 from tausestack_runtime.gateway.call import Call, origin
 from tausestack_runtime.gateway.installed import not_found
+from tausestack_runtime.gateway.oauth.access import AccessTokens
+from tausestack_runtime.gateway.oauth.external import ExternalIssuer
 from tausestack_runtime.gateway.siblings import Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.uses import KeyUses
 from tausestack_runtime.supervisor.control import ControlClient
 
 MAX_CREDENTIAL = 8192
@@ -28,7 +32,7 @@ OPERATOR_ID = "operator"
 def bearer(authorization: str | None) -> str:
     """Return the credential of an `Authorization` header, or raise `Unauthenticated`."""
     if not authorization:
-        raise Unauthenticated("No credential: send Authorization: Bearer <API key>")
+        raise Unauthenticated("No credential: send Authorization: Bearer <API key or access token>")
     scheme, _, credential = authorization.partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
         raise Unauthenticated("The credential has to be sent as Authorization: Bearer <API key>")
@@ -48,9 +52,15 @@ class Identity:
         snapshots: Snapshots,
         control: ControlClient,
         in_flight: Mapping[str, Call],
+        tokens: AccessTokens,
+        uses: KeyUses,
+        external: ExternalIssuer | None = None,
         siblings: Siblings | None = None,
     ) -> None:
         """`in_flight` are the calls that are under way, by id: their servers may call on their behalf."""
+        self._tokens = tokens
+        self._uses = uses
+        self._external = external
         self._operator_hash = credential_hash(operator_key)
         self._signer = signer
         self._delegations = Verifier(signer.jwks, GATEWAY_AUDIENCE)
@@ -59,17 +69,27 @@ class Identity:
         self._siblings = siblings
         self._in_flight = in_flight
 
-    async def principal(self, credential: str, tenant: str) -> Principal:
-        """Return who a credential belongs to, for the tenant of the path.
+    async def principal(self, credential: str, tenant: str, server: str | None = None) -> Principal:
+        """Return who a credential belongs to, for the tenant of the path, and one server's endpoint where it is that.
 
         Raises `Unauthenticated` for one that is not good, and the one `NotFound` for one of another tenant.
         """
         hashed = credential_hash(credential)
         if hmac.compare_digest(hashed, self._operator_hash):
             return Principal(tenant=tenant, id=OPERATOR_ID, scopes=frozenset({OPERATOR}), role=OPERATOR_ID)
-        found = await (self._delegated(credential) if credential.count(".") == 2 else self._key(hashed))
+        if credential.count(".") == 2:
+            found = await self._token(credential, hashed, server)
+        else:
+            found = await self._key(hashed)
         if found.tenant != tenant:
             raise not_found()
+        return found
+
+    async def client(self, name: str | None, secret: str) -> Principal:
+        """Return the key that an OAuth client proves to hold: its id is the client's, all of it the secret."""
+        found = await self._key(credential_hash(secret))
+        if name is not None and found.id != f"key:{name}":
+            raise Unauthenticated("This is no credential of that client's")
         return found
 
     async def process(self, credential: str) -> str:
@@ -106,14 +126,12 @@ class Identity:
         return replace(parent.principal, scopes=parent.principal.scopes | {SYSTEM}, bounds=_widened(parent)), parent
 
     async def alive(self, tenant: str, principal_id: str) -> Principal | None:
-        """Return the principal of a key or the operator as of now, or None when it was revoked or has expired."""
+        """Return the principal of a key, a person or the operator as of now, or None for one that may act no more."""
         snapshot = await self._snapshots.tenant(tenant)
         if principal_id == OPERATOR_ID:
             return Principal(tenant=tenant, id=OPERATOR_ID, scopes=ROLES["admin"], role="admin")
-        key = snapshot.keys.get(principal_id.removeprefix("key:"))
-        if key is None or not key.alive:
-            return None
-        return Principal(tenant=tenant, id=principal_id, scopes=key.scopes, role=key.role)
+        holder = snapshot.holder(principal_id)
+        return None if holder is None else Principal(tenant, principal_id, holder.scopes, role=holder.role)
 
     def session(self, principal: Principal) -> dict[str, Any]:
         """Return a delegation to act as a principal: `{"token", "expires_in"}`, in seconds."""
@@ -124,7 +142,21 @@ class Identity:
         key = await self._snapshots.key(hashed)
         if key is None or not key.alive:
             raise Unauthenticated("This API key is unknown, revoked or expired")
+        self._uses.note(key.tenant, key.id)
         return key.principal
+
+    async def _token(self, token: str, hashed: str, server: str | None) -> Principal:
+        """A token is judged by whoever it says that it is from."""
+        issuer = issuer_of(token)
+        if issuer == ISSUER:
+            return await self._delegated(token)
+        if self._external is not None and issuer == self._external.issuer:
+            principal, resource = await self._external.principal(token, hashed)
+        else:
+            principal, resource = await self._tokens.principal(token, hashed)
+        if resource.server is not None and resource.server != server:
+            raise Unauthenticated("The access token is for another endpoint")
+        return principal
 
     async def _delegated(self, token: str) -> Principal:
         """A delegation dies with whoever gave it."""
@@ -135,7 +167,7 @@ class Identity:
             giver = None
         if giver is None:
             raise Unauthenticated("Whoever this run acts for was revoked")
-        return replace(principal, scopes=principal.scopes & giver.scopes)
+        return replace(principal, scopes=within([principal.scopes, giver.scopes]))
 
 
 def _widened(parent: Call) -> frozenset[str] | None:

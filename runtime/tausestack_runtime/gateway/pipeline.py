@@ -138,9 +138,9 @@ class Pipeline:
         minute = self._limiter.minute(call.tenant, self._snapshots.limits(call.tenant))
         return [] if minute is None else headers_of(MINUTELY, *minute)
 
-    async def note(self, call: Call) -> None:
-        """Leave the line of a call that a door answered itself."""
-        await self._ended(call, "done", "")
+    async def note(self, call: Call, refusal: str = "") -> None:
+        """Leave the line of a call that a door answered itself, or refused with an error's code."""
+        await self._ended(call, "denied" if refusal else "done", refusal)
 
     async def find(self, call: Call, snapshot: TenantSnapshot | None = None) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
@@ -154,6 +154,11 @@ class Pipeline:
         if tool.hidden:
             raise not_found()
         return tool, snapshot.installations[call.server], snapshot.epoch
+
+    async def installed(self, call: Call) -> Installation:
+        """Return the installation that a call names, or an empty one where the tenant has none of that name."""
+        installations = (await self._snapshots.tenant(call.tenant)).installations
+        return installations.get(call.server) or Installation(call.server, "service", call.server)
 
     def authorise(self, call: Call, tool: Tool) -> None:
         """Raise `Forbidden`, naming the scope, where one is missing."""

@@ -7,6 +7,7 @@ the last answer older than that waits for a new one, and fails closed when there
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,15 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Somebody who may act: with which scopes and role, and until when (seconds since the epoch)."""
+
+    scopes: frozenset[str]
+    role: str
+    until: float = math.inf
+
+
+@dataclass(frozen=True)
 class TenantSnapshot:
     """One tenant as of one epoch."""
 
@@ -64,6 +74,19 @@ class TenantSnapshot:
     keys: dict[str, Key]
     installations: dict[str, Installation]
     limits: Limits
+    users: dict[str, Holder] = field(default_factory=dict[str, "Holder"])
+    ended: frozenset[str] = frozenset()
+    """The grants and access tokens that ended while a token of theirs may live."""
+
+    def holder(self, principal_id: str) -> Holder | None:
+        """Return what a person or a key may do now, or None for one that may do nothing any more."""
+        kind, _, name = principal_id.partition(":")
+        if kind == "user":
+            return self.users.get(name)
+        key = self.keys.get(name) if kind == "key" else None
+        if key is None or not key.alive:
+            return None
+        return Holder(key.scopes, key.role, math.inf if key.expires is None else key.expires.timestamp())
 
     @cached_property
     def wires(self) -> dict[str, Tool]:
@@ -201,7 +224,9 @@ class Snapshots:
         installations = {one.name: one for one in found}
         keys = {one["key_id"]: _key(tenant, one) for one in identity["keys"]}
         limits = self._limits[tenant] = limits_of(plan, as_object(identity.get("settings")) or {})
-        snapshot = TenantSnapshot(tenant, epoch, "active", plan, keys, installations, limits)
+        users = {one["id"]: Holder(frozenset(one["scopes"]), ",".join(one["roles"])) for one in identity["users"]}
+        ended = frozenset(identity["ended"])
+        snapshot = TenantSnapshot(tenant, epoch, "active", plan, keys, installations, limits, users, ended)
         self._tenants[tenant] = snapshot
         return snapshot
 

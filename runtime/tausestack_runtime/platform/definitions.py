@@ -44,8 +44,12 @@ def definitions() -> list[dict[str, Any]]:
             ),
             _tool(
                 "explain",
-                "Say whether you may call a tool, and which rule decides that.",
-                {"server": _TEXT, "tool": _TEXT},
+                "Say whether you may call a tool, and which rule decides that; an admin may ask about others.",
+                {
+                    "server": _TEXT,
+                    "tool": _TEXT,
+                    "principal": {**_TEXT, "description": "Whom to ask about, such as user:ana or key:k3v9x0a1b2c3."},
+                },
                 ["server", "tool"],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
             ),

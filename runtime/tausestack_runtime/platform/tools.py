@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
@@ -11,7 +11,7 @@ import structlog
 
 from tausestack.contract import Principal
 from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
-from tausestack.scopes import SYSTEM
+from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, missing, within
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import Call, Outcome, failed
 from tausestack_runtime.gateway.identity import Identity
@@ -20,6 +20,7 @@ from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
 from tausestack_runtime.gateway.snapshots import SystemCall
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.platform.limits import LimitTools
+from tausestack_runtime.platform.rules import allowing, denying
 
 logger = structlog.get_logger("platform")
 
@@ -113,7 +114,7 @@ class Platform:
             giver = None
         if giver is None:
             raise Unauthenticated("Whoever this run acts for was revoked")
-        scopes = giver.scopes & frozenset(given["scopes"]) if "scopes" in given else giver.scopes
+        scopes = within([giver.scopes, given["scopes"]]) if "scopes" in given else giver.scopes
         principal = Principal(
             tenant=given["tenant"],
             id=giver.id,
@@ -126,25 +127,39 @@ class Platform:
         return self._identity.session(principal)
 
     async def _explain(self, call: Call) -> dict[str, Any]:
-        asked = _as(call, call.arguments["server"], call.arguments["tool"], {})
-        address = f"{asked.server}/{asked.tool}"
+        who = await self._asked_about(call)
+        asked = replace(_as(call, call.arguments["server"], call.arguments["tool"], {}), principal=who)
+        about: dict[str, Any] = {"address": f"{asked.server}/{asked.tool}", "principal": who.id}
         try:
             tool, _, _ = await self._pipeline.find(asked)
         except NotFound as error:
-            return {"address": address, "allowed": False, "rule": "installed", "reason": error.message}
-        needs = list(tool.needs)
+            rule = await self._why_not_there(asked)
+            return {**about, "allowed": False, "rule": rule, "reason": error.message}
+        about["needs"] = list(tool.needs)
         try:
             self._pipeline.authorise(asked, tool)
         except Forbidden as error:
-            return {"address": address, "allowed": False, "rule": "scope", "needs": needs, "reason": error.message}
-        waits = tool.policy.approval == "always" or (tool.policy.approval == "agents" and call.principal.agent)
-        return {
-            "address": address,
-            "allowed": True,
-            "rule": "approval" if waits else f"role:{call.principal.role}",
-            "needs": needs,
-            "reason": "It waits for a person's approval" if waits else "Your scopes cover it",
-        }
+            return {**about, "allowed": False, "rule": denying(who, error.data["scope"]), "reason": error.message}
+        if tool.policy.approval == "always" or (tool.policy.approval == "agents" and who.agent):
+            return {**about, "allowed": True, "rule": "approval", "reason": "It waits for a person's approval"}
+        return {**about, "allowed": True, "rule": allowing(who, tool.needs), "reason": "The scopes cover it"}
+
+    async def _asked_about(self, call: Call) -> Principal:
+        """Return whom an explanation is for: the caller, or whom an admin names."""
+        named = call.arguments.get("principal")
+        if named is None:
+            return call.principal
+        if missing(call.principal.limits, [TENANT_ADMIN]) is not None:
+            raise Forbidden("Only an admin asks about others", scope=TENANT_ADMIN)
+        found = await self._identity.alive(call.tenant, named) if named != OPERATOR else None
+        if found is None:
+            raise NotFound(f"Nobody called '{named[:80]}' may act for {call.tenant}")
+        return found
+
+    async def _why_not_there(self, call: Call) -> str:
+        """Return the rule by which a tool that can't be found is not there."""
+        tools = (await self._pipeline.installed(call)).tools
+        return "quarantine" if call.tool in tools and not tools[call.tool].hidden else "installed"
 
     async def _get_usage(self, call: Call) -> dict[str, Any]:
         return await self._ledger.usage(

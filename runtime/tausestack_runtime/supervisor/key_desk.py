@@ -31,15 +31,15 @@ class KeyDesk:
         return {"masters": [master.id for master in self._masters.live()], "signing": published}
 
     def sealing_keys(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the keys that the service whose process asks seals data keys with, by master, the current first."""
+        """Return the keys that the service whose process asks seals or signs with, by master, the current first."""
         credential = credential_hash(str(request.get("credential")))
         for instance in self._instances:
             held = instance.credential
-            if held is None or not hmac.compare_digest(held, credential) or instance.spec.seals is None:
+            name = instance.spec.seals or instance.spec.signs
+            if held is None or not hmac.compare_digest(held, credential) or name is None:
                 continue
-            name = instance.spec.seals
             return {"keys": {master.id: master.subkey(name).hex() for master in self._masters.live()}}
-        raise Forbidden("no process of a service that seals has this credential")
+        raise Forbidden("no process of a service that seals or signs has this credential")
 
     def begin_master(self, request: dict[str, Any]) -> dict[str, Any]:
         """Put a new master beside the present one, or go on with the rotation that was begun."""

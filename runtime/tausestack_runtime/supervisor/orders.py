@@ -25,7 +25,7 @@ class Order:
     vendors_keys: bool = False
     """Whether it keeps the operator's credentials of vendors in its environment."""
     seals: bool = False
-    """Whether it may ask for the keys that it seals with."""
+    """Whether it may ask for the keys that it seals or signs with."""
     log_level: str = "info"
 
 

@@ -180,7 +180,7 @@ class Supervisor:
             data=str(self._settings.data),
             database_url=self._settings.database_url,
             gateway=str(self._door),
-            seals=spec.seals is not None,
+            seals=(spec.seals or spec.signs) is not None,
             vendors_keys=spec.vendors_keys,
             log_level=self._settings.log_level,
         )

@@ -33,7 +33,8 @@ class Owners:
         if tool == "authenticate":
             return self.keys.get(arguments["key_hash"], {"tenant": None})
         if service == "auth":
-            found = {"tenant": "acme", "status": "active", "plan": "basic", "keys": list(self.keys.values())}
+            about = {"tenant": "acme", "status": "active", "plan": "basic", "users": [], "ended": []}
+            found = {**about, "keys": list(self.keys.values())}
             if self.during_load is not None:
                 self.during_load, change = None, self.during_load
                 change()

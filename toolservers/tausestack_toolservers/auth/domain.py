@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tausestack.raw import as_object
-from tausestack.scopes import ROLES, covers
+from tausestack.scopes import ROLES, missing, within
 from tausestack.tenancy import credential_hash
 
 KEY_ID_LENGTH = 12
@@ -38,15 +38,15 @@ def new_key() -> NewKey:
     return NewKey(key_id, f"tsk_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
 
 
-def role_scopes(role: str) -> list[str]:
-    """Return what a role may do; nothing, for one that is not known."""
-    return sorted(ROLES.get(role, frozenset()))
+def scopes_of(roles: Sequence[str], narrowed: Sequence[str] | None = None) -> list[str]:
+    """Return what roles may do together, narrowed to some scopes; nothing, for a role that is not known."""
+    held = frozenset[str]().union(*(ROLES.get(role, frozenset()) for role in roles))
+    return sorted(held if narrowed is None else within([held, narrowed]))
 
 
-def scopes_within(limits: Sequence[frozenset[str]]) -> list[str]:
-    """Return the scopes that every limit covers."""
-    every = frozenset[str]().union(*limits)
-    return sorted(scope for scope in every if all(covers(limit, scope) for limit in limits))
+def beyond(limits: Sequence[frozenset[str]], scopes: Sequence[str]) -> str | None:
+    """Return the first of some scopes that somebody lacks, and so can't give to another."""
+    return missing(limits, sorted(scopes))
 
 
 def expiry(now: datetime, days: int | None) -> str | None:

@@ -23,9 +23,9 @@ class Keyring:
     is refused with the id of the key that it made.
     """
 
-    def __init__(self, databases: TenantDatabases) -> None:
+    def __init__(self, databases: TenantDatabases, feed: ChangeFeed) -> None:
         self._databases = databases
-        self.feed = ChangeFeed()
+        self.feed = feed
 
     async def create_tenant(
         self, tenant: str, *, name: str | None, plan: BillingPlan, by: str
@@ -77,10 +77,11 @@ class Keyring:
         return tenant
 
     async def create_key(
-        self, tenant: str, *, role: Role, name: str | None, days: int | None, by: str, request: str | None
-    ) -> dict[str, Any]:
+        self, tenant: str, *, role: Role, name: str | None, days: int | None, by: str, request: str | None,
+        scopes: list[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Make a key of a tenant and return it with its text, which exists this once."""
-        new, values = _new_key(role, name or "", days, by, request)
+        new, values = _new_key(role, name or "", days, by, request, scopes)
         async with self._databases.transaction(SYSTEM_TENANT) as system:
             await store.add_lookup(system, new.hash, tenant, new.id)
         async with self._databases.transaction(tenant) as db:
@@ -103,6 +104,18 @@ class Keyring:
             raise NotFound(f"There is no key '{key_id[:40]}'")
         self.feed.touch(tenant)
         return _public(store.fields(api_keys, row))
+
+    async def alive(self, tenant: str, key_id: str) -> dict[str, Any] | None:
+        """Return what a tenant's key may do, or None for one that is unknown, revoked or expired."""
+        async with self._databases.reading(tenant) as db:
+            row = await store.key(db, key_id)
+        return None if row is None or not _alive(row) else _grant(row)
+
+    async def used(self, tenant: str, keys: dict[str, str]) -> None:
+        """Note when keys were last used, by id; that is nobody's business but their tenant's, and so not published."""
+        async with self._databases.transaction(tenant) as db:
+            for key_id, at in keys.items():
+                await store.note_used(db, key_id, at)
 
     async def authenticate(self, key_hash: str) -> dict[str, Any] | None:
         """Return whose a key is and what it may do, or None for one that is unknown, revoked or expired."""
@@ -139,7 +152,7 @@ async def _refuse_repeated(db: Connection, request: str | None) -> None:
 
 
 def _new_key(
-    role: Role, name: str, days: int | None, by: str, request: str | None
+    role: Role, name: str, days: int | None, by: str, request: str | None, scopes: list[str] | None = None
 ) -> tuple[domain.NewKey, dict[str, Any]]:
     new = domain.new_key()
     values = {
@@ -151,12 +164,14 @@ def _new_key(
         "expires_at": domain.expiry(datetime.now(UTC), days),
         "revoked_at": None,
         "request": request,
+        "scopes": scopes,
+        "last_used_at": None,
     }
     return new, values
 
 
 def _public(key: dict[str, Any]) -> dict[str, Any]:
-    shown = ("id", "role", "name", "created_at", "created_by", "expires_at", "revoked_at")
+    shown = ("id", "role", "name", "scopes", "created_at", "created_by", "expires_at", "revoked_at", "last_used_at")
     return {field: key[field] for field in shown}
 
 
@@ -164,7 +179,7 @@ def _grant(row: Row) -> dict[str, Any]:
     return {
         "key_id": row.id,
         "role": row.role,
-        "scopes": domain.role_scopes(row.role),
+        "scopes": domain.scopes_of([row.role], row.scopes),
         "expires_at": row.expires_at,
     }
 

@@ -13,22 +13,25 @@ from tausestack.contract import VERSION, BillingPlan
 from tausestack.errors import Forbidden
 from tausestack.mcp import Context, Server, Service
 from tausestack.names import SYSTEM_TENANT
-from tausestack.scopes import ANY, OPERATOR, SYSTEM, TENANT_ADMIN, Role
-from tausestack_toolservers.auth import domain
+from tausestack.scopes import ANY, MAX_SCOPES, OPERATOR, SYSTEM, TENANT_ADMIN, Role, within
+from tausestack_toolservers.auth import people
 from tausestack_toolservers.auth.keyring import Keyring
+from tausestack_toolservers.auth.oauth import endpoints
+from tausestack_toolservers.auth.people import check_giving, check_scopes
+from tausestack_toolservers.auth.state import State
 from tausestack_toolservers.auth.tables import SCHEMA
 
 
 @asynccontextmanager
-async def _lifespan(service: Service) -> AsyncGenerator[Keyring]:
-    yield Keyring(service.tenant_databases())
+async def _lifespan(service: Service) -> AsyncGenerator[State]:
+    yield State(service)
 
 
 server = Server(
     "auth",
     version=VERSION,
-    title="Tenants and keys",
-    description="Who is calling, and the API keys of a tenant.",
+    title="Tenants, people and keys",
+    description="Who is calling, a tenant's people, what they let clients do, and its API keys.",
     schema=SCHEMA,
     lifespan=_lifespan,
 )
@@ -52,6 +55,16 @@ KeyName = Annotated[
 Days = Annotated[int | None, Field(description="Days until it expires; never if left out.", ge=1, le=3650)]
 
 
+Scopes = Annotated[
+    list[str] | None,
+    Field(
+        description="What narrows the role: scopes such as tools:call:billing/* or tools:call:billing/create_invoice.",
+        max_length=MAX_SCOPES,
+        examples=[["tools:call:billing/*"]],
+    ),
+]
+
+
 class Identity(BaseModel):
     """Who is calling."""
 
@@ -69,10 +82,12 @@ class ApiKey(BaseModel):
     id: str
     role: str
     name: str
+    scopes: list[str] | None
     created_at: str
     created_by: str
     expires_at: str | None
     revoked_at: str | None
+    last_used_at: str | None
 
 
 class NewApiKey(ApiKey):
@@ -118,16 +133,19 @@ async def whoami(ctx: Context) -> Identity:
         tenant=who.tenant,
         principal=who.id,
         role=who.role,
-        scopes=domain.scopes_within(who.limits),
+        scopes=sorted(within(who.limits)),
         agent=who.agent,
         run=who.run,
     )
 
 
 @server.tool("auth/create_api_key", title="Create an API key", side_effect="write", keyed=False, scopes=[TENANT_ADMIN])
-async def create_api_key(role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None) -> NewApiKey:
+async def create_api_key(
+    role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None, scopes: Scopes = None
+) -> NewApiKey:
     """Create an API key of this tenant with a role; the key is shown once and can't be read again."""
-    return NewApiKey.model_validate(await _create_key(ctx, ctx.tenant, role, name, expires_days))
+    check_giving(ctx.principal, [role], scopes)
+    return NewApiKey.model_validate(await _create_key(ctx, ctx.tenant, role, name, expires_days, scopes))
 
 
 @server.tool("auth/list_api_keys", title="List API keys", side_effect="read", scopes=[TENANT_ADMIN])
@@ -173,11 +191,13 @@ async def get_tenant(id: TenantId, ctx: Context) -> Tenant:
     "auth/create_tenant_key", title="Create a tenant's API key", side_effect="write", keyed=False, scopes=[OPERATOR]
 )
 async def create_tenant_key(
-    tenant: TenantId, role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None
-) -> NewApiKey:
+    tenant: TenantId, role: RoleName, ctx: Context, name: KeyName = None, expires_days: Days = None,
+    scopes: Scopes = None,
+) -> NewApiKey:  # fmt: skip
     """Create an API key of any tenant; the key is shown once."""
     known = await _operated(ctx).known(tenant)
-    return NewApiKey.model_validate(await _create_key(ctx, known, role, name, expires_days))
+    check_scopes(scopes)
+    return NewApiKey.model_validate(await _create_key(ctx, known, role, name, expires_days, scopes))
 
 
 @server.tool("auth/list_tenant_keys", title="List a tenant's API keys", side_effect="read", scopes=[OPERATOR])
@@ -210,8 +230,33 @@ async def authenticate(
 
 @server.tool("auth/snapshot", side_effect="read", scopes=[SYSTEM])
 async def snapshot(tenant: TenantId, ctx: Context) -> dict[str, Any]:
-    """Return a tenant's status, billing plan, settings and good keys; `{"tenant": null}` where there is none."""
-    return await _operated(ctx).snapshot(tenant) or {"tenant": None}
+    """Return a tenant's status, plan, settings, good keys, people and what ended; `{"tenant": null}` for none."""
+    found = await _operated(ctx).snapshot(tenant)
+    if found is None:
+        return {"tenant": None}
+    state: State = ctx.state
+    return {**found, "users": await state.users.who_may_act(tenant), "ended": await state.grants.ended(tenant)}
+
+
+@server.tool("auth/note_used", side_effect="write", keyed=False, idempotent=True, scopes=[SYSTEM])
+async def note_used(
+    tenant: TenantId,
+    keys: Annotated[dict[str, str], Field(description="When each key was last used, by id; UTC, ISO 8601.")],
+    ctx: Context,
+) -> dict[str, Any]:
+    """Note when keys were last used."""
+    keyring = _operated(ctx)
+    await keyring.used(await keyring.known(tenant), keys)
+    return {"noted": len(keys)}
+
+
+@server.tool("auth/external_user", side_effect="write", keyed=False, idempotent=True, scopes=[SYSTEM])
+async def external_user(
+    tenant: TenantId, issuer: str, subject: str, name: str, roles: list[Role], ctx: Context
+) -> dict[str, Any]:
+    """Return who an external issuer speaks of; somebody new becomes a user, and has the roles that it says."""
+    await _operated(ctx).known(tenant)
+    return await ctx.state.users.seen(tenant, issuer, subject, name, roles)
 
 
 @server.tool("auth/change_settings", side_effect="write", idempotent=True, scopes=[SYSTEM])
@@ -230,9 +275,11 @@ async def changes(boot: str, epoch: int, ctx: Context) -> Changes:
     return _operated(ctx).feed.since(boot, epoch)
 
 
-async def _create_key(ctx: Context, tenant: str, role: Role, name: str | None, days: int | None) -> dict[str, Any]:
+async def _create_key(
+    ctx: Context, tenant: str, role: Role, name: str | None, days: int | None, scopes: list[str] | None
+) -> dict[str, Any]:
     return await _keyring(ctx).create_key(
-        tenant, role=role, name=name, days=days, by=ctx.principal.id, request=ctx.idempotency_key
+        tenant, role=role, name=name, days=days, by=ctx.principal.id, request=ctx.idempotency_key, scopes=scopes
     )
 
 
@@ -244,4 +291,9 @@ def _operated(ctx: Context) -> Keyring:
 
 
 def _keyring(ctx: Context) -> Keyring:
-    return ctx.state
+    return ctx.state.keyring
+
+
+for each in people.TOOLS:
+    server.include(each)
+endpoints.serve(server)

@@ -72,6 +72,11 @@ async def revoke(db: Connection, key_id: str, at: str) -> None:
     )
 
 
+async def note_used(db: Connection, key_id: str, at: str) -> None:
+    """Note when a key was last used."""
+    await db.execute(sa.update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=at))
+
+
 async def drop_keys(db: Connection) -> None:
     """Drop the keys that a tenant's unfinished making left behind."""
     await db.execute(sa.delete(api_keys))

@@ -52,7 +52,7 @@ class McpEndpoint:
         try:
             credential = bearer(exchange.header(b"authorization"))
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
-            outsider = None if exchange.internal else await self._identity.principal(credential, tenant)
+            outsider = None if exchange.internal else await self._identity.principal(credential, tenant, server)
             if outsider is not None:
                 await self._methods.enter(exchange, outsider)
             message, size = await read(exchange)
@@ -108,7 +108,7 @@ class McpEndpoint:
         async with self._subscriptions.open(ask, snapshot, wanted) as feed:
             acknowledged = {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": {"notifications": feed.granted}}
             await exchange.event(orjson.dumps(_tagged(acknowledged, ask.id)))
-            async with watched(self._identity, credential, ask.principal.tenant, self._leaving) as ended:
+            async with watched(self._identity, credential, ask.principal.tenant, self._leaving, ask.server) as ended:
                 await _relay(exchange, ask, feed, ended)
         about = {MCP_SUBSCRIPTION_META: ask.id}
         result = {"resultType": "complete", "_meta": about}

@@ -12,7 +12,7 @@ from tausestack_runtime.gateway.snapshots import FRESH_SECONDS
 
 @asynccontextmanager
 async def watched(
-    identity: Identity, credential: str, tenant: str, leaving: asyncio.Event
+    identity: Identity, credential: str, tenant: str, leaving: asyncio.Event, server: str | None = None
 ) -> AsyncGenerator[asyncio.Task[None]]:
     """Give a task that ends when the gateway does, or with what a new request would be refused with.
 
@@ -24,7 +24,7 @@ async def watched(
             with suppress(TimeoutError):
                 await asyncio.wait_for(leaving.wait(), FRESH_SECONDS)
                 return
-            await identity.principal(credential, tenant)
+            await identity.principal(credential, tenant, server)
 
     task = asyncio.create_task(until_ended())
     try:

@@ -93,14 +93,15 @@ class Upstreams:
 
     @asynccontextmanager
     async def stream(
-        self, call: Call, service: str, target: str, headers: list[tuple[bytes, bytes]], epoch: str
-    ) -> AsyncGenerator[Reply]:
+        self, call: Call, service: str, target: str, headers: list[tuple[bytes, bytes]], epoch: str,
+        *, method: str = "GET", body: bytes = b"",
+    ) -> AsyncGenerator[Reply]:  # fmt: skip
         """Open an `http` binding of a service for a call; the reply is streamed and closed on leaving."""
         call.assertion = self._assertions.of(call.principal, service, epoch)
         pool = await self.ways.service(service, call.tenant, streams=True)
         own = [*headers, (b"authorization", b"Bearer " + call.assertion.encode()), (b"host", b"localhost")]
         try:
-            reply = await pool.request("GET", f"/http{target}", own, b"", deadline=call.deadline)
+            reply = await pool.request(method, f"/http{target}", own, body, deadline=call.deadline)
         except (NotSent, Broken, TimedOut) as error:
             raise Unavailable(f"{service} does not answer") from error
         try:

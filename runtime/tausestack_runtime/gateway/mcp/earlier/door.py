@@ -77,7 +77,7 @@ class EarlierDoor:
         """Serve a POST: one message, or several at once."""
         one = as_object(message) or {}
         try:
-            principal = await self._principal(exchange, tenant)
+            principal = await self._principal(exchange, tenant, server)
             if one.get("method") == "initialize":
                 await self._begin(exchange, principal, server, one, size)
                 return
@@ -101,7 +101,7 @@ class EarlierDoor:
             if exchange.method not in {"GET", "DELETE"} or exchange.header(SESSION) is None:
                 await retired(exchange)
                 return
-            principal = await self._principal(exchange, tenant)
+            principal = await self._principal(exchange, tenant, server)
             session = self._session(exchange, principal, server)
             if exchange.method == "DELETE":
                 await self._end(exchange, session, principal)
@@ -114,8 +114,8 @@ class EarlierDoor:
         except TauseError as error:
             await _fail(exchange, None, error)
 
-    async def _principal(self, exchange: Exchange, tenant: str) -> Principal:
-        principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant)
+    async def _principal(self, exchange: Exchange, tenant: str, server: str | None) -> Principal:
+        principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant, server)
         await self._methods.enter(exchange, principal)
         return principal
 
@@ -150,7 +150,7 @@ class EarlierDoor:
         asking = Asking(
             session=session,
             principal=principal,
-            renew=lambda: self._identity.principal(credential, session.tenant),
+            renew=lambda: self._identity.principal(credential, session.tenant, session.server),
             size=size,
             key=exchange.header(b"idempotency-key"),
         )

@@ -88,7 +88,7 @@ class Listening:
         self._open.setdefault(session.id, set()).add(stream)
         await exchange.start_events()
         try:
-            async with watched(self._identity, credential, session.tenant, self._leaving) as ended:
+            async with watched(self._identity, credential, session.tenant, self._leaving, session.server) as ended:
                 await exchange.while_connected(self._keep(exchange, session, ask, stream, ended))
             await exchange.end_events()
         except Cancelled:

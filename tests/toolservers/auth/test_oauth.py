@@ -1,0 +1,216 @@
+"""The authorization server's own parts: time, what is kept, and both databases."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tausestack import testing
+from tausestack.access_tokens import Resource
+from tausestack.errors import RateLimited, ToolFailed
+from tausestack_toolservers.auth.oauth.clients import Clients
+from tausestack_toolservers.auth.oauth.errors import OAuthError
+from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
+from tausestack_toolservers.auth.passwords import LONGEST_PAUSE_SECONDS, Attempts
+from tausestack_toolservers.auth.server import server  # noqa: F401 the stack that the fixture runs
+from tausestack_toolservers.auth.state import State
+
+pytestmark = pytest.mark.anyio
+
+VERIFIER, PASSWORD, REDIRECT = "v" * 43, "correct horse battery", "http://127.0.0.1/cb"
+
+
+async def consented(stack: testing.Stack) -> tuple[State, str]:
+    """Make a user, have them consent, and return the service's state and the code."""
+    state: State = stack.service.state
+    await stack.operator.call("create_tenant", {"id": "acme"})
+    await stack.acme.call("create_user", {"id": "ana", "roles": ["agent"], "password": PASSWORD})
+    return state, await state.grants.begin("acme", consent())
+
+
+def everything_kept(data: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in data.rglob("*.db*"))
+
+
+def consent() -> Consent:
+    scopes = frozenset({"tools:call"})
+    return Consent("ana", "client", "Client", REDIRECT, challenge_of(VERIFIER), scopes, Resource("acme"))
+
+
+def redeemed(grants: Grants, code: str) -> Any:
+    return grants.redeem("acme", code, client="client", redirect_uri=REDIRECT, verifier=VERIFIER, check=lambda _: None)
+
+
+def after(state: State, seconds: float) -> None:
+    """Have the service's clock show a later time."""
+    state.clock = lambda: time.time() + seconds
+
+
+@pytest.mark.covers("oauth:time")
+async def test_a_code_a_refresh_token_and_an_access_token_hold_in_their_time_alone(stack: testing.Stack) -> None:
+    state, code = await consented(stack)
+    after(state, 61)
+    with pytest.raises(OAuthError):
+        await redeemed(state.grants, code)
+    after(state, 0)
+    grant = await redeemed(state.grants, code)
+    signed_in = await stack.acme.call("login", {"user": "ana", "password": PASSWORD})
+    assert (await stack.acme.call("verify", {"token": signed_in["access_token"]}))["active"] is True
+    after(state, 301)
+    assert (await stack.acme.call("verify", {"token": signed_in["access_token"]})) | {"scopes": []} == {
+        "active": False, "principal": None, "client": None, "scopes": [], "expires_at": None
+    }  # fmt: skip
+    after(state, 29 * 24 * 3600)
+    grant = await state.grants.refresh("acme", grant.refresh, client="client", check=lambda _: None)
+    after(state, 60 * 24 * 3600)
+    with pytest.raises(OAuthError):
+        await state.grants.refresh("acme", grant.refresh, client="client", check=lambda _: None)
+
+
+@pytest.mark.covers("oauth:time")
+async def test_what_has_ended_or_expired_is_swept_away(stack: testing.Stack) -> None:
+    state, code = await consented(stack)
+    grant = await redeemed(state.grants, code)
+    await state.grants.end("acme", grant.id)
+    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["ended"] == [grant.id]
+    assert (await stack.acme.call("list_grants"))["grants"] == []
+    for _ in range(3):
+        await state.grants.begin("acme", consent())
+    after(state, 3600)
+    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["ended"] == []
+    await state.grants.begin("acme", consent())
+    assert len((await stack.acme.call("list_grants"))["grants"]) == 1
+
+
+@pytest.mark.covers("oauth:secrets-kept-as-hashes")
+async def test_no_password_code_or_token_is_kept_as_it_is(stack: testing.Stack, tmp_path: Path) -> None:
+    state, code = await consented(stack)
+    grant = await redeemed(state.grants, code)
+    kept = everything_kept(tmp_path)
+    for secret in (PASSWORD, code, grant.refresh, VERIFIER):
+        assert secret.encode() not in kept
+
+
+@pytest.mark.covers("oauth:people")
+async def test_people_of_one_tenant_are_not_anothers(stack: testing.Stack) -> None:
+    await consented(stack)
+    await stack.operator.call("create_tenant", {"id": "globex"})
+    assert (await stack.globex.call("list_users"))["users"] == []
+    with pytest.raises(ToolFailed) as theirs:
+        await stack.globex.call("login", {"user": "ana", "password": PASSWORD})
+    with pytest.raises(ToolFailed) as wrong:
+        await stack.acme.call("login", {"user": "ana", "password": "another password"})
+    assert theirs.value.message == wrong.value.message
+    token = (await stack.acme.call("login", {"user": "ana", "password": PASSWORD}))["access_token"]
+    assert (await stack.acme.call("verify", {"token": token}))["principal"] == "user:ana"
+    assert (await stack.globex.call("verify", {"token": token}))["active"] is False
+
+
+@pytest.mark.covers("oauth:people")
+async def test_a_person_who_is_disabled_can_not_sign_in_until_enabled(stack: testing.Stack) -> None:
+    await consented(stack)
+    await stack.acme.call("disable_user", {"user": "ana"})
+    with pytest.raises(ToolFailed):
+        await stack.acme.call("login", {"user": "ana", "password": PASSWORD})
+    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["users"] == []
+    await stack.acme.call("enable_user", {"user": "ana"})
+    signed_in = await stack.acme.call(
+        "login", {"user": "ana", "password": PASSWORD, "scopes": ["tools:call:billing/*"]}
+    )
+    assert signed_in["scope"] == "tools:call:billing/*"
+    assert signed_in["user"]["last_login_at"] is None
+    (user,) = (await stack.acme.call("list_users"))["users"]
+    assert user["last_login_at"] is not None
+
+
+@pytest.mark.covers("oauth:guessing")
+def test_each_further_failure_costs_more_time_and_success_forgives_all() -> None:
+    now = 1000.0
+    attempts = Attempts(lambda: now)
+    for _ in range(4):
+        attempts.failed("acme", "ana")
+    attempts.admit("acme", "ana")
+    waits: list[int] = []
+    for _ in range(8):
+        attempts.failed("acme", "ana")
+        with pytest.raises(RateLimited) as slow:
+            attempts.admit("acme", "ana")
+        waits.append(slow.value.data["retry_after"])
+        now += waits[-1]
+        attempts.admit("acme", "ana")
+    assert waits == sorted(waits)
+    assert waits[0] < waits[1]
+    assert waits[-1] <= LONGEST_PAUSE_SECONDS + 1
+    attempts.admit("globex", "ana")
+    attempts.succeeded("acme", "ana")
+    attempts.failed("acme", "ana")
+    attempts.admit("acme", "ana")
+
+
+@pytest.mark.covers("oauth:client-documents")
+def test_a_document_is_believed_about_its_own_url_alone() -> None:
+    clients, url = Clients(b"k" * 32), "https://app.example/client.json"
+    good: dict[str, Any] = {"client_id": url, "client_name": "App\u202e\n", "redirect_uris": ["https://app.example/cb"]}
+    client = clients.find(url, good)
+    assert client is not None
+    assert (client.name, client.site) == ("App", "app.example")
+    assert client.redirect(None) == "https://app.example/cb"
+    assert client.redirect("https://app.example/cb2") is None
+    for wrong in (
+        {"client_id": "https://other.example/client.json"},
+        {"client_id": None},
+        {"redirect_uris": []},
+        {"redirect_uris": ["http://app.example/cb"]},
+        {"redirect_uris": ["javascript:alert(1)"]},
+        {"redirect_uris": "https://app.example/cb"},
+        {"token_endpoint_auth_method": "client_secret_post"},
+        {"client_secret": "s"},
+    ):
+        assert clients.find(url, {**good, **wrong}) is None, wrong
+    assert clients.find(url, None) is None
+
+
+@pytest.mark.covers("oauth:pages")
+async def test_over_tls_the_cookie_is_bound_to_the_host(stack: testing.Stack) -> None:
+    state, _ = await consented(stack)
+    base = "https://tools.acme.co"
+    client = state.clients.register({"redirect_uris": ["https://app.example/cb"]})["client_id"]
+    asked = {
+        "response_type": "code", "client_id": client, "code_challenge": challenge_of(VERIFIER),
+        "code_challenge_method": "S256", "resource": f"{base}/tenants/acme/mcp",
+    }  # fmt: skip
+    headers = {"tausestack-base": base, "accept-language": "fr, en-GB;q=0.8"}
+    door = stack.tenant("acme", system=True)
+    page = await door.http("GET", "oauth/authorize", params=asked, headers=headers)
+    assert page.status_code == 200
+    assert "Password" in page.text
+    cookie = page.headers["set-cookie"]
+    assert cookie.startswith("__Host-tausestack-authorize=")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=strict"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+    refused = await stack.acme.http("GET", "oauth/authorize", params=asked, headers=headers)
+    assert refused.status_code == 403
+
+
+@pytest.mark.covers("oauth:misuse")
+async def test_a_name_that_a_stranger_types_ends_no_header(stack: testing.Stack) -> None:
+    state, _ = await consented(stack)
+    client = state.clients.register({"redirect_uris": ["https://app.example/cb"]})["client_id"]
+    base = "http://127.0.0.1:8000"
+    asked = {
+        "response_type": "code", "client_id": client, "code_challenge": challenge_of(VERIFIER),
+        "code_challenge_method": "S256", "resource": f"{base}/tenants/acme/mcp",
+    }  # fmt: skip
+    door, headers = stack.tenant("acme", system=True), {"tausestack-base": base}
+    page = await door.http("GET", "oauth/authorize", params=asked, headers=headers)
+    sealed = page.text.partition('name="request" value="')[2].partition('"')[0]
+    headers["cookie"] = page.headers["set-cookie"].partition(";")[0]
+    for name in ("日本", "a\r\nset-cookie: b=c", "<b>", "x" * 4000):
+        form = {"request": sealed, "decision": "allow", "username": name, "password": PASSWORD}
+        reply = await door.http("POST", "oauth/authorize", data=form, headers=headers)
+        assert reply.status_code == 401, name
+        assert "set-cookie" not in reply.headers
+        assert "<b>" not in reply.text
