@@ -258,7 +258,7 @@ class Caller:
         }
         params = {"name": tool, "arguments": arguments or {}, "_meta": meta}
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-        reply = await self.http.post("/mcp", json=body, headers=headers, timeout=60)
+        reply = await self.http.post("/mcp", json=body, headers=headers, timeout=120)
         text = reply.text
         if reply.headers["content-type"].startswith("text/event-stream"):
             text = [line[5:] for line in text.splitlines() if line.startswith("data:")][-1]
@@ -273,7 +273,7 @@ class Caller:
 
     async def run(self, request: str, **more: Any) -> dict[str, Any]:
         """Run the concierge and return the run once it has ended or waits."""
-        return await self.call("run", {"agent": "concierge", "input": request, "wait": 25, **more})
+        return await self.call("run", {"agent": "concierge", "input": request, "wait": 100, **more})
 
 
 @dataclass
