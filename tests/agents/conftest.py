@@ -379,7 +379,7 @@ class Nursery:
 
     def close(self) -> None:
         """End the process."""
-        self._parent.communicate(timeout=30)
+        self._parent.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -408,9 +408,11 @@ class Process:
         await anyio.Path(self.socket).unlink(missing_ok=True)
         order = {"path": self.socket, "data": str(self.data), "jwks": self.signer.jwks(), "environ": self.environ}
         self._pid = int(self._nursery.order({**order, "gateway": self.gateway.path, "process": PROCESS}))
-        http = httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=self.socket), base_url="http://agents")
+        http = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(uds=self.socket, verify=False), base_url="http://agents"
+        )
         self._clients.append(http)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while True:
                 try:
                     assert (await http.get("/health")).status_code == 200
