@@ -67,9 +67,35 @@ class Gateways:
 
     def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> int:
         """End a gateway's process, and return its id."""
-        pid = next(one["pid"] for one in self.figures() if one["number"] == number)
+        pid = until(lambda: self._other_pid(number, None))
         os.kill(pid, how)
         return pid
+
+    @contextlib.contextmanager
+    def away(self, number: int) -> Iterator[None]:
+        """Keep a gateway from serving: the process that comes after the killed one is held at its start."""
+        for _ in range(10):
+            killed = self.kill(number)
+            new = until(lambda killed=killed: self._other_pid(number, killed))
+            os.kill(new, signal.SIGSTOP)
+            if self._figures_of(number)["connections"] is None:
+                break
+            os.kill(new, signal.SIGCONT)  # it was quicker than we
+            until(self.all_serve)
+        else:
+            raise AssertionError("each time it served before it could be held")
+        try:
+            yield
+        finally:
+            os.kill(new, signal.SIGCONT)
+            until(self.all_serve)
+
+    def _figures_of(self, number: int) -> dict[str, Any]:
+        return next(one for one in self.figures() if one["number"] == number)
+
+    def _other_pid(self, number: int, known: int | None) -> int | None:
+        pid = self._figures_of(number)["pid"]
+        return None if pid == known else pid
 
     def all_serve(self) -> bool:
         """Whether each gateway takes connections."""
@@ -256,12 +282,10 @@ def test_a_request_is_handed_over_once_and_refused_where_its_gateway_is_gone(
     assert gateways.scraped("tausestack_handed_over_total")["1"] == handed + 1
     assert nested(theirs, **{"tausestack-forwarded": "internally"})[0] == 404
 
-    pid = gateways.kill(2)
-    until(lambda: gateways.figures()[1]["pid"] != pid)
-    status, answer = nested(theirs)
-    assert (status, answer["id"]) == (503, "n1"), answer
-    assert gateways.scraped("tausestack_gateway_up") == {"1": 1, "2": 0}
-    until(gateways.all_serve)
+    with gateways.away(2):
+        status, answer = nested(theirs)
+        assert (status, answer["id"]) == (503, "n1"), answer
+        assert gateways.scraped("tausestack_gateway_up") == {"1": 1, "2": 0}
     assert nested(theirs)[0] == 401
 
 
@@ -330,12 +354,10 @@ def test_what_a_gateway_that_is_gone_had_is_refused_cleanly(gateways: Gateways, 
     client = session(gateways, tenant)
     gone = {"jsonrpc": "2.0", "id": f"g02-{'0' * 20}", "result": {}}
     assert client[1].post(gone).status_code == 202
-    pid = gateways.kill(2)
-    until(lambda: gateways.figures()[1]["pid"] != pid)
-    assert client[1].post(gone).status_code == 503
-    assert client[1].client.get(client[1].url, headers={"Last-Event-ID": f"02{'0' * 16}-1"}).status_code == 503
-    assert client[1].result("ping") == {}
-    until(gateways.all_serve)
+    with gateways.away(2):
+        assert client[1].post(gone).status_code == 503
+        assert client[1].client.get(client[1].url, headers={"Last-Event-ID": f"02{'0' * 16}-1"}).status_code == 503
+        assert client[1].result("ping") == {}
     assert client[1].client.get(client[1].url, headers={"Last-Event-ID": f"02{'0' * 16}-1"}).status_code == 400
     assert session(gateways, tenant)[2].result("ping") == {}
     assert client[1].through(gateways.client(2)).result("ping") == {}
