@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .peers
+WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
@@ -34,7 +35,7 @@ demo: setup  ## start on a free port, play the demo, stop
 	@$(BIN)/tausestack demo
 
 test: setup peers  ## every test
-	@$(BIN)/python -m pytest -q -m "not soak"
+	@$(BIN)/python -m pytest -q -m "not soak" -n $(WORKERS) --dist worksteal
 
 check: setup  ## lint, layers and house rules in under 30 s, then types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

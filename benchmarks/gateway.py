@@ -40,8 +40,8 @@ from benchmarks._rig.upstream import MANY
 
 CONCURRENT = (1, 32)
 ROUNDS, SECONDS = 10, 1.0
-QUICK_ROUNDS, QUICK_SECONDS = 2, 0.5
-WARM_SECONDS = 1.0
+QUICK_ROUNDS, QUICK_SECONDS = 2, 0.3
+WARM_SECONDS, QUICK_WARM_SECONDS = 1.0, 0.3
 LONG_RUN, PARTS = 100_000, 5
 MOST_CALLS = 10**9
 
@@ -149,7 +149,7 @@ async def measure(upstream: Upstream, all_systems: list[System], figures: Figure
     """Warm everything up, then ask each in turn, round after round, so that a noisy moment meets all of them."""
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
     for system in all_systems:
-        await one_round(system, upstream, max(system.concurrent), WARM_SECONDS)
+        await one_round(system, upstream, max(system.concurrent), QUICK_WARM_SECONDS if quick else WARM_SECONDS)
     for _ in range(rounds):
         for concurrent in CONCURRENT:
             for system in all_systems:
@@ -166,7 +166,7 @@ async def measure(upstream: Upstream, all_systems: list[System], figures: Figure
 def main() -> int:
     """Measure, print, and return 1 where a bound is broken."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway")
-    parser.add_argument("--quick", action="store_true", help="two rounds of half a second, and no long run")
+    parser.add_argument("--quick", action="store_true", help="two short rounds, and no long run")
     parser.add_argument("--json", action="store_true", help="print everything measured as JSON")
     parser.add_argument("--table", action="store_true", help="print the README's table too")
     parser.add_argument("--no-peers", action="store_true", help="leave mcpo and FastMCP out; needs no package index")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from tausestack.mcp import Context
 from tausestack_registry import credentials, store
 from tausestack_registry.installer import Plan, approved, check_hash
 from tausestack_registry.listing import OWN_KINDS, Installation, hash_of
+from tausestack_registry.offers import offered
 from tausestack_registry.pins import MAX_TOOLS, Difference, Pin, difference, digest, pinned
 from tausestack_registry.refs import Reference
 from tausestack_registry.settings import check_given
@@ -111,26 +112,38 @@ async def approve_tools(ctx: Context, name: str, approve: bool | str) -> None:
         await _forget(ctx, name)
 
 
-async def observe(ctx: Context, name: str, tools: list[dict[str, Any]]) -> Difference:
-    """Keep the tools that a server has now, what was not approved in quarantine.
+async def observe(
+    ctx: Context, name: str, tools: list[dict[str, Any]], left_out: Sequence[Mapping[str, Any]]
+) -> Difference:
+    """Keep the tools that a server has now, what was not approved in quarantine, what can't be taken with the reason.
 
     Where nothing is new nothing is written, and no definition is looked into.
     """
     async with ctx.reading() as db:
-        await third_party(db, name)
+        one = await third_party(db, name)
         kept = await store.hashes_of(db, name)
     seen = {str(tool.get("name")): digest(tool) for tool in tools}
-    if seen.items() <= kept.items():
+    if seen.items() <= kept.items() and not left_out and not one.offer.get("leftOut"):
         return Difference([], [], sorted(kept.keys() - seen.keys()))
-    pins = pinned(tools)
+    pins, odd = pinned(tools)
+    offer = offered({**one.offer, "leftOut": [*odd, *left_out]})
+    is_same_offer = offer == offered(one.offer)
+    taken = {pin.name: pin.sha256 for pin in pins}
+    if is_same_offer and taken.items() <= kept.items():
+        return Difference([], [], sorted(kept.keys() - taken.keys()))
     async with ctx.database() as db:
         found = await _difference(db, name, pins)
         await store.add_pins(db, name, found.added)
         await store.replace_pins(db, name, found.changed)
-    if not found:
+        if not is_same_offer:
+            await store.keep_offer(db, name, dict(offer))
+    if not found and is_same_offer:
         return found
     state_of(ctx).changed(ctx.tenant)
-    ctx.logger.warning("its tools changed", installation=name, added=len(found.added), changed=len(found.changed))
+    ctx.logger.warning(
+        "its tools changed",
+        installation=name, added=len(found.added), changed=len(found.changed), left_out=len(offer["leftOut"]),
+    )  # fmt: skip
     return found
 
 

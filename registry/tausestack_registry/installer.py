@@ -13,7 +13,7 @@ from tausestack.errors import Conflict, UpstreamError
 from tausestack.raw import as_array, as_object, given, object_at, objects_in
 from tausestack_registry.listing import visible
 from tausestack_registry.offers import Offer, offered, spoken
-from tausestack_registry.pins import Pin, digest, pinned, plan_hash
+from tausestack_registry.pins import LeftOut, Pin, digest, pinned, plan_hash
 from tausestack_registry.refs import REMOTE, Reference
 
 _VERSION = re.compile(r"[!-~]{1,64}")
@@ -56,6 +56,11 @@ class Plan:
     files: dict[str, str]
     protocols: list[str]
     offer: Offer
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """The tools that it would not bring, since they can't be taken."""
+        return self.offer["leftOut"]
 
     @property
     def hash(self) -> str:
@@ -121,9 +126,10 @@ async def planned(call: Call, reference: Reference, config: Mapping[str, str], s
     settings = {**reference.environment, **config}
     launch = launch_of(reference, version, argv, store, settings, secrets, [])
     probe = _object(await call("adapter/probe", {"name": reference.name, "launch": launch}))
-    tools = pinned(objects_in(probe["tools"]))
+    tools, left_out = pinned(objects_in(probe["tools"]))
     said = object_at(probe, "server")
-    offer = offered(object_at(probe, "offer") or said)
+    known = {**(object_at(probe, "offer") or said), "leftOut": [*left_out, *objects_in(probe.get("left_out"))]}
+    offer = offered(known)
     protocols = spoken(probe.get("protocols", [said.get("protocolVersion")]))
     return Plan(
         reference, version or _version(offer), argv, store, settings,

@@ -11,18 +11,20 @@ from typing_extensions import TypedDict
 
 from tausestack.contract import META_PREFIX
 from tausestack.raw import as_array, as_object, object_at, objects_in
+from tausestack_registry.pins import MAX_NAME, MAX_TOOLS, LeftOut
 
 MAX_ITEMS = 1000
 MAX_ITEM_BYTES = 64 * 1024
 MAX_LIST_BYTES = 1024 * 1024
 MAX_INSTRUCTIONS = 16 * 1024
 MAX_PROTOCOLS = 16
+MAX_REASON = 300
 
 _PROTOCOL = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Offer(TypedDict):
-    """Raw objects as the server sent them; its tools are not among them: those are pinned."""
+    """Raw objects as the server sent them; its tools are not among them: those are pinned, but for those left out."""
 
     serverInfo: dict[str, Any]
     capabilities: dict[str, Any]
@@ -30,6 +32,7 @@ class Offer(TypedDict):
     prompts: list[dict[str, Any]]
     resources: list[dict[str, Any]]
     resourceTemplates: list[dict[str, Any]]
+    leftOut: list[LeftOut]
 
 
 def offered(raw: dict[str, Any]) -> Offer:
@@ -42,6 +45,10 @@ def offered(raw: dict[str, Any]) -> Offer:
         prompts=_items(raw, "prompts", "name"),
         resources=_items(raw, "resources", "uri"),
         resourceTemplates=_items(raw, "resourceTemplates", "uriTemplate"),
+        leftOut=[
+            LeftOut(name=str(one.get("name", ""))[:MAX_NAME], reason=str(one.get("reason", ""))[:MAX_REASON])
+            for one in objects_in(raw.get("leftOut"))[:MAX_TOOLS]
+        ],
     )
 
 

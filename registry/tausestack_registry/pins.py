@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from typing_extensions import TypedDict
 
 from tausestack.contract import META_PREFIX
 from tausestack.errors import UpstreamError
@@ -20,6 +21,8 @@ MAX_TOOL_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 5000
 """How many values a definition may have, at every depth together."""
+MAX_DESCRIPTION_BYTES = 8 * 1024
+MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ class Pin:
         if meta is not None:
             shown["_meta"] = {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
         return shown
+
+
+class LeftOut(TypedDict):
+    """A tool that a server lists and that can't be taken, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -100,35 +110,58 @@ def plan_hash(
     )
 
 
-def pinned(tools: list[dict[str, Any]]) -> list[Pin]:
-    """Return the pins of a server's tools, quarantined, or raise `UpstreamError` saying why they can't be taken."""
+def pinned(tools: list[dict[str, Any]]) -> tuple[list[Pin], list[LeftOut]]:
+    """Return the pins of a server's tools, quarantined, and the tools that can't be taken, each with the reason.
+
+    One odd tool costs a tenant no other; raises `UpstreamError` where there are too many of them.
+    """
     if len(tools) > MAX_TOOLS:
         raise UpstreamError(f"the server lists {len(tools)} tools; {MAX_TOOLS} are the most")
-    seen: set[str] = set()
+    pins: dict[str, Pin] = {}
+    left_out: dict[str, LeftOut] = {}
     for tool in tools:
-        name = tool.get("name")
-        if not isinstance(name, str) or not is_tool(name):
-            raise UpstreamError("the server lists a tool whose name is none")
-        if name in seen:
-            raise UpstreamError(f"the server lists {name} twice")
-        seen.add(name)
-        if as_object(tool.get("inputSchema")) is None:
-            raise UpstreamError(f"{name} has no input schema")
-        if len(orjson.dumps(tool)) > MAX_TOOL_BYTES:
-            raise UpstreamError(f"the definition of {name} is larger than {MAX_TOOL_BYTES // 1024} KiB")
-        depths = [depth for depth, _ in _walk(tool)]
-        if max(depths) > MAX_DEPTH:
-            raise UpstreamError(f"the definition of {name} is nested deeper than {MAX_DEPTH}")
-        if len(depths) > MAX_NODES:
-            raise UpstreamError(f"the definition of {name} has more than {MAX_NODES} values")
-        if any(_points_away(node) for _, node in _walk(tool["inputSchema"])):
-            raise UpstreamError(f"the schema of {name} refers to another document")
-    return [Pin(tool, digest(tool), "quarantined") for tool in tools]
+        name = str(tool.get("name", ""))
+        known = pins.get(name)
+        found = digest(tool)
+        if known is not None and known.sha256 != found:
+            # Which of the two is called by that name nobody can tell.
+            del pins[name]
+            left_out[name] = LeftOut(name=name, reason="it is listed twice, as two different tools")
+        elif name not in left_out:
+            reason = _trouble(tool)
+            if reason is None:
+                pins[name] = Pin(tool, found, "quarantined")
+            else:
+                left_out[name] = LeftOut(name=name[:MAX_NAME], reason=reason)
+    return list(pins.values()), list(left_out.values())
+
+
+def _trouble(tool: dict[str, Any]) -> str | None:
+    """Return why a tool can't be taken, or None where it can."""
+    name = tool.get("name")
+    if not isinstance(name, str) or not is_tool(name):
+        return f"its name is none that a tool can have: 1 to {MAX_NAME} of A-Z, a-z, 0-9, '_', '-' and '.'"
+    if as_object(tool.get("inputSchema")) is None:
+        return "it has no input schema"
+    if len(orjson.dumps(tool)) > MAX_TOOL_BYTES:
+        return f"its definition is larger than {MAX_TOOL_BYTES // 1024} KiB"
+    description = tool.get("description")
+    if isinstance(description, str) and len(description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
+        return f"its description is longer than {MAX_DESCRIPTION_BYTES // 1024} KiB"
+    for nodes, (depth, _) in enumerate(_walk(tool), 1):
+        if depth > MAX_DEPTH:
+            return f"its definition is nested deeper than {MAX_DEPTH}"
+        if nodes > MAX_NODES:
+            return f"its definition has more than {MAX_NODES} values"
+    schemas = (tool["inputSchema"], tool.get("outputSchema"))
+    if any(_points_away(node) for schema in schemas for _, node in _walk(schema)):
+        return "its schema refers to another document"
+    return None
 
 
 def _points_away(node: Any) -> bool:
-    target = object_at(node).get("$ref")
-    return isinstance(target, str) and not target.startswith("#")
+    targets = (object_at(node).get(word) for word in ("$ref", "$dynamicRef"))
+    return any(isinstance(target, str) and not target.startswith("#") for target in targets)
 
 
 def _walk(value: Any) -> Iterator[tuple[int, Any]]:

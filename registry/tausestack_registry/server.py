@@ -17,6 +17,7 @@ from tausestack_registry import changing, credentials, listing, shapes, store
 from tausestack_registry.catalogue import bundled
 from tausestack_registry.installer import LaunchSpec, launch_of, planned
 from tausestack_registry.listing import OWN_KINDS, hash_of
+from tausestack_registry.pins import LeftOut
 from tausestack_registry.refs import FORMS, Reference, resolve
 from tausestack_registry.settings import as_text, check_settings
 from tausestack_registry.state import (
@@ -285,12 +286,15 @@ async def launch(ctx: Context, server: str) -> LaunchSpec:
 
 
 @server.tool("registry/observed", side_effect="write", idempotent=True, scopes=[SYSTEM])
-async def observed(ctx: Context, server: str, tools: list[dict[str, Any]]) -> shapes.Observed:
+async def observed(
+    ctx: Context, server: str, tools: list[dict[str, Any]], left_out: list[LeftOut] | None = None
+) -> shapes.Observed:
     """Take note of the raw tools that a third-party server has now; what was not approved waits in quarantine.
 
-    A tool that vanished is kept. Where nothing changed, nothing is written.
+    `left_out` are those that whoever saw them could not take. A tool that vanished is kept. Where nothing changed,
+    nothing is written.
     """
-    return shapes.observed_shape(await changing.observe(ctx, server, tools))
+    return shapes.observed_shape(await changing.observe(ctx, server, tools, left_out or []))
 
 
 @server.tool("registry/reveal", side_effect="read", scopes=[SYSTEM])

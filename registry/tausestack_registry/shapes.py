@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from tausestack_registry.catalogue import Entry
 from tausestack_registry.installer import Plan
 from tausestack_registry.listing import Installation, visible
-from tausestack_registry.pins import Difference
+from tausestack_registry.pins import Difference, LeftOut
 from tausestack_registry.refs import shown_url
 
 
@@ -21,7 +21,10 @@ class ToolState(TypedDict):
 
 
 class Listed(TypedDict):
-    """An installed server; `hash` is what an approval of its tools as they are now refers to."""
+    """An installed server; `hash` is what an approval of its tools as they are now refers to.
+
+    `left_out` are tools that it lists and that can't be taken, each with the reason.
+    """
 
     name: str
     kind: str
@@ -34,6 +37,7 @@ class Listed(TypedDict):
     protocols: list[str]
     hash: str | None
     tools: list[ToolState]
+    left_out: list[LeftOut]
 
 
 class ListedServers(TypedDict):
@@ -60,7 +64,10 @@ class CatalogueServers(TypedDict):
 
 
 class InstallationPlan(TypedDict):
-    """What an installation would bring; `hash` stands for all of it and can be approved."""
+    """What an installation would bring; `hash` stands for all of it and can be approved.
+
+    `left_out` are tools that the server lists and that can't be taken, each with the reason.
+    """
 
     ref: str
     name: str
@@ -74,6 +81,7 @@ class InstallationPlan(TypedDict):
     sandbox: str | None
     environment: list[str]
     tools: list[dict[str, Any]]
+    left_out: list[LeftOut]
     hash: str
     installed: bool
 
@@ -140,6 +148,7 @@ def server_shape(one: Installation) -> Listed:
         protocols=one["protocols"],
         hash=one["hash"],
         tools=[ToolState(name=tool["name"], status=tool["status"]) for tool in one["tools"] if visible(tool)],
+        left_out=one["offer"]["leftOut"],
     )
 
 
@@ -171,6 +180,7 @@ def plan_shape(plan: Plan, *, installed: bool) -> InstallationPlan:
         sandbox=plan.sandbox,
         environment=[] if reference.entry is None else reference.entry.variables,
         tools=[pin.raw for pin in plan.tools],
+        left_out=plan.left_out,
         hash=plan.hash,
         installed=installed,
     )

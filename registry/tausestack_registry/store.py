@@ -71,6 +71,11 @@ async def add_installed(db: Connection, one: Installed, tools: Sequence[Pin]) ->
     await add_pins(db, one.name, tools)
 
 
+async def keep_offer(db: Connection, name: str, offer: Mapping[str, Any]) -> None:
+    """Keep what a third-party server offers beside its tools, as it is now."""
+    await db.change(sa.update(installations).where(installations.c.name == name).values(offer=dict(offer)))
+
+
 async def remove_installed(db: Connection, name: str) -> None:
     """Remove a third-party server with its tools, settings and secrets."""
     await db.change(sa.delete(pins).where(pins.c.installation == name))

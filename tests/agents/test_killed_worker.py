@@ -22,7 +22,7 @@ async def _ended(process: Any, until: Callable[..., Any], run: str) -> dict[str,
 
 
 @pytest.mark.covers("agents:survives-kill")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_after_a_kill_in_a_call_the_run_goes_on_and_completed_calls_are_not_made_again(
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:
@@ -41,7 +41,7 @@ async def test_after_a_kill_in_a_call_the_run_goes_on_and_completed_calls_are_no
 
 
 @pytest.mark.covers("agents:survives-kill")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_keyed_write_that_was_cut_off_by_a_kill_is_sent_again_under_its_key_and_happens_once(
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:
@@ -58,7 +58,7 @@ async def test_a_keyed_write_that_was_cut_off_by_a_kill_is_sent_again_under_its_
 
 
 @pytest.mark.covers("agents:survives-kill", "agents:unkeyed-doubt-waits")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_an_unkeyed_call_that_was_cut_off_by_a_kill_is_not_repeated_but_waits_for_a_decision(
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:
@@ -77,7 +77,7 @@ async def test_an_unkeyed_call_that_was_cut_off_by_a_kill_is_not_repeated_but_wa
 
 
 @pytest.mark.covers("agents:survives-kill", "agents:run-waits-for-approval")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_held_run_outlives_its_process_and_is_decided_in_the_next(
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:
@@ -93,7 +93,7 @@ async def test_a_held_run_outlives_its_process_and_is_decided_in_the_next(
 
 
 @pytest.mark.covers("agents:accepted-is-kept")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_no_accepted_run_is_lost_when_the_process_is_killed_at_once(
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:
@@ -116,7 +116,7 @@ async def test_no_accepted_run_is_lost_when_the_process_is_killed_at_once(
 
 
 @pytest.mark.covers("agents:stops-cleanly")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_told_to_stop_it_lets_go_of_its_runs_for_the_next_process(
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 def _call(name: str, arguments: dict[str, Any], identifier: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ async def test_a_language_model_plans_uses_tools_and_words_the_answer(process: A
     assert held["status"] == "interrupted", held
     process.kill()  # what the model said so far is replayed from the journal, not asked for again
     agents = await process.start()
-    ended = await agents.acme.call("resume", {"run": held["id"], "decision": {"approve": True}, "wait": 40})
+    ended = await agents.acme.call("resume", {"run": held["id"], "decision": {"approve": True}, "wait": 100})
     assert ended["status"] == "success", ended
     assert ended["output"] == "Son las cinco y la factura está hecha."
     assert len(model.asked) == 6

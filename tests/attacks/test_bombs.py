@@ -20,7 +20,8 @@ BOMBS = {
 def bombs_cost_nothing(stack: Stack, body: Path, seconds: float, calls: int) -> None:
     attacker = stack.tenant()
     for path in (f"/tenants/{attacker.name}/mcp", f"/api/v2/tenants/{attacker.name}/tools/storage/put_json"):
-        said = cost(stack.tenant(), ["bombs", stack.url, path, attacker.key, str(body)], seconds, calls)
+        attack = ["bombs", stack.url, path, attacker.key, str(body)]
+        said = cost(stack, attack, seconds, calls, about=f"bombs of '{body.name}' at {path.split('/')[-1]}")
         assert set(said) == {"400"}
 
 

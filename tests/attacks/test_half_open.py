@@ -9,7 +9,7 @@ from stack import Stack
 
 
 def half_open_requests_cost_nothing(stack: Stack, many: int, seconds: float, calls: int) -> None:
-    said = cost(stack.tenant(), ["half-open", stack.url, str(many)], seconds, calls)
+    said = cost(stack, ["half-open", stack.url, str(many)], seconds, calls, about=f"{many} half-open requests")
     assert said["most"] == many
 
 

@@ -57,7 +57,7 @@ class Person:
         self._sent_to: dict[str, list[str]] = {}
 
     async def open(self, url: str) -> None:
-        async with httpx2.AsyncClient(trust_env=False) as browser:
+        async with httpx2.AsyncClient(timeout=60, trust_env=False) as browser:
             reply = await browser.get(url)
         self._sent_to = parse_qs(urlsplit(reply.headers["location"]).query)
 

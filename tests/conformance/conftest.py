@@ -16,7 +16,7 @@ import peers
 from forwarder import forwarding
 from stack import Stack, Tenant, free_port, running
 
-START_SECONDS = 30
+START_SECONDS = 60
 EVERYTHING = peers.NODE_MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 
 
@@ -29,7 +29,7 @@ def fixture_url() -> Iterator[str]:
     assert process.stdout is not None
     yield process.stdout.readline().strip()
     process.terminate()
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
 
 
@@ -51,7 +51,7 @@ def earlier_url() -> Iterator[str]:
             time.sleep(0.05)  # the poll of a condition with a deadline
     yield f"http://127.0.0.1:{port}/mcp"
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert serving.stdout.readline() == "ready\n"
     yield f"{sys.executable} -I -S {forked.__file__} {path}"
     serving.terminate()
-    serving.wait(10)
+    serving.wait(60)
     serving.stdout.close()
 
 

@@ -39,7 +39,7 @@ def endpoint(tenant: Tenant) -> str:
     return f"{tenant.url}/tenants/{tenant.name}/mcp"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.covers("conformance:clients")
 @pytest.mark.parametrize(
     ("program", "script", "mode", "version"), SPEAKERS, ids=[f"{script}-{mode}" for _, script, mode, _ in SPEAKERS]
@@ -65,7 +65,7 @@ def inspect(tenant: Tenant, era: str, method: str, *more: str) -> dict[str, Any]
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.covers("conformance:clients")
 @pytest.mark.parametrize("era", ["legacy", "auto", "modern"])
 def test_the_inspector_lists_and_calls(era: str, household: Tenant) -> None:

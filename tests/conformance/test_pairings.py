@@ -14,7 +14,7 @@ import tausestack as ts
 from stack import Stack, Tenant
 from tausestack.mcp.client import Mode
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.covers("conformance:pairings")]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300), pytest.mark.covers("conformance:pairings")]
 
 ERAS: list[tuple[Mode, str]] = [("2026-07-28", "2026-07-28"), ("legacy", "2025-11-25")]
 EARLIER_SERVERS = ["afar", "everything"]

@@ -41,8 +41,9 @@ def test_the_suite_finds_the_fixture_at_every_door(
     door: str, leg: str, doors: dict[str, str], direct: dict[str, Findings], tmp_path: Path
 ) -> None:
     checks, suite, options = LEGS[leg]
-    found = harness.run_server(doors[door], tmp_path, *options, suite=suite)
-    direct.setdefault(leg, found)
+    if leg not in direct:
+        direct[leg] = harness.run_server(doors["direct"], tmp_path, *options, suite=suite)
+    found = direct[leg] if door == "direct" else harness.run_server(doors[door], tmp_path, *options, suite=suite)
     assert found.worse_than(direct[leg]) == []
     assert found.passed, found.verdict
     assert found.total == checks

@@ -65,7 +65,7 @@ def test_a_client_of_another_version_is_offered_the_newest_earlier_one(tenant: T
 async def test_the_official_sdk_calls_as_an_earlier_client(tenant: Tenant) -> None:
     tenant.install("colombia")
     async with (
-        httpx2.AsyncClient(headers=tenant.headers, trust_env=False) as http,
+        httpx2.AsyncClient(headers=tenant.headers, timeout=60, trust_env=False, verify=False) as http,
         Client(streamable_http_client(endpoint(tenant), http_client=http), mode="legacy") as client,
     ):
         assert "colombia__validate_nit" in {tool.name for tool in (await client.list_tools()).tools}
@@ -94,7 +94,7 @@ def test_a_session_is_its_own_principals_at_its_own_endpoint(stack: Stack, tenan
             ("GET", None),
             ("DELETE", None),
         ):
-            refused = httpx2.request(method, url, json=body, headers=headers, trust_env=False)
+            refused = httpx2.request(method, url, json=body, headers=headers, timeout=60, trust_env=False, verify=False)
             assert refused.status_code == 404, who
             assert refused.json()["error"] == unknown.json()["error"]
     assert ping(client).status_code == 200
@@ -112,7 +112,9 @@ def test_a_token_that_was_changed_opens_nothing(tenant: Tenant) -> None:
         client.url,
         json={"jsonrpc": "2.0", "id": 1, "method": "ping"},
         headers={**tenant.headers, "MCP-Protocol-Version": "2025-11-25"},
+        timeout=60,
         trust_env=False,
+        verify=False,
     )
     assert missing.status_code == 400
     assert "initialize" in missing.json()["error"]["message"]
@@ -143,7 +145,7 @@ def test_the_older_transport_is_refused_with_a_pointer(tenant: Tenant) -> None:
     for path in (endpoint(tenant), endpoint(tenant, "platform")):
         for url in (path, path.replace("/mcp", "/sse"), path.replace("/mcp", "/messages")):
             headers = {**tenant.headers, "Accept": "text/event-stream"}
-            refused = httpx2.get(url, headers=headers, trust_env=False)
+            refused = httpx2.get(url, headers=headers, timeout=60, trust_env=False, verify=False)
             assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
             assert "POST initialize" in refused.json()["error"]["message"]
 

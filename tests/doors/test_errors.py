@@ -21,7 +21,12 @@ def test_bad_json_is_refused_at_both_doors(stack: Stack, tenant: Tenant) -> None
     assert rest.json()["code"] == "invalid_request"
     assert rest.headers["content-type"] == "application/problem+json"
     mcp = httpx2.post(
-        f"{stack.url}/tenants/{tenant.name}/mcp", content=b"{nope", headers=tenant.headers, trust_env=False
+        f"{stack.url}/tenants/{tenant.name}/mcp",
+        content=b"{nope",
+        headers=tenant.headers,
+        timeout=60,
+        trust_env=False,
+        verify=False,
     )
     assert mcp.status_code == 400
     assert mcp.json()["error"]["code"] == -32700
@@ -96,7 +101,7 @@ def test_missing_and_bad_credentials_are_challenged(stack: Stack, tenant: Tenant
         {"Authorization": "Basic eDp5"},
     ):
         for path in (f"/api/v2/tenants/{tenant.name}/tools", f"/api/v2/tenants/{tenant.name}/servers"):
-            reply = httpx2.get(stack.url + path, headers=headers, trust_env=False)
+            reply = httpx2.get(stack.url + path, headers=headers, timeout=60, trust_env=False, verify=False)
             assert reply.status_code == 401
             assert reply.headers["www-authenticate"].startswith("Bearer")
             assert reply.json()["code"] == "unauthenticated"
@@ -132,11 +137,19 @@ def test_an_unknown_method_is_404(tenant: Tenant) -> None:
 @pytest.mark.covers("doors:guard")
 def test_other_hosts_and_origins_are_refused(stack: Stack, tenant: Tenant) -> None:
     url = f"{stack.url}/api/v2/tenants/{tenant.name}/tools"
-    assert httpx2.get(url, headers={**tenant.headers, "Host": "evil.example"}, trust_env=False).status_code == 421
     assert (
-        httpx2.get(url, headers={**tenant.headers, "Origin": "http://evil.example"}, trust_env=False).status_code == 403
+        httpx2.get(
+            url, headers={**tenant.headers, "Host": "evil.example"}, timeout=60, trust_env=False, verify=False
+        ).status_code
+        == 421
     )
-    assert httpx2.get(url, headers=tenant.headers, trust_env=False).status_code == 200
+    assert (
+        httpx2.get(
+            url, headers={**tenant.headers, "Origin": "http://evil.example"}, timeout=60, trust_env=False, verify=False
+        ).status_code
+        == 403
+    )
+    assert httpx2.get(url, headers=tenant.headers, timeout=60, trust_env=False, verify=False).status_code == 200
 
 
 @pytest.mark.covers("doors:operator")

@@ -46,7 +46,7 @@ def through_cli(tenant: Tenant, stack: Stack) -> Any:
 def through_official_client(tenant: Tenant, stack: Stack) -> Any:
     async def call() -> Any:
         async with (
-            httpx2.AsyncClient(headers=tenant.headers, trust_env=False) as http,
+            httpx2.AsyncClient(headers=tenant.headers, timeout=60, trust_env=False, verify=False) as http,
             Client(streamable_http_client(f"{stack.url}/tenants/{tenant.name}/mcp", http_client=http)) as client,
         ):
             listed = await client.list_tools()
@@ -161,12 +161,14 @@ def test_rest_streams_a_result_as_events(tenant: Tenant) -> None:
 @pytest.mark.covers("doors:operations")
 def test_health_readiness_metrics_and_the_api_page_answer(stack: Stack, tenant: Tenant) -> None:
     tenant.must("storage/list_keys", {})
-    assert httpx2.get(f"{stack.url}/health", trust_env=False).json()["status"] == "healthy"
-    assert httpx2.get(f"{stack.url}/health/ready", trust_env=False).json()["status"] == "ready"
-    metrics = httpx2.get(f"{stack.url}/metrics", trust_env=False).text
+    assert httpx2.get(f"{stack.url}/health", timeout=60, trust_env=False, verify=False).json()["status"] == "healthy"
+    assert (
+        httpx2.get(f"{stack.url}/health/ready", timeout=60, trust_env=False, verify=False).json()["status"] == "ready"
+    )
+    metrics = httpx2.get(f"{stack.url}/metrics", timeout=60, trust_env=False, verify=False).text
     assert 'tausestack_calls_total{gateway="1",outcome="done",service="storage"}' in metrics
     assert tenant.name not in metrics
-    page = httpx2.get(f"{stack.url}/api/v2/tenants/{tenant.name}/docs", trust_env=False)
+    page = httpx2.get(f"{stack.url}/api/v2/tenants/{tenant.name}/docs", timeout=60, trust_env=False, verify=False)
     assert "<title>TauseStack API</title>" in page.text
 
 

@@ -50,7 +50,7 @@ def listening(tenant: Tenant, wanted: dict[str, Any], server: str | None = None)
     params = {"notifications": wanted, "_meta": meta}
     body = {"jsonrpc": "2.0", "id": "s-1", "method": "subscriptions/listen", "params": params}
     url = f"{tenant.url}/tenants/{tenant.name}/" + ("mcp" if server is None else f"servers/{server}/mcp")
-    with httpx2.stream("POST", url, json=body, headers=headers, timeout=30, trust_env=False) as stream:
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=60, trust_env=False, verify=False) as stream:
         yield (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
 
 
@@ -238,7 +238,7 @@ def test_progress_arrives_and_a_caller_that_goes_away_cancels(tenant: Tenant, re
             "progressToken": "p-1"}  # fmt: skip
     body = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "red__wait", "_meta": meta}}
     url = f"{tenant.url}/tenants/{tenant.name}/mcp"
-    with httpx2.stream("POST", url, json=body, headers=headers, timeout=30, trust_env=False) as stream:
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=60, trust_env=False, verify=False) as stream:
         told = next(json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
     assert told["params"] == {"progressToken": "p-1", "progress": 1, "total": 2, "message": "waiting"}
     eventually(lambda: {"gone": "tools/call", "about": "wait"} in red.log())
@@ -385,6 +385,7 @@ async def test_a_server_that_hangs_takes_half_of_the_tenants_calls_at_most(
         timeout=60,
         limits=httpx2.Limits(max_connections=200),
         trust_env=False,
+        verify=False,
     ) as client:
         hanging = [asyncio.ensure_future(client.post("/red/wait", json={})) for _ in range(140)]
         refused, waiting = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
-import select
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from remotes import eventually
 from stack import TAUSESTACK, free_port
 
 pytestmark = pytest.mark.anyio
@@ -38,39 +38,58 @@ def environment(data: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(data), "TAUSESTACK_DATA": str(data)}
 
 
-def token(service: str, data: Path) -> str:
-    """Mint an assertion as the README says."""
-    command = [TAUSESTACK, "token", service, "--tenant", "acme"]
-    done = subprocess.run(command, env=environment(data), capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which each service is tried."""
+    return tmp_path_factory.mktemp("alone")
+
+
+@pytest.fixture(scope="module")
+def tokens(data: Path) -> Callable[[str], str]:
+    """Mints an assertion as the README says, one for each service."""
+
+    @functools.cache
+    def minted(service: str) -> str:
+        command = [TAUSESTACK, "token", service, "--tenant", "acme", "--seconds", "3600"]
+        done = subprocess.run(command, env=environment(data), capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    return minted
 
 
 @contextlib.contextmanager
 def over_http(module: str, data: Path) -> Iterator[str]:
     """Serve a service on a free port; yield its endpoint."""
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, "--port", str(port)], env=environment(data), stderr=subprocess.PIPE
-    )
+    log = data / f"{module}.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, "--port", str(port)], env=environment(data), stderr=sink
+        )
+
+    def healthy() -> bool:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx2.HTTPError):
+            return (
+                httpx2.get(f"http://127.0.0.1:{port}/health", timeout=60, trust_env=False, verify=False).status_code
+                == 200
+            )
+        return False
+
     try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx2.HTTPError):
-                httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False)
-                break
-            select.select([], [], [], 0.05)
+        eventually(healthy)
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         process.terminate()
-        process.communicate(timeout=15)
+        process.wait(timeout=60)
 
 
 @pytest.mark.covers("services:alone-over-stdio")
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_service_lists_and_calls_over_stdio(service: str, tmp_path: Path) -> None:
+async def test_a_service_lists_and_calls_over_stdio(service: str, data: Path, tokens: Callable[[str], str]) -> None:
     module, tool, arguments = SERVICES[service]
-    good = token(service, tmp_path)
-    server = StdioServerParameters(command=sys.executable, args=["-m", module], env=environment(tmp_path))
+    good = tokens(service)
+    server = StdioServerParameters(command=sys.executable, args=["-m", module], env=environment(data))
     async with Client(server) as client:
         assert tool in {one.name for one in (await client.list_tools()).tools}
         with pytest.raises(mcp.MCPError) as refused:
@@ -84,12 +103,11 @@ async def test_a_service_lists_and_calls_over_stdio(service: str, tmp_path: Path
 @pytest.mark.covers("services:alone-over-http")
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_lists_and_calls_over_http_and_refuses_without_an_assertion(
-    service: str, tmp_path: Path
+    service: str, data: Path, tokens: Callable[[str], str]
 ) -> None:
     module, tool, arguments = SERVICES[service]
-    good = token(service, tmp_path)
-    other = token("billing" if service != "billing" else "storage", tmp_path)
-    with over_http(module, tmp_path) as url:
+    good, other = tokens(service), tokens("billing" if service != "billing" else "storage")
+    with over_http(module, data) as url:
         result = await _call(url, good, tool, arguments)
         assert not result.is_error, result
         for bad in (None, "nonsense", good[:-4] + "AAAA", other):
@@ -99,7 +117,7 @@ async def test_a_service_lists_and_calls_over_http_and_refuses_without_an_assert
 async def _call(url: str, assertion: str, tool: str, arguments: dict[str, Any]) -> Any:
     headers = {"Authorization": f"Bearer {assertion}"}
     async with (
-        httpx2.AsyncClient(headers=headers, trust_env=False) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False, verify=False) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         assert tool in {one.name for one in (await client.list_tools()).tools}
@@ -118,4 +136,4 @@ def _status(url: str, assertion: str | None, tool: str, arguments: dict[str, Any
     }
     params = {"name": tool, "arguments": arguments, "_meta": meta}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-    return httpx2.post(url, content=body, headers=headers, trust_env=False).status_code
+    return httpx2.post(url, content=body, headers=headers, timeout=60, trust_env=False, verify=False).status_code

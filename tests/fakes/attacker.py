@@ -1,7 +1,7 @@
 """An attacker in a process of its own: works until its standard input ends, then says what came of it as JSON.
 
 `half-open URL MANY` holds so many half-open requests and opens another for each that is closed; `bombs URL PATH KEY
-FILE` sends a file's content as a request over and over.
+FILE` sends a file's content as a request over and over, `requests URL PATH KEY BODY` a body.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def half_open(url: str, many: int) -> dict[str, int]:
         held = len(selector.get_map()) - 1
         most = max(most, held)
         for _ in range(min(many - held, 100)):
-            made = socket.create_connection((place.hostname, place.port), timeout=10)
+            made = socket.create_connection((place.hostname, place.port), timeout=60)
             made.sendall(BEGUN[opened % len(BEGUN)])
             made.setblocking(False)
             opened += 1
@@ -65,7 +65,7 @@ def bombs(url: str, path: str, key: str, body: bytes) -> dict[str, int]:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     statuses: Counter[str] = Counter()
     while not told_to_stop(selector, 0.05):
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
         connection.request("POST", path, body, headers)
         statuses[str(connection.getresponse().status)] += 1
         connection.close()
@@ -76,7 +76,8 @@ def main(kind: str, url: str, *rest: str) -> None:
     if kind == "half-open":
         found = half_open(url, int(rest[0]))
     else:
-        found = bombs(url, rest[0], rest[1], Path(rest[2]).read_bytes())
+        body = Path(rest[2]).read_bytes() if kind == "bombs" else rest[2].encode()
+        found = bombs(url, rest[0], rest[1], body)
     print(json.dumps(found), flush=True)
 
 

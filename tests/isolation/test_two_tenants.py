@@ -83,8 +83,20 @@ def test_another_tenants_paths_look_like_those_of_none(stack: Stack, acme: Tenan
         "openapi.json",
     ]
     for path in paths:
-        theirs = httpx2.get(f"{stack.url}/api/v2/tenants/{acme.name}/{path}", headers=globex.headers, trust_env=False)
-        nobodys = httpx2.get(f"{stack.url}/api/v2/tenants/nobody/{path}", headers=globex.headers, trust_env=False)
+        theirs = httpx2.get(
+            f"{stack.url}/api/v2/tenants/{acme.name}/{path}",
+            headers=globex.headers,
+            timeout=60,
+            trust_env=False,
+            verify=False,
+        )
+        nobodys = httpx2.get(
+            f"{stack.url}/api/v2/tenants/nobody/{path}",
+            headers=globex.headers,
+            timeout=60,
+            trust_env=False,
+            verify=False,
+        )
         assert theirs.status_code == 404, path
         assert shown(theirs) == shown(nobodys), path
     for server, name in ((None, "storage__get_json"), ("storage", "get_json")):
@@ -156,6 +168,8 @@ def test_each_tenant_has_its_own_files_and_logs_hold_no_canary(stack: Stack, acm
 @pytest.mark.covers("isolation:names")
 @pytest.mark.parametrize("name", ["a", "..", "../t1", "t1%2f..", "_system", "T1", "t1'--", "t%", "t_", "x" * 80])
 def test_odd_names_are_just_not_there(stack: Stack, globex: Tenant, name: str) -> None:
-    reply = httpx2.get(f"{stack.url}/api/v2/tenants/{name}/tools", headers=globex.headers, trust_env=False)
+    reply = httpx2.get(
+        f"{stack.url}/api/v2/tenants/{name}/tools", headers=globex.headers, timeout=60, trust_env=False, verify=False
+    )
     assert reply.status_code == 404
     assert stack.operator("POST", "tenants", json={"id": name}).status_code in {409, 422, 400} or name == "t_"

@@ -45,6 +45,7 @@ class Adapter:
     failure: Exception | None = None
     protocols: list[str] = field(default_factory=lambda: ["2025-06-18", "2026-07-28"])
     offer: dict[str, Any] = field(default_factory=lambda: dict(OFFER))
+    left_out: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
     def fetch(self, arguments: dict[str, Any]) -> dict[str, Any]:
         kind, name = arguments["registry_type"], arguments["identifier"]
@@ -60,7 +61,7 @@ class Adapter:
             raise self.failure
         sandbox = "" if arguments["launch"]["registryType"] == "remote" else "bwrap"
         said = {"server": {}, "tools": self.tools, "sandbox": sandbox}
-        return {**said, "protocols": self.protocols, "offer": self.offer}
+        return {**said, "protocols": self.protocols, "offer": self.offer, "left_out": self.left_out}
 
     def stop(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.stopped.append(arguments["name"])

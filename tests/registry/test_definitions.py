@@ -86,9 +86,7 @@ async def test_observations_at_once_keep_each_new_tool_once(stack: Stack, server
 
 
 @pytest.mark.covers("registry:observed")
-async def test_definitions_out_of_bounds_and_anothers_server_change_nothing(stack: Stack, server: str) -> None:
-    with pytest.raises(UpstreamError):
-        await observe(stack, tool("kept"), tool("bad name!"))
+async def test_too_many_definitions_and_anothers_server_change_nothing(stack: Stack, server: str) -> None:
     for page in range(2):
         many = [tool(f"tool{page}-{number}") for number in range(999)]
         if page == 0:
@@ -101,6 +99,23 @@ async def test_definitions_out_of_bounds_and_anothers_server_change_nothing(stac
             await stack.tenant(tenant, system=True).call("observed", {"server": name, "tools": []})
     with pytest.raises(Forbidden):
         await stack.acme.call("observed", {"server": "far", "tools": []})
+
+
+@pytest.mark.covers("registry:left-out")
+async def test_an_odd_tool_that_comes_later_is_left_out_and_told_until_it_goes(stack: Stack, server: str) -> None:
+    async def left_out() -> list[str]:
+        listed = await stack.acme.call("list_installed")
+        return [one["name"] for server in listed["servers"] if server["name"] == "far" for one in server["left_out"]]
+
+    before = await epoch(stack)
+    sound = (tool("kept"), tool("other"))
+    assert await observe(stack, *sound, tool("two words"), tool("new")) == {**NONE, "added": ["new"]}
+    assert await left_out() == ["two words"]
+    assert await observe(stack, *sound, tool("two words"), tool("new")) == NONE
+    assert await epoch(stack) == before + 1
+    assert await observe(stack, *sound, tool("new")) == NONE
+    assert await left_out() == []
+    assert await statuses(stack) == {"kept": "active", "other": "active", "new": "quarantined"}
 
 
 @pytest.mark.covers("registry:approve")

@@ -113,24 +113,63 @@ async def test_what_fails_leaves_nothing_behind(stack: Stack, adapter: Any) -> N
     assert await revealed(stack, "acme") == {}
 
 
-@pytest.mark.covers("registry:definitions-bounded")
-@pytest.mark.parametrize(
-    "tools",
-    [
-        [{"name": "wide", "inputSchema": {"enum": list(range(5000))}}],
-        [{"name": "no schema"}],
-        [{"name": "twice", "inputSchema": {}}, {"name": "twice", "inputSchema": {}}],
-        [{"name": "bad name!", "inputSchema": {}}],
-        [{"name": "away", "inputSchema": {"$ref": "http://192.0.2.1/schema.json"}}],
-        [{"name": "huge", "inputSchema": {}, "description": "x" * 300_000}],
-        [{"name": f"tool{n}", "inputSchema": {}} for n in range(1001)],
-    ],
-)
-async def test_a_server_with_definitions_out_of_bounds_is_not_installed(
-    stack: Stack, adapter: Any, tools: list[dict[str, Any]]
+def nested(depth: int) -> dict[str, Any]:
+    return {"items": nested(depth - 1)} if depth else {}
+
+
+ODD: dict[str, tuple[dict[str, Any], str]] = {
+    "wide": ({"name": "wide", "inputSchema": {"enum": list(range(5000))}}, "more than 5000 values"),
+    "deep": ({"name": "deep", "inputSchema": nested(40)}, "nested deeper than 32"),
+    "schemaless": ({"name": "schemaless"}, "no input schema"),
+    "no schema": ({"name": "odd", "inputSchema": True}, "no input schema"),
+    "spaced": ({"name": "two words", "inputSchema": {}}, "its name is none"),
+    "unnamed": ({"inputSchema": {}}, "its name is none"),
+    "away": ({"name": "away", "inputSchema": {"$ref": "http://192.0.2.1/schema.json"}}, "another document"),
+    "out": ({"name": "out", "inputSchema": {}, "outputSchema": {"items": {"$ref": "x.json"}}}, "another document"),
+    "huge": ({"name": "huge", "inputSchema": {"title": "x" * 300_000}}, "larger than 256 KiB"),
+    "wordy": ({"name": "wordy", "inputSchema": {}, "description": "x" * 9_000}, "longer than 8 KiB"),
+    "twice": ({"name": "convert_time", "inputSchema": {}, "title": "the other"}, "listed twice"),
+}
+"""What may be odd about one tool, and how that is told."""
+
+
+@pytest.mark.covers("registry:left-out")
+@pytest.mark.parametrize("kind", ODD)
+async def test_an_odd_tool_is_left_out_with_its_reason_and_the_others_are_installed(
+    stack: Stack, adapter: Any, kind: str
 ) -> None:
-    adapter.tools = tools
-    with pytest.raises(UpstreamError):
+    tool, reason = ODD[kind]
+    adapter.tools.append(tool)
+    plan = await stack.acme.call("plan", {"ref": "pypi:other"})
+    assert [one["name"] for one in plan["left_out"]] == [tool.get("name", "")]
+    assert reason in plan["left_out"][0]["reason"]
+    made = await stack.acme.call("install", {"ref": "pypi:other", "approve": plan["hash"]})
+    assert made["left_out"] == plan["left_out"]
+    assert named(await stack.acme.call("list_installed"))["other"] == made
+    whole = {"get_current_time"} if kind == "twice" else {"get_current_time", "convert_time"}
+    assert {one["name"]: one["status"] for one in made["tools"]} == dict.fromkeys(whole, "active")
+    launch = await stack.tenant("acme", system=True).call("launch", {"server": "other"})
+    assert launch["pins"].keys() == whole
+
+
+@pytest.mark.covers("registry:left-out")
+async def test_a_tool_that_is_listed_twice_as_the_same_thing_is_one_tool(stack: Stack, adapter: Any) -> None:
+    adapter.tools += [dict(tool) for tool in adapter.tools]
+    made = await stack.acme.call("install", {"ref": "pypi:other", "approve": True})
+    assert sorted(tool["name"] for tool in made["tools"]) == ["convert_time", "get_current_time"]
+    assert made["left_out"] == []
+
+
+@pytest.mark.covers("registry:left-out")
+async def test_what_the_host_left_out_is_told_too(stack: Stack, adapter: Any) -> None:
+    adapter.left_out = [{"name": "vast", "reason": "its definition has more than 5000 values"}]
+    assert (await stack.acme.call("plan", {"ref": "pypi:other"}))["left_out"] == adapter.left_out
+
+
+@pytest.mark.covers("registry:definitions-bounded")
+async def test_a_server_with_more_tools_than_anybody_takes_is_not_installed(stack: Stack, adapter: Any) -> None:
+    adapter.tools = [{"name": f"tool{n}", "inputSchema": {}} for n in range(1001)]
+    with pytest.raises(UpstreamError, match="1000 are the most"):
         await stack.acme.call("install", {"ref": "pypi:other", "approve": True})
     assert "other" not in named(await stack.acme.call("list_installed"))
 

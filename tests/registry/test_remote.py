@@ -76,6 +76,7 @@ async def test_the_snapshot_tells_what_the_gateway_needs_of_a_remote_server(stac
         "prompts": [{"name": "greet", "_meta": {"theirs": 1}}],
         "resources": [{"uri": "file:///a"}],
         "resourceTemplates": [{"uriTemplate": "file:///{path}", "name": "files"}],
+        "leftOut": [],
     }
     own = (await snapshot(stack, "acme"))["billing"]
     assert (own["url"], own["protocols"], own["offer"]["prompts"]) == (None, [], [])

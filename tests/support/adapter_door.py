@@ -34,7 +34,7 @@ class Caller:
     def __init__(self, url: str, token: str, capabilities: dict[str, Any]) -> None:
         self.url, self.capabilities = url, capabilities
         self.headers = {"authorization": f"Bearer {token}"}
-        self.http = httpx2.AsyncClient(headers=self.headers, timeout=30)
+        self.http = httpx2.AsyncClient(headers=self.headers, timeout=60, verify=False)
         self.news: list[dict[str, Any]] = []
         """The notifications of the last request."""
         self.status = 0
@@ -81,7 +81,7 @@ class Caller:
 
     async def until_seen(self, word: str, times: int = 1) -> list[Any]:
         """Wait until the server says that it has seen something so often, and return all that it has."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 seen = await self.text("seen")
                 if sum(word in json.dumps(one) for one in seen) >= times:
@@ -95,7 +95,7 @@ class Caller:
             lines = reply.aiter_lines()
 
             async def following() -> dict[str, Any]:
-                with anyio.fail_after(20):
+                with anyio.fail_after(60):
                     async for line in lines:
                         if line.startswith("data:"):
                             heard = json.loads(line[5:])

@@ -102,7 +102,7 @@ def forwarding(url: str, credential: str) -> Iterator[Forwarder]:
     forwarder = Forwarder((parts.hostname, parts.port), credential)
     thread = threading.Thread(target=lambda: asyncio.run(forwarder.serve()))
     thread.start()
-    assert forwarder.started.wait(10)
+    assert forwarder.started.wait(60)
     try:
         yield forwarder
     finally:

@@ -18,7 +18,7 @@ MODERN = Path(__file__).parents[1] / "fakes" / "remote_party.py"
 """A server of 2026-07-28, and of nothing else."""
 EARLIER = MODERN.with_name("earlier_party.py")
 """A server of the versions before it."""
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Party:
 
     def log(self) -> list[dict[str, Any]]:
         """Return what it was sent so far, oldest first."""
-        return httpx2.get(f"{self.root}/log", trust_env=False).json()
+        return httpx2.get(f"{self.root}/log", timeout=60, trust_env=False, verify=False).json()
 
     def calls(self, method: str) -> list[dict[str, Any]]:
         """Return the requests of one method that it was sent."""
@@ -42,15 +42,15 @@ class Party:
 
     def tell(self, message: dict[str, Any]) -> int:
         """Have it notify those who listen, and return how many do."""
-        return httpx2.post(f"{self.root}/tell", json=message, trust_env=False).json()
+        return httpx2.post(f"{self.root}/tell", json=message, timeout=60, trust_env=False, verify=False).json()
 
     def more_tools(self, tools: list[dict[str, Any]]) -> None:
         """Have it offer more tools."""
-        httpx2.post(f"{self.root}/tools", json=tools, trust_env=False)
+        httpx2.post(f"{self.root}/tools", json=tools, timeout=60, trust_env=False, verify=False)
 
     def forget(self) -> None:
         """Have it forget all sessions."""
-        httpx2.post(f"{self.root}/forget", trust_env=False)
+        httpx2.post(f"{self.root}/forget", timeout=60, trust_env=False, verify=False)
 
     def kill(self) -> None:
         """End it without a word."""
@@ -68,7 +68,7 @@ def party(port: int, name: str, program: Path = MODERN) -> Iterator[Party]:
         yield running
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(running: Party) -> bool:

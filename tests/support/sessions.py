@@ -33,7 +33,7 @@ class Earlier:
         client: httpx2.Client | None = None,
     ) -> None:
         self.url = url
-        self.client = client or httpx2.Client(trust_env=False, timeout=30)
+        self.client = client or httpx2.Client(trust_env=False, verify=False, timeout=60)
         weakref.finalize(self, self.client.close)
         self.client.headers.update({"Authorization": f"Bearer {key}", "Accept": "application/json, text/event-stream"})
         self.events: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -20,7 +21,11 @@ from typing import Any
 import httpx2
 import pytest
 
-READY_SECONDS = 30.0
+import logs
+
+READY_SECONDS = 60.0
+PORTS = range(15_000, 30_000)
+"""Below the ports that outgoing connections, and servers that leave the choice to the kernel, are given."""
 TAUSESTACK = Path(sys.executable).with_name("tausestack")
 _INDEXES = ("PIP_", "UV_", "NPM_CONFIG_", "NODE_EXTRA_CA_CERTS", "SSL_CERT_")
 
@@ -36,7 +41,11 @@ class Tenant:
 
     def __post_init__(self) -> None:
         self.client = httpx2.Client(
-            base_url=f"{self.url}/api/v2/tenants/{self.name}", headers=self.headers, timeout=60, trust_env=False
+            base_url=f"{self.url}/api/v2/tenants/{self.name}",
+            headers=self.headers,
+            timeout=60,
+            trust_env=False,
+            verify=False,
         )
         weakref.finalize(self, self.client.close)
 
@@ -93,7 +102,7 @@ def mcp_request(
         **headers,
     }
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
-    return httpx2.post(url + path, json=body, headers=sent, timeout=60, trust_env=False)
+    return httpx2.post(url + path, json=body, headers=sent, timeout=60, trust_env=False, verify=False)
 
 
 @dataclass
@@ -116,7 +125,9 @@ class Stack:
     def operator(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """Send a request with the operator's key."""
         headers = {"Authorization": f"Bearer {self.operator_key}"}
-        return httpx2.request(method, f"{self.url}/api/v2/{path}", headers=headers, timeout=60, trust_env=False, **more)
+        return httpx2.request(
+            method, f"{self.url}/api/v2/{path}", headers=headers, timeout=60, trust_env=False, verify=False, **more
+        )
 
     def tenant(self, name: str | None = None, **more: Any) -> Tenant:
         """Make a tenant."""
@@ -159,17 +170,22 @@ def ways_to_indexes() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback address that nobody listens on.
+
+    It is none of those that the kernel gives out by itself: nobody gets it before who asked for it here uses it.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
 def running(data: Path, **environment: str) -> Iterator[Stack]:
     """Start `tausestack up` on a free port, wait until it is ready, and stop it on leaving."""
     port = free_port()
-    log = data.with_name(data.name + ".log")
+    log = logs.keep(data.with_name(data.name + ".log"))
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(data.parent),
@@ -189,7 +205,7 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -198,10 +214,10 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
 def _await_ready(stack: Stack, started: float) -> None:
     while time.monotonic() - started < READY_SECONDS:
         if stack.process.poll() is not None:
-            pytest.fail(f"the stack ended with {stack.process.returncode}:\n{stack.log.read_text()[-4000:]}")
+            pytest.fail(f"the stack ended with {stack.process.returncode}:\n{logs.tail(stack.log)}")
         with contextlib.suppress(httpx2.HTTPError):
-            if httpx2.get(f"{stack.url}/health/ready", timeout=10, trust_env=False).status_code == 200:
+            if httpx2.get(f"{stack.url}/health/ready", timeout=10, trust_env=False, verify=False).status_code == 200:
                 stack.ready_after = time.monotonic() - started
                 return
         select.select([], [], [], 0.05)
-    pytest.fail(f"the stack was not ready in {READY_SECONDS} s:\n{stack.log.read_text()[-4000:]}")
+    pytest.fail(f"the stack was not ready in {READY_SECONDS} s:\n{logs.tail(stack.log)}")

@@ -18,7 +18,7 @@ EXTENSION = "io.modelcontextprotocol/tasks"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 DECLARED: dict[str, Any] = {"extensions": {EXTENSION: {}}, "elicitation": {}}
 ENDED = {"completed", "failed", "cancelled"}
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import orjson
 from tausestack.raw import as_array, as_object
 
 MAX_TOOLS = 1000
+MAX_NAME = 128
 MAX_TOOL_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 5000
@@ -27,19 +28,28 @@ MESSAGES_A_SECOND = 500
 def trouble(tool: dict[str, Any]) -> str | None:
     """Return why a definition is more than a tool may be, or None where it is within every bound."""
     name = tool.get("name")
-    if not isinstance(name, str) or not 0 < len(name) <= 128:
-        return "it lists a tool whose name is none"
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        return f"its name is none, or longer than {MAX_NAME} characters"
     description = tool.get("description")
     if isinstance(description, str) and len(description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
-        return f"the description of {name} is longer than {MAX_DESCRIPTION_BYTES // 1024} KiB"
+        return f"its description is longer than {MAX_DESCRIPTION_BYTES // 1024} KiB"
     for nodes, depth in enumerate(_depths(tool), 1):
         if depth > MAX_DEPTH:
-            return f"the definition of {name} is nested deeper than {MAX_DEPTH}"
+            return f"its definition is nested deeper than {MAX_DEPTH}"
         if nodes > MAX_NODES:
-            return f"the definition of {name} has more than {MAX_NODES} values"
+            return f"its definition has more than {MAX_NODES} values"
     if len(orjson.dumps(tool)) > MAX_TOOL_BYTES:
-        return f"the definition of {name} is larger than {MAX_TOOL_BYTES // 1024} KiB"
+        return f"its definition is larger than {MAX_TOOL_BYTES // 1024} KiB"
     return None
+
+
+def within_bounds(tools: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the tools that are within every bound, and of each other one its name and why it is not."""
+    judged = [(tool, trouble(tool)) for tool in tools]
+    fine = [tool for tool, wrong in judged if wrong is None]
+    return fine, [
+        {"name": str(tool.get("name", ""))[:MAX_NAME], "reason": wrong} for tool, wrong in judged if wrong is not None
+    ]
 
 
 def _depths(value: Any) -> Iterator[int]:

@@ -40,7 +40,8 @@ class Fetched(TypedDict):
 class Probed(TypedDict):
     """What a server said when it was started once, and in which sandbox; "" for one that is reached at a URL.
 
-    `protocols` are the versions that it speaks, newest first; `offer` what it offers beside its tools.
+    `protocols` are the versions that it speaks, newest first; `offer` what it offers beside its tools; `left_out` its
+    tools that are out of bounds, each with the reason.
     """
 
     server: dict[str, Any]
@@ -48,6 +49,7 @@ class Probed(TypedDict):
     sandbox: str
     protocols: list[str]
     offer: dict[str, Any]
+    left_out: list[dict[str, str]]
 
 
 class Stopped(TypedDict):
@@ -96,7 +98,10 @@ async def probe(ctx: ts.mcp.Context, name: str, launch: dict[str, Any]) -> Probe
     wanted = parse_launch(launch)
     found = await hosted.probe(check_server(name), wanted)
     tier = "" if isinstance(wanted, Remote) else hosted.tier()
-    return Probed(server=found.server, tools=found.tools, sandbox=tier, protocols=found.protocols, offer=found.offer)
+    return Probed(
+        server=found.server, tools=found.tools, sandbox=tier, protocols=found.protocols, offer=found.offer,
+        left_out=found.left_out,
+    )  # fmt: skip
 
 
 @server.tool("adapter/stop", side_effect="write", idempotent=True, scopes=[SYSTEM])

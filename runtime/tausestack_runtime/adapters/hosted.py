@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tausestack.contract import PROTOCOL_VERSION, tool_policy
-from tausestack.errors import InDoubt, TauseError, Unavailable, UpstreamError
+from tausestack.errors import InDoubt, TauseError, Unavailable
 from tausestack_runtime.adapters import sandbox
 from tausestack_runtime.adapters.asked import Answered, Asked, Tell
-from tausestack_runtime.adapters.bounds import MAX_OFFER_BYTES, MAX_OFFERED, capped, trouble
+from tausestack_runtime.adapters.bounds import MAX_OFFER_BYTES, MAX_OFFERED, capped, within_bounds
 from tausestack_runtime.adapters.folders import Folders
 from tausestack_runtime.adapters.launches import Launch, Remote, is_modern
 from tausestack_runtime.adapters.remote.link import RemoteLink
@@ -43,6 +43,8 @@ class Probe:
     tools: list[dict[str, Any]]
     protocols: list[str]
     offer: dict[str, Any]
+    left_out: list[dict[str, str]]
+    """Its tools that are out of bounds: name and reason."""
 
 
 class Hosted:
@@ -85,7 +87,7 @@ class Hosted:
     async def probe(self, name: str, launch: Launch | Remote) -> Probe:
         """Start a server once, or reach it, as it would be installed, and return what it says of itself.
 
-        Raises `UpstreamError` for a definition out of bounds, and `Unavailable` for a server that does not start.
+        Raises `Unavailable` for a server that does not start, or that lists more than anybody takes.
         """
         session = await self._started(name, launch, lasting=False)
         protocols = session.said.protocols
@@ -94,11 +96,8 @@ class Hosted:
         try:
             offer = await _offer(session)
             await session.settled()
-            for tool in session.tools:
-                wrong = trouble(tool)
-                if wrong is not None:
-                    raise UpstreamError(wrong)
-            return Probe(_initialized(session), session.tools, _newest_first(protocols), offer)
+            tools, left_out = within_bounds(session.tools)
+            return Probe(_initialized(session), tools, _newest_first(protocols), offer, left_out)
         finally:
             await session.stop()
 

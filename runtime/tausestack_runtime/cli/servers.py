@@ -262,6 +262,7 @@ def _show_server(one: dict[str, Any], as_json: bool) -> None:
     print(f"{one['name']}{default} is {one['status']} with {len(one['tools'])} tools")
     for tool in one["tools"]:
         print(f"  {one['name']}/{tool['name']}  {tool.get('status', '')}".rstrip())
+    _show_left_out(one)
 
 
 async def _plan(
@@ -275,10 +276,17 @@ async def _plan(
 
 def _show_plan(found: dict[str, Any]) -> None:
     tools: list[dict[str, Any]] = found.get("tools") or []
-    show_fields({name: plain(value) for name, value in found.items() if name != "tools"})
+    show_fields({name: plain(value) for name, value in found.items() if name not in {"tools", "left_out"}})
     print(f"{len(tools)} tools:" if tools else "its tools are known once it was probed")
     for tool in tools:
         print(f"  {tool['name']}  {cell(tool.get('description'))}")
+    _show_left_out(found)
+
+
+def _show_left_out(found: dict[str, Any]) -> None:
+    left_out: list[dict[str, Any]] = found.get("left_out") or []
+    for one in left_out:
+        print(f"  left out: {cell(one['name'])}: {cell(one['reason'])}")
 
 
 def _ask(found: dict[str, Any], as_json: bool) -> bool | str:

@@ -14,7 +14,7 @@ async def main(url: str, key: str, mode: str, tool: str, arguments: str) -> None
     if mode.startswith("2025"):
         session.LATEST_HANDSHAKE_VERSION = mode  # what it offers in its `initialize`
         mode = "legacy"
-    http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
     async with http, Client(streamable_http_client(url, http_client=http), mode=mode) as client:
         tools = (await client.list_tools()).tools
         result = await client.call_tool(tool, json.loads(arguments))

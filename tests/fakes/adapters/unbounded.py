@@ -1,12 +1,14 @@
-"""A third-party stdio server that goes beyond every bound, as its one argument says."""
+"""A third-party stdio server that goes beyond every bound, as its one argument says, or its variable MODE."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
-MODE = sys.argv[1]
+MODE = sys.argv[1] if len(sys.argv) > 1 else os.environ["MODE"]
+LINE_BYTES = 600_000_000
 
 
 def send(message: dict[str, Any]) -> None:
@@ -45,6 +47,11 @@ def main() -> None:
         elif method == "tools/call" and MODE == "nested":
             nested = '{"a":' * 100_000 + "1" + "}" * 100_000
             sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":{nested}}}\n')
+            sys.stdout.flush()
+        elif method == "tools/call" and MODE == "line":
+            sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":"')
+            for _ in range(LINE_BYTES // 1_000_000):
+                sys.stdout.write("x" * 1_000_000)
             sys.stdout.flush()
         elif method == "tools/call" and MODE == "notes":
             while True:

@@ -62,7 +62,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def greeted(answers: dict[str, tuple[float, dict[str, Any]]]) -> Any:
     peer = Peer("one", ScriptedLink(answers))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await greeting.greeted(peer, Catalogue(peer, None), WaitingRoom(), None)
 
 

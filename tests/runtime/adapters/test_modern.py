@@ -88,7 +88,7 @@ async def test_the_official_client_finds_a_modern_server_and_answers_its_questio
         heard.append(params.data)
 
     heard: list[Any] = []
-    async with httpx2.AsyncClient(headers=caller.headers) as http:
+    async with httpx2.AsyncClient(headers=caller.headers, verify=False) as http:
         transport = streamable_http_client(caller.url, http_client=http)
         async with Client(
             transport, mode="2026-07-28", elicitation_callback=elicited, logging_callback=logged, log_level="info"

@@ -10,7 +10,7 @@ import pytest
 from tausestack.errors import InvalidArguments
 from tausestack_runtime.adapters.fetch import fetch_python
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 BUILD = """\
 [build-system]

@@ -26,7 +26,7 @@ def tausestack(gateway_url: str, tmp_path: Path) -> Cli:
             **environment,
         }
         command = [sys.executable, "-m", "tausestack_runtime.cli", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
 
     return run
 

@@ -24,6 +24,7 @@ def test_a_passing_stack_leaves_the_lasting_ones_database_alone(
             headers={"Authorization": f"Bearer {key}"},
             timeout=60,
             trust_env=False,
+            verify=False,
         )
         assert made.status_code == 201, made.text
         assert (stack.data / "tenants" / "acme" / "auth.db").is_file()

@@ -15,7 +15,7 @@ from tausestack_runtime.gateway.crowd import LIGHT, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.patience import CROWD, PatientProtocol
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 MOST = 4
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -56,11 +56,11 @@ class Caller:
 
     async def ask(self, request: bytes = GET) -> bytes:
         self.writer.write(request)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.reader.readuntil(b"\r\n\r\n") + await self.reader.readexactly(2)
 
     async def closed(self) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.reader.read() == b""
 
 
@@ -105,11 +105,11 @@ async def test_half_open_requests_make_room_for_those_that_come(callers: Any) ->
 async def test_callers_that_wait_for_an_answer_stay(door: tuple[Door, int], callers: Any) -> None:
     made, _ = door
     busy = [asyncio.ensure_future((await callers()).ask(SLOW)) for _ in range(MOST)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(MOST):
             await made.slow.get()
     refused = await callers()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await refused.reader.read()).startswith(b"HTTP/1.1 503")
     made.go.set()
     assert all(b"200" in answer for answer in await asyncio.gather(*busy))

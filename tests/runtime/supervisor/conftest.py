@@ -12,15 +12,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import logs
+from stack import free_port
 from tausestack_runtime.supervisor.control import ask
 
 FAKES = Path(__file__).parents[2] / "fakes"
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -41,12 +44,18 @@ class Stack:
 
     def __init__(self, data: Path, port: int, environment: dict[str, str]) -> None:
         self.data, self.port = data, port
-        self.process = subprocess.Popen(
-            [sys.executable, str(FAKES / "supervised_stack.py"), str(data), str(port)],
-            env={**os.environ, "PYTHONPATH": f"{FAKES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        number, name = tempfile.mkstemp(prefix="supervisor-", suffix=".log")
+        self.log = logs.keep(Path(name))
+        with os.fdopen(number, "wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, str(FAKES / "supervised_stack.py"), str(data), str(port)],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{FAKES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+                    **environment,
+                },
+                stderr=sink,
+            )
 
     @property
     def run(self) -> Path:
@@ -87,8 +96,8 @@ class Stack:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end, and return its exit code and what it logged."""
-        _, log = self.process.communicate(timeout=30)
-        return self.process.returncode, log
+        code = self.process.wait(timeout=DEADLINE_SECONDS)
+        return code, self.log.read_text()
 
 
 def until(what: Callable[[], Any]) -> Any:
@@ -96,7 +105,7 @@ def until(what: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not (found := what()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+        time.sleep(0.01)  # the poll of a condition with a deadline
     return found
 
 
@@ -106,12 +115,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 Launch = Callable[..., Stack]
@@ -127,16 +130,16 @@ def is_alive() -> Callable[[int], bool]:
     return alive
 
 
-@pytest.fixture
-def data() -> Iterator[Path]:
-    """A data folder whose path is short enough for sockets, unlike pytest's own."""
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Give a data folder whose path is short enough for sockets, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="sup", dir="/tmp") as folder:
         yield Path(folder) / "data"
 
 
-@pytest.fixture
-def launch(data: Path) -> Iterator[Launch]:
-    """Starts supervisors, and takes them down after the test."""
+@contextmanager
+def launcher(data: Path) -> Iterator[Launch]:
+    """Give what starts supervisors, and take them down on leaving."""
     started: list[Stack] = []
 
     def start(folder: Path | None = None, *, port: int | None = None, wait: bool = True, **environment: str) -> Stack:
@@ -147,16 +150,39 @@ def launch(data: Path) -> Iterator[Launch]:
             assert stack.process.poll() is None, stack.ended()[1]
         return stack
 
-    yield start
-    for stack in started:
-        if stack.process.poll() is None:
-            stack.process.send_signal(signal.SIGTERM)
-            stack.process.send_signal(signal.SIGTERM)
-            stack.process.wait(timeout=30)
-        assert stack.process.stderr is not None
-        stack.process.stderr.close()
+    try:
+        yield start
+    finally:
+        for stack in started:
+            if stack.process.poll() is None:
+                stack.process.send_signal(signal.SIGTERM)
+                stack.process.send_signal(signal.SIGTERM)
+                stack.process.wait(timeout=DEADLINE_SECONDS)
+            stack.log.unlink()
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data folder of the test's own."""
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def launch(data: Path) -> Iterator[Launch]:
+    """Starts supervisors, and takes them down after the test."""
+    with launcher(data) as start:
+        yield start
 
 
 @pytest.fixture
 def stack(launch: Launch) -> Stack:
+    """A supervisor of the test's own."""
     return launch()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Stack]:
+    """A supervisor that tests share: what they do to a service leaves it to the next as it was."""
+    with short_folder() as folder, launcher(folder) as start:
+        yield start()

@@ -53,32 +53,32 @@ def test_nothing_outlives_a_killed_supervisor(stack, wait_until, is_alive):
 
 
 @pytest.mark.covers("supervisor:gateway")
-def test_a_killed_gateway_comes_back_on_the_same_port(stack, wait_until):
-    pid = stack.gateway()["pid"]
+def test_a_killed_gateway_comes_back_on_the_same_port(shared, wait_until):
+    pid = shared.gateway()["pid"]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: stack.ask("services")["gateway"]["pid"] not in {None, pid})
-    assert stack.gateway()["pid"] != pid
-    assert stack.ask("services")["gateway"]["restarts"] == 1
+    wait_until(lambda: shared.ask("services")["gateway"]["pid"] not in {None, pid})
+    assert shared.gateway()["pid"] != pid
+    assert shared.ask("services")["gateway"]["restarts"] == 1
 
 
 @pytest.mark.covers("supervisor:gateway")
-def test_the_gateway_inherits_its_sockets_and_learns_where_the_others_are(stack):
-    told = stack.gateway()
-    assert told["told"]["TAUSESTACK_RUN"] == str(stack.run)
-    assert told["told"]["TAUSESTACK_PORT"] == str(stack.port)
-    assert told["internal"] == str(stack.run / "gateway.sock")
+def test_the_gateway_inherits_its_sockets_and_learns_where_the_others_are(shared):
+    told = shared.gateway()
+    assert told["told"]["TAUSESTACK_RUN"] == str(shared.run)
+    assert told["told"]["TAUSESTACK_PORT"] == str(shared.port)
+    assert told["internal"] == str(shared.run / "gateway.sock")
 
 
 @pytest.mark.covers("supervisor:ready")
-def test_the_time_from_start_to_ready_is_known(stack, wait_until):
-    seconds = wait_until(lambda: stack.ask("services")["gateway"]["ready_seconds"])
-    assert 0 < seconds < 3
+def test_the_time_from_start_to_ready_is_known(shared, wait_until):
+    seconds = wait_until(lambda: shared.ask("services")["gateway"]["ready_seconds"])
+    assert 0 < seconds < 30
 
 
 @pytest.mark.covers("supervisor:private")
-def test_nobody_else_can_reach_the_sockets_or_read_the_keys(stack):
-    assert stat.S_IMODE(stack.run.stat().st_mode) == 0o700
-    for path in [*stack.run.iterdir(), stack.data / "secret.key", stack.data / "operator.key"]:
+def test_nobody_else_can_reach_the_sockets_or_read_the_keys(shared):
+    assert stat.S_IMODE(shared.run.stat().st_mode) == 0o700
+    for path in [*shared.run.iterdir(), shared.data / "secret.key", shared.data / "operator.key"]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 

@@ -41,7 +41,7 @@ class Peer:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for a condition of the peer's, ten seconds at most."""
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(holds)
 
     async def serve(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -156,13 +156,13 @@ class Scripted:
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(10)
+        self.listener.settimeout(60)
         self.port = self.listener.getsockname()[1]
         self._made: list[socket.socket] = []
 
     def accept(self) -> socket.socket:
         made, _ = self.listener.accept()
-        made.settimeout(10)
+        made.settimeout(60)
         self._made.append(made)
         return made
 

@@ -24,7 +24,7 @@ async def test_a_run_without_wait_comes_back_at_once_and_can_be_waited_for(acme:
     run = await acme.agents.run("concierge", "hello", thread="t-1")
     assert run.status == "pending"
     assert run.thread == "t-1"
-    assert (await acme.agents.wait(run.id, timeout=10)).status == "success"
+    assert (await acme.agents.wait(run.id, timeout=60)).status == "success"
 
 
 @pytest.mark.covers("client:runs")

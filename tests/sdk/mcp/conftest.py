@@ -19,13 +19,15 @@ from typing import Any
 
 import pytest
 
+import logs
 import tausestack as ts
+from stack import free_port
 from tausestack.contract import Principal
 from tausestack.scopes import ROLES
 from tausestack.tokens import Signer, server_audience
 
 FAKES = Path(__file__).parents[2] / "fakes"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +82,11 @@ class Processes:
         return _UnixConnection(self.socket)
 
     @property
+    def log(self) -> Path:
+        """What the processes said, one after another."""
+        return self.data / "log"
+
+    @property
     def socket(self) -> Path:
         """Where a server started by `over_socket` listens."""
         return self.data / f"{self.server}.sock"
@@ -93,7 +100,8 @@ class Processes:
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         """Start `python -m kit_{server}`."""
         command = [sys.executable, "-m", f"kit_{self.server}", *arguments]
-        process = subprocess.Popen(command, env=self.environment(**more), stderr=subprocess.PIPE)
+        with self.log.open("ab") as sink:
+            process = subprocess.Popen(command, env=self.environment(**more), stderr=sink)
         self.started.append(process)
         return process
 
@@ -107,8 +115,7 @@ class Processes:
 
     def over_port(self) -> str:
         """Start the server on a free port, wait for its health and return its endpoint."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         process = self.start("--port", str(port))
         self.wait_for(lambda: self.healthy(http.client.HTTPConnection("127.0.0.1", port)), process)
         return f"http://127.0.0.1:{port}/mcp"
@@ -125,8 +132,7 @@ class Processes:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
             if process is not None and process.poll() is not None:
-                assert process.stderr is not None
-                raise AssertionError(f"the server ended with {process.returncode}:\n{process.stderr.read().decode()}")
+                raise AssertionError(f"the server ended with {process.returncode}:\n{logs.tail(self.log)}")
             assert time.monotonic() < deadline, "the condition did not come true"
             time.sleep(0.01)  # the poll of a condition with a deadline
 
@@ -206,12 +212,11 @@ def _processes(folder: Path, server: str) -> Iterator[Processes]:
     data = folder / server[0]
     data.mkdir()
     running = Processes(data, Signer(secrets.token_bytes(32)), server)
+    logs.keep(running.log)
     yield running
     for process in running.started:
         process.kill()
         process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_a_call_in_flight_ends_after_sigterm_and_the_process_exits_0(processes: 
         processes.wait_for(lambda: not _accepts(processes), process)
         (processes.data / "go").touch()
         assert processes.reply(connection)["structuredContent"] == {"result": "went"}
-    assert process.wait(timeout=15) == 0
+    assert process.wait(timeout=60) == 0
     assert (processes.data / "ended").exists()
     assert not processes.socket.exists()
 

@@ -55,7 +55,7 @@ class Catalogue:
         if tool is None:
             raise NotFound(f"{self._peer.name} has no tool of that name")
         if tool.trouble is not None:
-            raise Conflict(f"{self._peer.name} can't be asked this: {tool.trouble}")
+            raise Conflict(f"{self._peer.name} can't be asked for {str(name)[:80]}: {tool.trouble}")
         if self._pins is not None and self._pins.get(str(name)) != tool.sha256:
             raise Conflict(f"{self._peer.name} now defines {name} otherwise than what was approved: approve it again")
         return tool.raw
