@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from tausestack.contract import Principal
@@ -14,6 +15,7 @@ from tausestack.scopes import OPERATOR, ROLES, SYSTEM
 from tausestack.tenancy import credential_hash
 from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, Signing, Verifier
 from tausestack_runtime.gateway.call import Call, origin
+from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.siblings import Siblings
 from tausestack_runtime.gateway.snapshots import Snapshots
@@ -25,7 +27,16 @@ MAX_CREDENTIAL = 8192
 OPERATOR_ID = "operator"
 
 
-def bearer(authorization: str | None) -> str:
+class Credential(str):
+    """A credential as it was shown."""
+
+    @cached_property
+    def hashed(self) -> str:
+        """The SHA-256 of all of it, by which keys are known."""
+        return credential_hash(self)
+
+
+def bearer(authorization: str | None) -> Credential:
     """Return the credential of an `Authorization` header, or raise `Unauthenticated`."""
     if not authorization:
         raise Unauthenticated("No credential: send Authorization: Bearer <API key>")
@@ -34,7 +45,12 @@ def bearer(authorization: str | None) -> str:
         raise Unauthenticated("The credential has to be sent as Authorization: Bearer <API key>")
     if len(credential) > MAX_CREDENTIAL:
         raise Unauthenticated("This is no credential of ours")
-    return credential.strip()
+    return Credential(credential.strip())
+
+
+def shown(head: Head) -> Credential:
+    """Return the credential that a request shows, or raise `Unauthenticated`."""
+    return bearer(head.text(b"authorization"))
 
 
 class Identity:
@@ -59,12 +75,12 @@ class Identity:
         self._siblings = siblings
         self._in_flight = in_flight
 
-    async def principal(self, credential: str, tenant: str) -> Principal:
+    async def principal(self, credential: Credential, tenant: str) -> Principal:
         """Return who a credential belongs to, for the tenant of the path.
 
         Raises `Unauthenticated` for one that is not good, and the one `NotFound` for one of another tenant.
         """
-        hashed = credential_hash(credential)
+        hashed = credential.hashed
         if hmac.compare_digest(hashed, self._operator_hash):
             return Principal(tenant=tenant, id=OPERATOR_ID, scopes=frozenset({OPERATOR}), role=OPERATOR_ID)
         found = await (self._delegated(credential) if credential.count(".") == 2 else self._key(hashed))
