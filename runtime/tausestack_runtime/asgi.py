@@ -1,4 +1,4 @@
-"""What every bare ASGI door needs: a body within its bounds, and work that ends when its caller goes away."""
+"""What a bare ASGI door needs: a body within its bounds, and work that ends when its caller goes away."""
 
 from __future__ import annotations
 
@@ -13,14 +13,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
-
-DEPARTURE = "tausestack.departure"
-"""The extension of a scope under which a connection of ours keeps its `Told`."""
-REPLY = "tausestack.reply"
-"""The extension of a scope under which a connection of ours keeps its `WholeReply`."""
-
-WholeReply = Callable[[int, bytes, bytes], bool]
-"""Sends a whole reply (status, content type, body) at once; False where it has to be sent as ASGI has it."""
 
 
 async def read_body(receive: Receive, most: int) -> bytes:
@@ -55,33 +47,6 @@ class Departure(Protocol):
         ...
 
 
-class Told:
-    """A departure that the connection tells of, in the scope's extension `DEPARTURE`.
-
-    Waiting for it costs nothing, where a task that waits for `http.disconnect` costs a quarter of a call.
-    """
-
-    def __init__(self) -> None:
-        self._gone = False
-        self._leave: Callable[[], None] | None = None
-
-    def watch(self, leave: Callable[[], None]) -> None:
-        """Have `leave` called when the caller goes away, at once if it has."""
-        self._leave = leave
-        if self._gone:
-            leave()
-
-    def forget(self) -> None:
-        """Have it called no more."""
-        self._leave = None
-
-    def tell(self) -> None:
-        """Say that the caller has gone."""
-        self._gone = True
-        if self._leave is not None:
-            self._leave()
-
-
 class Awaited:
     """A departure that only whoever waits for it learns of, as ASGI has it."""
 
@@ -104,12 +69,13 @@ class Awaited:
             continue
 
 
-async def while_connected(work: Awaitable[T], departure: Departure) -> T:
+async def while_connected(work: Awaitable[T], departure: Departure, task: asyncio.Task[Any] | None = None) -> T:
     """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end.
 
     The work is done by the task that asks, so that its line in the ledger and its upstream's connection have ended too.
+    `task` is that task, where it is known: to ask for it takes a system call.
     """
-    task = asyncio.current_task()
+    task = task or asyncio.current_task()
     assert task is not None
     left = False
 

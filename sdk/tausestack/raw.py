@@ -25,6 +25,12 @@ def object_at(value: Any, *path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
+def object_in(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the object that an object holds under a name, an empty one where it holds none."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType] as above
+
+
 def objects_in(value: Any) -> list[dict[str, Any]]:
     """Return the objects in a JSON array; what is something else is left out."""
     found = (as_object(each) for each in as_array(value) or [])

@@ -16,7 +16,7 @@ from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.accepting import GatewayServer
 from tausestack_runtime.gateway.app import build
 from tausestack_runtime.gateway.call import originate
-from tausestack_runtime.gateway.patience import PatientProtocol
+from tausestack_runtime.gateway.http.connection import Connection
 from tausestack_runtime.settings import SECRET_VARIABLES, StartError, read_settings
 from tausestack_runtime.supervisor.linux import conceal
 
@@ -40,9 +40,10 @@ def main() -> int:
     server = GatewayServer(
         uvicorn.Config(
             gateway,
-            http=PatientProtocol,
+            http=Connection,
+            interface="asgi3",
             ws="none",
-            lifespan="on",
+            lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
@@ -54,7 +55,7 @@ def main() -> int:
         board,
         settings.gateway_number,
         [port, internal],
-        gateway.leave,
+        gateway,
     )
     gc.collect()
     gc.freeze()  # what is there now stays: without this the collector looks at all of it again and again

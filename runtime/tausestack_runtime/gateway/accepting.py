@@ -6,12 +6,13 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 from uvicorn import Config, Server
 
 from tausestack_runtime.board import Board
-from tausestack_runtime.gateway.patience import PatientProtocol
+from tausestack_runtime.gateway.http.connection import Connection
 
 AHEAD = 1
 """How many connections more than another gateway one may have and still take the next at once."""
@@ -119,20 +120,36 @@ class Acceptor:
             self._board.connected(self._number, self._connections)
 
 
+class Served(Protocol):
+    """An application that a server opens, and closes at its end."""
+
+    def start(self) -> None:
+        """Open what it needs."""
+        ...
+
+    def leave(self) -> None:
+        """Have what stays open end."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        ...
+
+
 class GatewayServer(Server):
     """A uvicorn server that shares sockets with other gateways, beside those that are its own."""
 
     def __init__(
-        self, config: Config, board: Board, number: int, shared: Sequence[socket.socket], leave: Callable[[], None]
+        self, config: Config, board: Board, number: int, shared: Sequence[socket.socket], application: Served
     ) -> None:
-        """`leave` is called when it begins to end, before it waits for what is open."""
         super().__init__(config)
-        self._leave = leave
+        self._application = application
         self._board, self._number, self._shared_sockets = board, number, shared
         self._acceptor: Acceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve its own sockets, then take connections from the shared ones."""
+        self._application.start()
         await super().startup(sockets)
         self._acceptor = Acceptor(self._board, self._number, self._shared_sockets, self._connection)
         self._acceptor.start()
@@ -141,21 +158,9 @@ class GatewayServer(Server):
         """Leave new connections to the others, then end the open ones."""
         if self._acceptor is not None:
             await self._acceptor.close()
-        self._leave()
+        self._application.leave()
         await super().shutdown(sockets)
+        await self._application.aclose()
 
     def _connection(self, lost: Callable[[], None]) -> asyncio.Protocol:
-        return _Counted(lost, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-
-class _Counted(PatientProtocol):
-    """A connection from a shared socket."""
-
-    def __init__(self, lost: Callable[[], None], **of_server: object) -> None:
-        super().__init__(**of_server)  # pyright: ignore[reportArgumentType] what uvicorn's own server passes
-        self._lost = lost
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Count one connection less."""
-        super().connection_lost(exc)
-        self._lost()
+        return Connection(self.config, self.server_state, lost=lost)

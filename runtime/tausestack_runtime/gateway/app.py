@@ -1,4 +1,4 @@
-"""The composition root of the gateway, and its bare ASGI application."""
+"""The composition root of the gateway, and the one place where its doors are chosen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import structlog
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
 from tausestack.errors import InternalError, TauseError
-from tausestack_runtime.asgi import Receive, Scope, Send
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.crowd import TENANT_BYTES, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
+from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.limits.budgets import Budgets
@@ -37,7 +37,6 @@ from tausestack_runtime.gateway.oauth.documents import ClientDocuments
 from tausestack_runtime.gateway.oauth.door import OAuthDoor
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer, Mapping
 from tausestack_runtime.gateway.oauth.fetching import Fetching
-from tausestack_runtime.gateway.patience import CROWD
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
 from tausestack_runtime.gateway.sealing import Sealer
@@ -60,7 +59,7 @@ logger = structlog.get_logger("gateway")
 
 
 class Gateway:
-    """The ASGI application: a door is chosen by the path, and nothing else happens here."""
+    """Answers exchanges: a door is chosen by the path, and nothing else happens here."""
 
     def __init__(self, settings: Settings, board: Board) -> None:
         assert settings.run is not None
@@ -141,27 +140,47 @@ class Gateway:
         self._guard = Guard(settings.host, settings.public_url)
         self._connections = Connections(limiter, self._snapshots.limits)
         self._weights = Shares(TENANT_BYTES, "bytes of requests")
+        self.crowd: Crowd | None = Crowd(room())
         self._exits = AsyncExitStack()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            # uvicorn hands this state to each connection that it makes.
-            scope["state"][CROWD] = Crowd(room())
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, self._connections, self._weights, self._challenge)
-            try:
-                await self._http(exchange)
-            except Elsewhere as other:
-                self._metrics.handed_over()
-                await self._siblings.hand_over(exchange, other.number)
-            except Exception:
-                logger.exception("a door broke", method=exchange.method, path=exchange.path)
-                if not exchange.replied:
-                    await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
-            finally:
-                exchange.close()
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer an exchange."""
+        exchange.within(self._connections, self._weights, self._challenge)
+        head = exchange.head
+        try:
+            refusal = None if exchange.internal else head.once(self._guard.refusal)
+            if refusal is not None:
+                await exchange.problem(refusal)
+            elif (place := head.once(_mcp_endpoint)) is not None:
+                await self._mcp(exchange, *place)
+            elif exchange.path.startswith(("/oauth/", "/.well-known/")):
+                await self._oauth(exchange)
+            elif exchange.path.startswith("/api/v2/"):
+                await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
+            elif head.once(_was_mcp_endpoint):
+                await retired(exchange)
+            else:
+                await self._operations(exchange)
+        except Elsewhere as other:
+            self._metrics.handed_over()
+            await self._siblings.hand_over(exchange, other.number)
+        except Exception:
+            logger.exception("a door broke", method=exchange.method, path=exchange.path)
+            if not exchange.replied:
+                await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
+
+    def start(self) -> None:
+        """Open the ledger."""
+        self._ledger.start()
+        for close in (
+            self._ledger.close, self._databases.aclose, self._upstreams.aclose,
+            self._siblings.aclose, self._control.aclose, self._earlier.aclose, self._uses.aclose,
+        ):  # fmt: skip
+            self._exits.push_async_callback(close)
+
+    async def aclose(self) -> None:
+        """Close everything, the ledger last."""
+        await self._exits.aclose()
 
     def _external_issuer(self, settings: Settings, fetching: Fetching, bases: Bases) -> ExternalIssuer | None:
         if settings.oidc_issuer is None:
@@ -175,25 +194,6 @@ class Gateway:
     def leave(self) -> None:
         """Have what stays open end: the gateway does."""
         self._leaving.set()
-
-    async def _http(self, exchange: Exchange) -> None:
-        refusal = None if exchange.internal else self._guard.refusal(exchange)
-        if refusal is not None:
-            await exchange.problem(refusal)
-            return
-        parts = exchange.path.split("/")
-        if len(parts) == 4 and parts[1] == "tenants" and parts[3] == "mcp":
-            await self._mcp(exchange, parts[2], None)
-        elif len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":
-            await self._mcp(exchange, parts[2], parts[4])
-        elif len(parts) in {4, 6} and parts[1] == "tenants" and parts[-1] in RETIRED:
-            await retired(exchange)
-        elif exchange.path.startswith(("/oauth/", "/.well-known/")):
-            await self._oauth(exchange)
-        elif exchange.path.startswith("/api/v2/"):
-            await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
-        else:
-            await self._operations(exchange)
 
     async def _operations(self, exchange: Exchange) -> None:
         if exchange.method not in {"GET", "HEAD"}:
@@ -227,20 +227,21 @@ class Gateway:
             return
         await exchange.reply_json(200, {"status": "ready", "version": VERSION})
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        self._ledger.start()
-        self._exits.push_async_callback(self._ledger.close)
-        self._exits.push_async_callback(self._databases.aclose)
-        self._exits.push_async_callback(self._upstreams.aclose)
-        self._exits.push_async_callback(self._siblings.aclose)
-        self._exits.push_async_callback(self._control.aclose)
-        self._exits.push_async_callback(self._earlier.aclose)
-        self._exits.push_async_callback(self._uses.aclose)
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._exits.aclose()
-        await send({"type": "lifespan.shutdown.complete"})
+
+def _mcp_endpoint(head: Head) -> tuple[str, str | None] | None:
+    """Return the tenant whose MCP endpoint a request is for, and the server, None for all of them at once."""
+    parts = head.path.split("/")
+    if len(parts) == 4 and parts[1] == "tenants" and parts[3] == "mcp":
+        return parts[2], None
+    if len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":
+        return parts[2], parts[4]
+    return None
+
+
+def _was_mcp_endpoint(head: Head) -> bool:
+    """Whether a request is for an endpoint that earlier versions of MCP had."""
+    parts = head.path.split("/")
+    return len(parts) in {4, 6} and parts[1] == "tenants" and parts[-1] in RETIRED
 
 
 def build(settings: Settings, board: Board) -> Gateway:

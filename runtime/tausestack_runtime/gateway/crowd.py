@@ -27,10 +27,10 @@ TENANT_STREAMS = 128
 """How many streams of one service a tenant may hold: a quarter of what there is for all."""
 
 
-class Connection(Protocol):
+class Member(Protocol):
     """A caller's connection, as far as the crowd knows it."""
 
-    among: dict[Connection, None] | None
+    among: dict[Member, None] | None
     """Where it stands, which is the crowd's to write."""
 
     def give_way(self) -> None:
@@ -43,14 +43,14 @@ class Crowd:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._new: dict[Connection, None] = {}
+        self._new: dict[Member, None] = {}
         """Those that never sent a whole request."""
-        self._idle: dict[Connection, None] = {}
+        self._idle: dict[Member, None] = {}
         """Those that did, and owe the next, which may never come."""
-        self._busy: dict[Connection, None] = {}
+        self._busy: dict[Member, None] = {}
         """Those that are owed an answer."""
 
-    def enter(self, connection: Connection) -> bool:
+    def enter(self, connection: Member) -> bool:
         """Let a connection in, for which the one that owes a request for longest goes; return whether there is room.
 
         It goes from the larger side, so that neither strangers nor idlers drive out the others.
@@ -66,21 +66,21 @@ class Crowd:
         self._new[connection] = None
         return True
 
-    def requested(self, connection: Connection) -> None:
+    def requested(self, connection: Member) -> None:
         """Note that a whole request has come."""
         self._move(connection, self._busy)
 
-    def answered(self, connection: Connection) -> None:
+    def answered(self, connection: Member) -> None:
         """Note that the next request is the caller's to send."""
         self._move(connection, self._idle)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Member) -> None:
         """Forget a connection that is closed."""
         if connection.among is not None:
             del connection.among[connection]
             connection.among = None
 
-    def _move(self, connection: Connection, to: dict[Connection, None]) -> None:
+    def _move(self, connection: Member, to: dict[Member, None]) -> None:
         if connection.among is not None:
             del connection.among[connection]
             connection.among = to

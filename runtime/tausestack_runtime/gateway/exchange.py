@@ -1,29 +1,21 @@
-"""One HTTP exchange over bare ASGI: what every door needs of a request and a reply."""
+"""One HTTP exchange: what every door needs of a request and a reply."""
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import orjson
 
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
-from tausestack_runtime.asgi import (
-    DEPARTURE,
-    REPLY,
-    Awaited,
-    Departure,
-    Receive,
-    Scope,
-    Send,
-    WholeReply,
-    read_body,
-    while_connected,
-)
+from tausestack_runtime.asgi import while_connected
 from tausestack_runtime.gateway.crowd import LIGHT, Share, Shares
+from tausestack_runtime.gateway.http.head import Head
+from tausestack_runtime.gateway.http.line import Incoming, Line
 from tausestack_runtime.gateway.limits.headers import refusal_headers
 from tausestack_runtime.gateway.nesting import loads_strictly
 
@@ -39,47 +31,50 @@ FORWARDED = b"tausestack-forwarded"
 """What a gateway says to another of a request that it hands over: `INTERNALLY` or `PUBLICLY`, as it came in."""
 INTERNALLY, PUBLICLY = b"internally", b"publicly"
 
+Headers = list[tuple[bytes, bytes]]
+
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_WHOLE = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n"
+_MALFORMED = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BROKEN = b"%bcontent-length: 0\r\nconnection: close\r\n\r\n" % _LINES[500]
+_CLOSE = b"connection: close\r\n"
+_BODILESS = frozenset({204, 304})
+
+
+def _bare(_: Exchange, error: TauseError) -> bytes | None:
+    return b'Bearer realm="tausestack"' if isinstance(error, Unauthenticated) else None
+
 
 class Exchange:
     """A request as it came, and its reply as it goes out."""
 
-    def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        shares: Share | None = None,
-        weights: Shares | None = None,
-        challenge: Challenge | None = None,
-    ) -> None:
-        """`shares` are what tenants may have open at once, and `weights` the bytes in that, where that is bounded.
+    task: asyncio.Task[None] | None = None
+    """Who answers it, where that is known."""
+    replied = streaming = ended = False
+    _gone = _chunked = False
+    _leave: Callable[[], None] | None = None
+    _shares: Share | None = None
+    _weights: Shares | None = None
+    _tenant: str | None = None
+    _weight = 0
+    _challenge: Challenge = staticmethod(_bare)
 
-        `challenge` says what an error asks of the caller.
-        """
-        self._challenge = challenge or _challenge
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.query: bytes = scope["query_string"]
-        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
-        # The parser leaves the white space at a value's end, which is not of the value.
-        self.headers = {name: value.rstrip(b" \t") for name, value in self.raw_headers}
+    def __init__(self, head: Head, line: Line, body: bytes | Incoming) -> None:
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.headers
         """By lower-case names; the last one where it is repeated."""
-        inside = (scope.get("server") or ("", 0))[1] is None
-        self.forwarded: bool = inside and FORWARDED in self.headers
-        """Whether another gateway handed it over."""
-        self.internal: bool = inside and self.headers.get(FORWARDED) != PUBLICLY
+        self.internal: bool = line.inside and head.headers.get(FORWARDED) != PUBLICLY
         """Whether it came through an internal socket, which only our own processes can reach."""
-        self._raw_path: bytes = scope.get("raw_path") or quote(self.path).encode()
-        self._body: bytes | None = None
-        self._receive, self._send = receive, send
-        extensions = scope.get("extensions", {})
-        self._departure: Departure = extensions.get(DEPARTURE) or Awaited(receive)
-        self._send_whole: WholeReply | None = extensions.get(REPLY)
-        self.streaming = False
-        self.replied = False
-        self._shares, self._weights = shares, weights
-        self._tenant: str | None = None
-        self._weight = 0
+        self._line = line
+        self._incoming = body if isinstance(body, Incoming) else None
+        self.whole = None if isinstance(body, Incoming) else body
+        """The whole body, once that is there."""
+
+    def within(self, shares: Share, weights: Shares, challenge: Challenge = _bare) -> None:
+        """Bound what tenants may have open at once, by number and by bytes; `challenge` tells what an error asks."""
+        self._shares, self._weights, self._challenge = shares, weights, challenge
 
     def belong(self, tenant: str) -> None:
         """Count among a tenant's open exchanges until it is closed; raises `RateLimited` over the tenant's share.
@@ -92,12 +87,16 @@ class Exchange:
             self._tenant = tenant
 
     def close(self) -> None:
-        """Give back the tenant's share."""
+        """Give back the tenant's share; a caller whose reply is not whole sees that."""
         if self._shares is not None and self._tenant is not None:
             self._shares.give_back(self._tenant)
             if self._weights is not None and self._weight:
                 self._weights.give_back(self._tenant, self._weight)
             self._tenant, self._weight = None, 0
+        if not self.ended and not self._gone:
+            if not self.replied and not self.streaming:
+                self._line.write(_BROKEN)
+            self._line.close()
 
     def _weigh(self, size: int) -> None:
         """Count bytes among those that are held for the tenant, or raise `RateLimited`."""
@@ -105,13 +104,27 @@ class Exchange:
             self._weights.take(self._tenant, size)
             self._weight += size
 
+    # The request
+
     @property
-    def repeated(self) -> set[bytes]:
+    def forwarded(self) -> bool:
+        """Whether another gateway handed it over."""
+        return self._line.inside and FORWARDED in self.headers
+
+    @property
+    def query(self) -> bytes:
+        """What follows the path."""
+        return self.head.query
+
+    @property
+    def raw_headers(self) -> Headers:
+        """The headers in order, by lower-case names."""
+        return self.head.raw_headers
+
+    @property
+    def repeated(self) -> frozenset[bytes]:
         """The names of the headers that came more than once."""
-        if len(self.headers) == len(self.raw_headers):
-            return set()
-        counts = Counter(name for name, _ in self.raw_headers)
-        return {name for name, count in counts.items() if count > 1}
+        return self.head.repeated
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value by its lower-case name; the last one where it is repeated."""
@@ -125,24 +138,23 @@ class Exchange:
     @property
     def target(self) -> str:
         """The path and the query, as they came."""
-        target = self._raw_path + b"?" + self.query if self.query else self._raw_path
-        return target.decode("latin-1")
+        head = self.head
+        return (head.raw_path + b"?" + head.query if head.query else head.raw_path).decode("latin-1")
 
     async def body(self) -> bytes:
-        """Return the whole body, or raise `PayloadTooLarge` above 4 MiB."""
-        if self._body is None:
-            self._body = await self._read()
-        return self._body
+        """Return the whole body, or raise `PayloadTooLarge` above 4 MiB, and `Cancelled` where the caller went away."""
+        if self.whole is None:
+            self.whole = await self._read()
+        return self.whole
 
     async def _read(self) -> bytes:
-        declared = self.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        assert self._incoming is not None
+        declared = self.head.length
+        if declared is not None and declared > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
         # What does not say its length may have all that there may be.
-        self._weigh(
-            int(declared) if declared.isdigit() else MAX_BODY_BYTES if b"transfer-encoding" in self.headers else 0
-        )
-        return await read_body(self._receive, MAX_BODY_BYTES)
+        self._weigh(declared if declared is not None else MAX_BODY_BYTES if self.head.chunked else 0)
+        return await self._incoming.whole(MAX_BODY_BYTES, expected=self.head.expects)
 
     async def json_object(self) -> tuple[dict[str, Any], int]:
         """Return the body as a JSON object and its length in bytes; an empty body is an empty object."""
@@ -157,39 +169,85 @@ class Exchange:
             raise InvalidRequest("The body has to be a JSON object")
         return value, len(raw)
 
+    # The caller
+
     def while_connected(self, work: Awaitable[T]) -> Awaitable[T]:
         """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
-        return while_connected(work, self._departure)
+        return while_connected(work, self, self.task)
 
-    async def reply(
-        self, status: int, body: bytes, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
-    ) -> None:
+    def watch(self, leave: Callable[[], None]) -> None:
+        """Have `leave` called when the caller goes away, at once if it has."""
+        self._leave = leave
+        if self._gone:
+            leave()
+
+    def forget(self) -> None:
+        """Have it called no more."""
+        self._leave = None
+
+    def lost(self) -> None:
+        """Hear from the connection that the caller has gone."""
+        self._gone = True
+        if self._leave is not None:
+            self._leave()
+
+    # The reply
+
+    async def reply(self, status: int, body: bytes, content_type: bytes = JSON, headers: Headers | None = None) -> None:
         """Send a whole reply; one that is large counts until its caller has taken it."""
-        self._weigh(len(body))
+        if len(body) > LIGHT:
+            self._weigh(len(body))
         self.replied = True
-        light = not headers and len(body) <= LIGHT
-        if light and self._send_whole is not None and self._send_whole(status, content_type, body):
-            return
-        own = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
-        await self._write(body, more=False)
+        line = self._line
+        if line.blocked:
+            await line.drained()
+        head = _WHOLE % (_LINES[status], content_type, len(body), _written(headers), b"" if line.keeps else _CLOSE)
+        if len(body) <= LIGHT and self.method != "HEAD":
+            line.write(head + body)
+        else:
+            line.write(head)
+            await self._write(body)
+        self._end()
 
-    async def _write(self, body: bytes, *, more: bool) -> None:
-        """Send a part of a reply's body, no more of it ahead than the connection has room for."""
-        for start in range(0, len(body) - LIGHT, LIGHT):
-            await self._send({"type": "http.response.body", "body": body[start : start + LIGHT], "more_body": True})
-        last = (len(body) - 1) // LIGHT * LIGHT if len(body) > LIGHT else 0
-        await self._send({"type": "http.response.body", "body": body[last:] if last else body, "more_body": more})
-
-    async def relay(self, status: int, headers: list[tuple[bytes, bytes]], chunks: AsyncIterable[bytes]) -> None:
-        """Send another's reply as it comes."""
+    async def relay(self, status: int, headers: Headers, chunks: AsyncIterable[bytes]) -> None:
+        """Send another's reply as it comes; its headers say nothing of its length."""
         self.replied = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._begin(status, headers)
         async for chunk in chunks:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self._send({"type": "http.response.body", "body": b""})
+            await self._write(chunk)
+        await self._finish()
 
-    async def reply_json(self, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    async def _begin(self, status: int, headers: Headers) -> None:
+        """Send the head of a reply that says its end when it comes to it."""
+        line = self._line
+        await line.drained()
+        self._chunked = self.method != "HEAD" and status not in _BODILESS
+        last = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        line.write(b"%b%b%b%b\r\n" % (_LINES[status], _written(headers), last, b"" if line.keeps else _CLOSE))
+
+    async def _write(self, body: bytes) -> None:
+        """Send a part of a reply's body, no more of it ahead than the connection has room for."""
+        if self.method == "HEAD":
+            return
+        for start in range(0, len(body), LIGHT):
+            piece = body[start : start + LIGHT]
+            await self._line.drained()
+            self._line.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+
+    async def _finish(self) -> None:
+        await self._line.drained()
+        if self._chunked:
+            self._line.write(b"0\r\n\r\n")
+        self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        if self._incoming is not None:
+            self._incoming.drop()
+        if not self._gone:
+            self._line.answered()
+
+    async def reply_json(self, status: int, value: Any, headers: Headers | None = None) -> None:
         """Send a JSON reply."""
         await self.reply(status, orjson.dumps(value), JSON, headers)
 
@@ -219,23 +277,34 @@ class Exchange:
             (b"cache-control", b"no-cache, no-transform"),
             (b"x-accel-buffering", b"no"),
         ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._begin(200, headers)
 
     async def event(self, payload: bytes, name: bytes = b"message") -> None:
         """Send one event; the payload has no line breaks, as JSON that we write never has."""
         await self.start_events()
         body = b"event: " + name + b"\ndata: " + payload.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\n"
-        await self._write(body, more=True)
+        await self._write(body)
+
+    async def notify(self, message: dict[str, Any]) -> None:
+        """Tell a caller that takes an event stream something before the reply."""
+        if self.accepts_events():
+            await self.event(orjson.dumps(message))
 
     async def chunk(self, body: bytes) -> None:
         """Send a piece of a stream as it is."""
         await self.start_events()
-        await self._write(body, more=True)
+        await self._write(body)
 
     async def end_events(self) -> None:
         """End the event stream."""
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._finish()
 
 
-def _challenge(_: Exchange, error: TauseError) -> bytes | None:
-    return b'Bearer realm="tausestack"' if isinstance(error, Unauthenticated) else None
+def _written(headers: Headers | None) -> bytes:
+    """Return headers as they are sent, or raise `ValueError` where one would end early."""
+    if not headers:
+        return b""
+    lines = [b"%b: %b" % header for header in headers]
+    if any(_MALFORMED.search(line) for line in lines):
+        raise ValueError("a header of a reply is malformed")
+    return b"\r\n".join([*lines, b""])

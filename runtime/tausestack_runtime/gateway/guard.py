@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from tausestack.errors import Forbidden, InvalidRequest, TauseError
-from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.http.head import Head
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -21,15 +21,15 @@ class Guard:
         also = {urlsplit(public_url).hostname or ""} if public_url else set[str]()
         self._names = frozenset(name.encode() for name in LOOPBACK | also) if host in LOOPBACK else None
 
-    def refusal(self, exchange: Exchange) -> TauseError | None:
-        """Return why an exchange is refused, or None."""
-        host = exchange.headers.get(b"host", b"")
+    def refusal(self, head: Head) -> TauseError | None:
+        """Return why a request with this head is refused, or None."""
+        host = head.headers.get(b"host", b"")
         if self._names is not None and _name(host) not in self._names:
             return _Misdirected("This host goes by another name: DNS rebinding is refused")
-        origin = exchange.header(b"origin")
+        origin = head.text(b"origin")
         if origin is not None and _origin_host(origin) != host.decode("latin-1"):
             return Forbidden("Pages of other sites may not call this host", scope="origin")
-        repeated = exchange.repeated & ONCE
+        repeated = head.repeated & ONCE
         if repeated:
             # Which of them counts would depend on whoever stands in front of this host.
             return InvalidRequest(f"The header {min(repeated).decode()} is repeated")

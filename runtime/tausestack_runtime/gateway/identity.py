@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from tausestack.access_tokens import issuer_of
@@ -15,6 +16,7 @@ from tausestack.scopes import OPERATOR, ROLES, SYSTEM, within
 from tausestack.tenancy import credential_hash
 from tausestack.tokens import DELEGATION_SECONDS, GATEWAY_AUDIENCE, ISSUER, Signing, Verifier
 from tausestack_runtime.gateway.call import Call, origin
+from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.oauth.access import AccessTokens
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer
@@ -29,7 +31,16 @@ MAX_CREDENTIAL = 8192
 OPERATOR_ID = "operator"
 
 
-def bearer(authorization: str | None) -> str:
+class Credential(str):
+    """A credential as it was shown."""
+
+    @cached_property
+    def hashed(self) -> str:
+        """The SHA-256 of all of it, by which keys are known."""
+        return credential_hash(self)
+
+
+def bearer(authorization: str | None) -> Credential:
     """Return the credential of an `Authorization` header, or raise `Unauthenticated`."""
     if not authorization:
         raise Unauthenticated("No credential: send Authorization: Bearer <API key or access token>")
@@ -38,7 +49,12 @@ def bearer(authorization: str | None) -> str:
         raise Unauthenticated("The credential has to be sent as Authorization: Bearer <API key>")
     if len(credential) > MAX_CREDENTIAL:
         raise Unauthenticated("This is no credential of ours")
-    return credential.strip()
+    return Credential(credential.strip())
+
+
+def shown(head: Head) -> Credential:
+    """Return the credential that a request shows, or raise `Unauthenticated`."""
+    return bearer(head.text(b"authorization"))
 
 
 class Identity:
@@ -69,12 +85,12 @@ class Identity:
         self._siblings = siblings
         self._in_flight = in_flight
 
-    async def principal(self, credential: str, tenant: str, server: str | None = None) -> Principal:
+    async def principal(self, credential: Credential, tenant: str, server: str | None = None) -> Principal:
         """Return who a credential belongs to, for the tenant of the path, and one server's endpoint where it is that.
 
         Raises `Unauthenticated` for one that is not good, and the one `NotFound` for one of another tenant.
         """
-        hashed = credential_hash(credential)
+        hashed = credential.hashed
         if hmac.compare_digest(hashed, self._operator_hash):
             return Principal(tenant=tenant, id=OPERATOR_ID, scopes=frozenset({OPERATOR}), role=OPERATOR_ID)
         if credential.count(".") == 2:

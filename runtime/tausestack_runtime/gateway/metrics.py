@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -27,19 +28,15 @@ class _Calls(Collector):
 
     def __init__(self, gateway: str) -> None:
         self._gateway = gateway
-        self._outcomes: dict[tuple[str, str], int] = {}
-        self._buckets: dict[str, list[int]] = {}
-        self._seconds: dict[str, float] = {}
+        self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._buckets: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(_BOUNDS) + 1))
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def ended(self, service: str, outcome: str, seconds: float) -> None:
         """Count one call."""
-        key = (service, outcome)
-        self._outcomes[key] = self._outcomes.get(key, 0) + 1
-        buckets = self._buckets.get(service)
-        if buckets is None:
-            buckets = self._buckets[service] = [0] * (len(_BOUNDS) + 1)
-        buckets[bisect_left(_BOUNDS, seconds)] += 1
-        self._seconds[service] = self._seconds.get(service, 0.0) + seconds
+        self._outcomes[service, outcome] += 1
+        self._buckets[service][bisect_left(_BOUNDS, seconds)] += 1
+        self._seconds[service] += seconds
 
     def collect(self) -> Iterable[Metric]:
         """Yield the two metrics."""

@@ -40,7 +40,7 @@ _LEVELS = [(known, {key.casefold(): key for key in known}) for known in (ENVELOP
 def loads(raw: bytes) -> Any:
     """Return a JSON value, or raise `orjson.JSONDecodeError`, also for one nested deeper than can be written again."""
     value = orjson.loads(raw)
-    if raw.count(b"[") + raw.count(b"{") > MAX_NESTING:
+    if len(raw) > 2 * MAX_NESTING and raw.count(b"[") + raw.count(b"{") > MAX_NESTING:
         _check_depth(value)
     return value
 

@@ -191,6 +191,10 @@ class Snapshots:
         self._keys[key_hash] = key
         return key
 
+    def at_hand(self, tenant: str) -> TenantSnapshot | None:
+        """Return a tenant's snapshot where nobody has to be asked for it, as is most often so."""
+        return self._tenants.get(tenant) if self._all_fresh() else None
+
     async def tenant(self, tenant: str) -> TenantSnapshot:
         """Return a tenant's snapshot, or raise the one `NotFound`."""
         if not self._all_fresh():

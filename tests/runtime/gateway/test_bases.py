@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import create_autospec
+from urllib.parse import quote
 
 import pytest
 
 from tausestack.errors import Forbidden, NotFound, Unauthenticated
 from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.http.head import Head
+from tausestack_runtime.gateway.http.line import Line
 from tausestack_runtime.gateway.oauth.bases import Bases
 
 pytestmark = pytest.mark.covers("oauth:metadata")
@@ -16,19 +20,8 @@ PUBLIC = "https://tools.acme.co"
 
 
 def exchange(host: str, path: str = "/tenants/acme/mcp", **headers: str) -> Exchange:
-    named = {"host": host, **headers}
-
-    async def nothing(*_: Any) -> Any:
-        raise AssertionError("nothing is read or sent")
-
-    scope = {
-        "method": "POST",
-        "path": path,
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-        "server": ("127.0.0.1", 8000),
-    }
-    return Exchange(scope, nothing, nothing)
+    named = [(name.encode(), value.encode()) for name, value in {"host": host, **headers}.items()]
+    return Exchange(Head("POST", quote(path).encode(), named), create_autospec(Line, inside=False), b"")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:8000"])

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import uvicorn
 
-from tausestack.errors import RateLimited
+from tausestack.errors import Cancelled, RateLimited
 from tausestack_runtime.gateway.crowd import LIGHT, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
-from tausestack_runtime.gateway.patience import CROWD, PatientProtocol
+from tausestack_runtime.gateway.http.connection import Connection
+from tausestack_runtime.gateway.http.head import Head
+from tausestack_runtime.gateway.http.line import Incoming
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -28,24 +30,17 @@ class Door:
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.slow = asyncio.Queue[None]()
+        self.crowd = Crowd(MOST)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            scope["state"][CROWD] = Crowd(MOST)
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+    async def __call__(self, exchange: Exchange) -> None:
+        try:
+            await exchange.body()
+        except Cancelled:
             return
-        while (message := await receive()).get("more_body"):
-            pass
-        if message["type"] == "http.disconnect":
-            return
-        if scope["path"] == "/slow":
+        if exchange.path == "/slow":
             self.slow.put_nowait(None)
             await self.go.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await exchange.reply(200, b"ok")
 
 
 class Caller:
@@ -68,7 +63,8 @@ class Caller:
 async def door() -> AsyncIterator[tuple[Door, int]]:
     made = Door()
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(made, http=PatientProtocol, ws="none", log_config=None))
+        kind: Any = Connection
+        server = uvicorn.Server(uvicorn.Config(made, http=kind, ws="none", lifespan="off", log_config=None))
         serving = asyncio.create_task(server._serve([sock]))
         while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
             await asyncio.sleep(0.01)
@@ -125,16 +121,45 @@ async def test_a_caller_that_comes_back_is_not_driven_out_by_strangers(callers: 
     assert b"200" in await known.ask()
 
 
+class Line:
+    """A connection that takes all that it is sent."""
+
+    gone = blocked = False
+    keeps = True
+
+    def __init__(self, *, inside: bool = False) -> None:
+        self.inside = inside
+        self.sent: list[int] = []
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(len(data))
+
+    async def drained(self) -> None:
+        pass
+
+    def hold(self) -> None:
+        pass
+
+    def go_on(self) -> None:
+        pass
+
+    def answered(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.mark.covers("doors:shares")
 async def test_a_tenant_over_its_share_is_refused_and_others_are_not() -> None:
-    shares = Shares(2, "requests")
+    shares, weights = Shares(2, "requests"), Shares(9, "bytes")
 
-    def exchange(server: tuple[str, int | None] = ("127.0.0.1", 80)) -> Exchange:
-        nothing: Any = None
-        scope = {"method": "GET", "path": "/", "query_string": b"", "headers": [], "server": server}
-        return Exchange(scope, nothing, nothing, shares)
+    def exchange(*, inside: bool = False) -> Exchange:
+        made = Exchange(Head("GET", b"/", []), Line(inside=inside), b"")
+        made.within(shares, weights)
+        return made
 
-    first, second, third, other, own = exchange(), exchange(), exchange(), exchange(), exchange(("/socket", None))
+    first, second, third, other, own = exchange(), exchange(), exchange(), exchange(), exchange(inside=True)
     first.belong("acme")
     second.belong("acme")
     with pytest.raises(RateLimited, match="2 requests"):
@@ -157,17 +182,13 @@ async def test_there_is_room_within_the_limit_of_open_files() -> None:
 @pytest.mark.covers("doors:weights")
 async def test_large_requests_and_answers_of_a_tenant_have_room_for_so_many_bytes() -> None:
     shares, weights = Shares(9, "requests"), Shares(4 * LIGHT, "bytes")
-    sent: list[int] = []
-
-    async def send(message: Any) -> None:
-        sent.append(len(message.get("body", b"")))
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"x"}
+    line = Line()
 
     def exchange(tenant: str, *headers: tuple[bytes, bytes]) -> Exchange:
-        scope = {"method": "POST", "path": "/", "query_string": b"", "headers": list(headers), "server": ("h", 80)}
-        made = Exchange(scope, receive, send, shares, weights)
+        incoming = Incoming(line)
+        incoming.ended()
+        made = Exchange(Head("POST", b"/", list(headers)), line, incoming)
+        made.within(shares, weights)
         made.belong(tenant)
         return made
 
@@ -182,8 +203,8 @@ async def test_large_requests_and_answers_of_a_tenant_have_room_for_so_many_byte
         await exchange("acme", (b"transfer-encoding", b"chunked")).body()
     with pytest.raises(RateLimited):
         await light.reply(200, b"x" * 2 * LIGHT)
-    assert not sent
+    assert not line.sent
     first.close()
     await light.reply(200, b"x" * (2 * LIGHT + 1))
-    assert sent == [0, LIGHT, LIGHT, 1]
+    assert line.sent[-3:] == [LIGHT, LIGHT, 1]
     await exchange("globex", (b"content-length", str(LIGHT * 4).encode())).body()

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tausestack.errors import Cancelled
-from tausestack_runtime.asgi import Told, while_connected
+from tausestack_runtime.asgi import while_connected
 from tausestack_runtime.events import MAX_EVENT_BYTES, event_payloads
 from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.upstreams.wire import TooLarge
 
 pytestmark = pytest.mark.anyio
 
-SCOPE: dict[str, Any] = {
-    "method": "POST",
-    "path": "/",
-    "query_string": b"",
-    "headers": [],
-    "server": ("127.0.0.1", 8000),
-}
+
+def exchange(*headers: tuple[bytes, bytes]) -> Exchange:
+    """Return an exchange whose connection is never asked for anything."""
+    line: Any = SimpleNamespace(inside=False)
+    return Exchange(Head("POST", b"/", list(headers)), line, b"")
 
 
 class Caller:
     """A caller that goes away when told to, and work that takes its time to end."""
 
-    def __init__(self, *headers: tuple[bytes, bytes]) -> None:
-        self.gone, self.begun, self.ended = asyncio.Event(), asyncio.Event(), False
-        self.exchange = Exchange({**SCOPE, "headers": list(headers)}, self._receive, self._send)
+    def __init__(self) -> None:
+        self.begun, self.ended = asyncio.Event(), False
+        self.exchange = exchange()
 
     async def work(self) -> None:
         self.begun.set()
@@ -41,20 +41,13 @@ class Caller:
             await asyncio.sleep(0)
             self.ended = True
 
-    async def _receive(self) -> dict[str, Any]:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
-        raise AssertionError(f"nobody is there to take {message}")
-
 
 @pytest.mark.covers("exchange:caller-goes-away")
 async def test_work_has_ended_when_its_caller_is_known_to_be_gone() -> None:
     caller = Caller()
     waiting = asyncio.create_task(caller.exchange.while_connected(caller.work()))
     await caller.begun.wait()
-    caller.gone.set()
+    caller.exchange.lost()
     with pytest.raises(Cancelled):
         await waiting
     assert caller.ended
@@ -63,18 +56,18 @@ async def test_work_has_ended_when_its_caller_is_known_to_be_gone() -> None:
 @pytest.mark.covers("exchange:caller-goes-away")
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 async def test_a_connection_that_tells_of_its_end_ends_the_work(when: str) -> None:
-    told, ended = Told(), asyncio.Event()
+    told, ended = exchange(), asyncio.Event()
 
     async def work() -> None:
         if when == "meanwhile":
-            asyncio.get_running_loop().call_soon(told.tell)
+            asyncio.get_running_loop().call_soon(told.lost)
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
 
     if when == "before":
-        told.tell()
+        told.lost()
     with pytest.raises(Cancelled):
         await while_connected(work(), told)
     assert ended.is_set()
@@ -85,13 +78,13 @@ async def test_a_connection_that_tells_of_its_end_ends_the_work(when: str) -> No
 
 @pytest.mark.covers("exchange:caller-goes-away")
 async def test_a_connection_that_ends_after_the_work_ends_nothing() -> None:
-    told = Told()
+    told = exchange()
 
     async def work() -> str:
         return "done"
 
     assert await while_connected(work(), told) == "done"
-    told.tell()
+    told.lost()
     await asyncio.sleep(0)
 
 
@@ -130,4 +123,4 @@ async def test_an_event_in_pieces_of_a_byte_is_read_in_linear_time() -> None:
 
 @pytest.mark.covers("exchange:white-space")
 async def test_white_space_around_a_header_is_no_part_of_its_value() -> None:
-    assert Caller((b"mcp-name", b"get_time \t")).exchange.header(b"mcp-name") == "get_time"
+    assert exchange((b"mcp-name", b"get_time \t")).header(b"mcp-name") == "get_time"

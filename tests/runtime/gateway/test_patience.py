@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from tausestack_runtime.gateway.patience import PatientProtocol
+from tausestack.errors import Cancelled
+from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.http.connection import Connection
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -20,30 +22,33 @@ LARGE = 32 * 1024 * 1024
 """Bytes of an answer that no socket's buffers hold."""
 
 
-class Hasty(PatientProtocol):
+class Hasty(Connection):
     head_seconds = 0.3
     body_seconds = 0.6
     write_seconds = 0.5
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body, take longer than the patience for a head, and answer."""
-    while (message := await receive()).get("more_body"):
-        pass
-    if message["type"] == "http.request":
-        await asyncio.sleep(0.8 if scope["path"] == "/slow" else 0)
-        names = b" ".join(name for name, _ in scope["headers"])
-        body = {"/large": b"x" * LARGE, "/names": names}.get(scope["path"], b"ok")
-        length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": 200, "headers": [length]})
-        await send({"type": "http.response.body", "body": body})
+class Door:
+    """Reads the body, takes longer than the patience for a head, and answers."""
+
+    crowd = None
+
+    async def __call__(self, exchange: Exchange) -> None:
+        try:
+            body = await exchange.body()
+        except Cancelled:
+            return
+        await asyncio.sleep(0.8 if exchange.path == "/slow" else 0)
+        names = b" ".join(name for name, _ in exchange.raw_headers)
+        await exchange.reply(200, {"/large": b"x" * LARGE, "/names": names, "/body": body}.get(exchange.path, b"ok"))
 
 
 @contextlib.asynccontextmanager
-async def served(protocol: type[PatientProtocol]) -> AsyncGenerator[tuple[int, uvicorn.Server]]:
+async def served(protocol: type[Connection]) -> AsyncGenerator[tuple[int, uvicorn.Server]]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
+        kind: Any = protocol
         server = uvicorn.Server(
-            uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
+            uvicorn.Config(Door(), http=kind, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
         )
         serving = asyncio.create_task(server._serve([sock]))
         while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
@@ -114,6 +119,25 @@ async def test_two_requests_at_once_are_answered_one_after_the_other(port: int) 
     assert (await answer(port, slow + slow)).count(b"ok") == 2
 
 
+@pytest.mark.covers("doors:heads")
+async def test_a_request_that_comes_again_is_the_same_however_it_is_cut(port: int) -> None:
+    head, body = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", (b"%02d" % n for n in range(9))
+    last = head.replace(b"Host", b"Connection: close\r\nHost")
+    pieces = [head + next(body), head + next(body), head, next(body), head[:20], head[20:] + next(body)]
+    pieces += [head + next(body) + head + next(body), head + next(body)[:1], b"6", b"\r\n", last + next(body)]
+    told = await answer(port, *pieces, pause=0.05)
+    assert [part[:2] for part in told.split(b"\r\n\r\n")[1:]] == [
+        b"00",
+        b"01",
+        b"02",
+        b"03",
+        b"04",
+        b"05",
+        b"06",
+        b"07",
+    ]
+
+
 async def rest(reader: asyncio.StreamReader) -> int:
     """Return how many bytes come until the connection ends, however it does."""
     taken = 0
@@ -174,7 +198,7 @@ async def test_what_comes_after_a_body_is_no_header_and_has_an_end(port: int) ->
 @pytest.mark.covers("doors:patience")
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHo"])
 async def test_who_has_just_connected_is_answered_by_a_server_that_ends(begun: bytes) -> None:
-    async with served(PatientProtocol) as (port, server):
+    async with served(Connection) as (port, server):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begun)
         while not server.server_state.connections:  # noqa: ASYNC110 uvicorn has no event for it

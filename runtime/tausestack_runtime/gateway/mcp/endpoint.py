@@ -13,7 +13,7 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object, object_at
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.exchange import JSON, Exchange
-from tausestack_runtime.gateway.identity import Identity, bearer
+from tausestack_runtime.gateway.identity import Credential, Identity, shown
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.earlier.door import EarlierDoor
 from tausestack_runtime.gateway.mcp.envelope import Refused, Request, check, is_earlier, parsed, read
@@ -50,7 +50,7 @@ class McpEndpoint:
             return
         request_id: str | int | None = None
         try:
-            credential = bearer(exchange.header(b"authorization"))
+            credential = exchange.head.once(shown)
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
             outsider = None if exchange.internal else await self._identity.principal(credential, tenant, server)
             if outsider is not None:
@@ -63,11 +63,20 @@ class McpEndpoint:
             request_id = request.id
             check(exchange, request)
             who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)
-            await self._methods.enter(exchange, who[0])
-            if request.id is None:
+            if request_id is None:
                 await exchange.reply(202, b"")
                 return
-            await self._answer(exchange, _ask(exchange, request, who, server), credential)
+            ask = _ask(exchange, request, request_id, who, server)
+            if ask.method == LISTEN:
+                await exchange.while_connected(self._listen(exchange, ask, credential))
+                return
+            outcome = await exchange.while_connected(self._methods.answer(ask))
+            raw = outcome.raw or orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": outcome.result})
+            if exchange.streaming:
+                await exchange.event(raw)
+                await exchange.end_events()
+            else:
+                await exchange.reply(200, raw)
         except Cancelled:
             return
         except Refused as error:
@@ -76,7 +85,7 @@ class McpEndpoint:
             await fail(exchange, request_id, error)
 
     async def _who(
-        self, exchange: Exchange, credential: str, request: Request, tenant: str
+        self, exchange: Exchange, credential: Credential, request: Request, tenant: str
     ) -> tuple[Principal, Call | None]:
         """Return who of our own processes asks, and the call in whose course it does."""
         parent = request.meta.get(META_PARENT)
@@ -87,19 +96,7 @@ class McpEndpoint:
             return await self._identity.own_process(credential, tenant), None
         return await self._identity.principal(credential, tenant), None
 
-    async def _answer(self, exchange: Exchange, ask: Ask, credential: str) -> None:
-        if ask.method == LISTEN:
-            await exchange.while_connected(self._listen(exchange, ask, credential))
-            return
-        outcome = await exchange.while_connected(self._methods.answer(ask))
-        raw = outcome.raw or orjson.dumps({"jsonrpc": "2.0", "id": ask.id, "result": outcome.result})
-        if exchange.streaming:
-            await exchange.event(raw)
-            await exchange.end_events()
-        else:
-            await exchange.reply(200, raw)
-
-    async def _listen(self, exchange: Exchange, ask: Ask, credential: str) -> None:
+    async def _listen(self, exchange: Exchange, ask: Ask, credential: Credential) -> None:
         """Keep a stream of notifications, until its client or its credential goes."""
         wanted = as_object(ask.params.get("notifications"))
         if wanted is None:
@@ -141,24 +138,19 @@ async def _relay(exchange: Exchange, ask: Ask, feed: Feed, ended: asyncio.Task[N
             await exchange.chunk(b": still here\n\n")
 
 
-def _ask(exchange: Exchange, request: Request, who: tuple[Principal, Call | None], server: str | None) -> Ask:
-    assert request.id is not None
-    principal, parent = who
-
-    async def notify(message: dict[str, Any]) -> None:
-        if exchange.accepts_events():
-            await exchange.event(orjson.dumps(message))
-
+def _ask(
+    exchange: Exchange, request: Request, request_id: str | int, who: tuple[Principal, Call | None], server: str | None
+) -> Ask:
     return Ask(
-        principal=principal,
+        principal=who[0],
         server=server,
-        id=request.id,
+        id=request_id,
         method=request.method,
         params=request.params,
         meta=request.meta,
         size=request.size,
-        notify=notify,
-        parent=parent,
+        notify=exchange.notify,
+        parent=who[1],
         key=exchange.header(b"idempotency-key"),
         headers=exchange.headers,
     )

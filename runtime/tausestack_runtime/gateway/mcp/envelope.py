@@ -8,9 +8,10 @@ import orjson
 
 from tausestack.contract import EARLIER_VERSIONS, MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCOL_VERSION
 from tausestack.errors import HEADER_MISMATCH, INVALID_PARAMS, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION, InvalidRequest
-from tausestack.raw import as_object, object_at, objects_in
+from tausestack.raw import as_object, object_at, object_in, objects_in
 from tausestack_runtime.gateway.call import NAMED
 from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.mirrors import decoded
 from tausestack_runtime.gateway.nesting import check_case, loads_strictly
 
@@ -19,6 +20,7 @@ SESSION = b"mcp-session-id"
 _VERSION = b"mcp-protocol-version"
 _CURRENT, _EARLIER = PROTOCOL_VERSION.encode(), frozenset(version.encode() for version in EARLIER_VERSIONS)
 _MIRRORED = frozenset({b"mcp-method", b"mcp-name", _VERSION})
+_NONE: dict[str, Any] = {}
 
 
 class Refused(InvalidRequest):
@@ -40,20 +42,45 @@ class Request(NamedTuple):
     size: int
 
 
+class Declared(NamedTuple):
+    """What a request's headers say of its body."""
+
+    version: bytes | None
+    earlier: bool
+    """Whether that version is one with sessions."""
+    method: str | None
+    name: str | None
+    """None where there is none, or none that can be read."""
+    repeated: bool
+    """Whether one of them came more than once."""
+
+
+def declared(head: Head) -> Declared:
+    """Read the headers that mirror a body."""
+    version, name = head.headers.get(_VERSION), head.text(b"mcp-name")
+    return Declared(
+        version=version,
+        earlier=version in _EARLIER,
+        method=head.text(b"mcp-method"),
+        name=None if name is None else decoded(name),
+        repeated=bool(head.repeated & _MIRRORED),
+    )
+
+
 async def read(exchange: Exchange) -> tuple[Any, int]:
     """Return the body of an exchange, parsed, and its size in bytes.
 
     Raises `Refused` where it is not JSON, and `InvalidRequest` where two readers could take it for two things.
     """
-    raw = await exchange.body()
+    raw = await exchange.body() if exchange.whole is None else exchange.whole
     try:
         message = loads_strictly(raw)
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
     one = as_object(message)
-    for each in objects_in(message) if one is None else [one]:
-        params = object_at(each, "params")
-        check_case(each, params, object_at(params, "_meta"))
+    for each in objects_in(message) if one is None else (one,):
+        params = object_in(each, "params")
+        check_case(each, params, object_in(params, "_meta"))
     return message, len(raw)
 
 
@@ -62,13 +89,13 @@ def is_earlier(exchange: Exchange, message: Any) -> bool:
 
     Before 2025-06-18 nothing but the session and the method's name tells.
     """
-    declared = exchange.headers.get(_VERSION)
-    if declared is not None and declared not in _EARLIER:
+    said = exchange.head.once(declared)
+    if said.version is not None and not said.earlier:
         return False
     one = as_object(message)
     if one is not None and MCP_VERSION_META in object_at(one, "params", "_meta"):
         return False
-    if declared is not None:
+    if said.version is not None:
         return True
     if one is None:
         return isinstance(message, list)
@@ -82,12 +109,12 @@ def parsed(message: Any, size: int) -> Request:
     if one is None or one.get("jsonrpc") != "2.0" or not isinstance(method, str):
         raise Refused(InvalidRequest.rpc, "The body has to be one JSON-RPC request or notification")
     request_id = one.get("id")
-    if "id" in one and (isinstance(request_id, bool) or not isinstance(request_id, (str, int))):
+    if type(request_id) is not int and not isinstance(request_id, str) and "id" in one:
         raise Refused(InvalidRequest.rpc, "A request's id is a string or an integer")
-    params = as_object(one.get("params", {}))
+    params = as_object(one.get("params", _NONE))
     if params is None:
         raise Refused(INVALID_PARAMS, "params has to be an object", request_id)
-    meta = as_object(params.get("_meta", {}))
+    meta = as_object(params.get("_meta", _NONE))
     if meta is None:
         raise Refused(INVALID_PARAMS, "_meta has to be an object", request_id)
     return Request(request_id, method, params, meta, size)
@@ -95,38 +122,38 @@ def parsed(message: Any, size: int) -> Request:
 
 def check(exchange: Exchange, request: Request) -> None:
     """Raise `Refused` where a request of 2026-07-28 lacks what that version requires of every one."""
-    _check_version(exchange, request)
-    if request.id is not None:
-        _check_mirrors(exchange, request)
-
-
-def _check_version(exchange: Exchange, request: Request) -> None:
-    declared = exchange.headers.get(_VERSION)
+    said = exchange.head.once(declared)
     stated = request.meta.get(MCP_VERSION_META)
-    if declared is not None and declared != _CURRENT:
-        requested = declared.decode("latin-1")
-        if stated is None or stated == requested:
-            raise Refused(
-                UNSUPPORTED_PROTOCOL_VERSION,
-                f"Unsupported protocol version: this endpoint speaks {', '.join(SUPPORTED)}",
-                request.id,
-                supported=list(SUPPORTED),
-                requested=requested,
-            )
+    if said.version is not None and said.version != _CURRENT:
+        _check_other(said.version, stated, request)
     if request.id is None:
         return
-    if declared is None:
+    if said.version is None:
         raise _mismatch(request, "The header MCP-Protocol-Version is missing")
     if stated is None or not isinstance(request.meta.get(MCP_CAPABILITIES_META), dict):
         raise Refused(INVALID_PARAMS, f"_meta has to hold {MCP_VERSION_META} and {MCP_CAPABILITIES_META}", request.id)
-    if declared != _CURRENT or stated != PROTOCOL_VERSION:
+    if said.version != _CURRENT or stated != PROTOCOL_VERSION:
         raise _mismatch(request, "MCP-Protocol-Version differs from the body's")
+    _check_mirrors(said, request)
 
 
-def _check_mirrors(exchange: Exchange, request: Request) -> None:
-    if exchange.repeated & _MIRRORED:
+def _check_other(version: bytes, stated: Any, request: Request) -> None:
+    """Raise `Refused` where header and body agree on another version, or the header alone names one."""
+    requested = version.decode("latin-1")
+    if stated is None or stated == requested:
+        raise Refused(
+            UNSUPPORTED_PROTOCOL_VERSION,
+            f"Unsupported protocol version: this endpoint speaks {', '.join(SUPPORTED)}",
+            request.id,
+            supported=list(SUPPORTED),
+            requested=requested,
+        )
+
+
+def _check_mirrors(said: Declared, request: Request) -> None:
+    if said.repeated:
         raise _mismatch(request, "A header that mirrors the body is repeated")
-    if exchange.header(b"mcp-method") != request.method:
+    if said.method != request.method:
         raise _mismatch(request, "The header Mcp-Method is missing or differs from the body's method")
     field = NAMED.get(request.method)
     if field is None:
@@ -134,8 +161,7 @@ def _check_mirrors(exchange: Exchange, request: Request) -> None:
     name = request.params.get(field)
     if not isinstance(name, str):
         raise Refused(INVALID_PARAMS, f"params.{field} has to be a string", request.id)
-    header = exchange.header(b"mcp-name")
-    if header is None or decoded(header) != name:
+    if said.name != name:
         raise _mismatch(request, f"The header Mcp-Name is missing or differs from params.{field}")
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
+from collections.abc import Awaitable
 from typing import Any
 
-from tausestack.contract import META_APPROVAL, META_KEY, META_PREFIX, Principal
+from tausestack.contract import (
+    MCP_CAPABILITIES_META,
+    MCP_CLIENT_META,
+    MCP_VERSION_META,
+    META_APPROVAL,
+    META_KEY,
+    META_PREFIX,
+    Principal,
+)
 from tausestack.errors import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -29,6 +38,8 @@ from tausestack_runtime.gateway.mcp.naming import Named, Outward, needs_renaming
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 
+_CLIENTS = frozenset({MCP_VERSION_META, MCP_CAPABILITIES_META, MCP_CLIENT_META, "progressToken", "traceparent"})
+"""What clients say in `_meta`, none of which is the house's alone to say."""
 _NOT_PASSED = frozenset({"_meta", "name", "uri", "taskId", "arguments"})
 
 
@@ -85,7 +96,8 @@ class Methods:
             return await self._run(ask, ask.server, name, arguments)
         if ask.principal.tenant == SYSTEM_TENANT:
             raise not_found()
-        snapshot = await self._snapshots.tenant(ask.principal.tenant)
+        tenant = ask.principal.tenant
+        snapshot = self._snapshots.at_hand(tenant) or await self._snapshots.tenant(tenant)
         tool = snapshot.wires.get(name)
         if tool is None or OPERATOR in ask.principal.scopes:
             # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
@@ -138,9 +150,12 @@ class Methods:
             or naming.plain(snapshot, about)
         )
 
-    async def _run(
+    def _run(
         self, ask: Ask, server: str, name: str, arguments: dict[str, Any], snapshot: TenantSnapshot | None = None
-    ) -> Outcome:
+    ) -> Awaitable[Outcome]:
+        meta = ask.meta
+        if not _CLIENTS.issuperset(meta):
+            meta = {name: value for name, value in meta.items() if not name.startswith(META_PREFIX)}
         call = Call(
             tenant=ask.principal.tenant,
             principal=ask.principal,
@@ -148,20 +163,20 @@ class Methods:
             tool=name,
             arguments=arguments,
             door="mcp",
-            deadline=ask.parent.deadline if ask.parent else asyncio.get_running_loop().time() + CALL_SECONDS,
+            deadline=ask.parent.deadline if ask.parent else time.monotonic() + CALL_SECONDS,
             method=ask.method,
             rest=_rest(ask, name, arguments),
             key=_text(ask.meta.get(META_KEY)) or ask.key,
             approval=_text(ask.meta.get(META_APPROVAL)),
             parent=ask.parent,
-            meta={name: value for name, value in ask.meta.items() if not name.startswith(META_PREFIX)},
+            meta=meta,
             request_id=ask.id,
             bytes_in=ask.size,
             notify=ask.notify,
             headers=ask.headers,
             send=ask.send,
         )
-        return await self._pipeline.run(call, snapshot)
+        return self._pipeline.run(call, snapshot)
 
     def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""
@@ -185,9 +200,9 @@ def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
 
 def _rest(ask: Ask, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters that are passed on beside the name and the arguments of a tool."""
-    rest: dict[str, Any] = {}
-    if not _NOT_PASSED.issuperset(ask.params):
-        rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
+    if _NOT_PASSED.issuperset(ask.params) and ask.method != "prompts/get":
+        return {}
+    rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
     if ask.method == "prompts/get" and "arguments" in ask.params:
         rest["arguments"] = arguments
     if "ref" in rest:

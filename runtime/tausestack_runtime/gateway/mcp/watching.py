@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.identity import Credential, Identity
 from tausestack_runtime.gateway.snapshots import FRESH_SECONDS
 
 
 @asynccontextmanager
 async def watched(
-    identity: Identity, credential: str, tenant: str, leaving: asyncio.Event, server: str | None = None
+    identity: Identity, credential: Credential, tenant: str, leaving: asyncio.Event, server: str | None = None
 ) -> AsyncGenerator[asyncio.Task[None]]:
     """Give a task that ends when the gateway does, or with what a new request would be refused with.
 

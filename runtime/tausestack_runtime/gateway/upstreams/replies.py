@@ -29,7 +29,15 @@ class Answered(UpstreamError):
 async def outcome_of(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
     """Read a reply to its response, and pass on what the server tells before it."""
     if not reply.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-        return _response(call, await reply.read(), reply.status, foreign=foreign)
+        whole = reply.ready()
+        return _response(call, await reply.read() if whole is None else whole, reply.status, foreign=foreign)
+    try:
+        return await _heard(call, reply, foreign=foreign)
+    finally:
+        await reply.aclose()
+
+
+async def _heard(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
     async for payload in event_payloads(reply.chunks()):
         message = message_of(call, payload)
         if "method" not in message:
@@ -69,8 +77,8 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
     result = as_object(message.get("result"))
     if result is not None:
         if foreign:
-            own = disowned(message, "result")
-            if own is not message or not message.keys() <= _RESPONSE or repeats(raw, message):
+            own = disowned(message, "result") if "_meta" in result else message
+            if own is not message or not _RESPONSE.issuperset(message) or repeats(raw, message):
                 # The bytes may say something else than what was read: what was read is what is answered and audited.
                 return Outcome(own["result"])
         return Outcome(result, raw)
@@ -101,7 +109,8 @@ def _answers(call: Call, message: dict[str, Any]) -> bool:
     identifier = message.get("id")
     if identifier is None:
         return "result" not in message
-    return type(identifier) is type(call.wire_id) and identifier == call.wire_id
+    expected = call.wire_id
+    return type(identifier) is type(expected) and identifier == expected
 
 
 def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> TauseError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -36,6 +36,12 @@ from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
 from tausestack_runtime.gateway.upstreams.wire_request import framed
 from tausestack_runtime.supervisor.control import ControlClient
+
+_OWN_META: dict[str, Any] = {
+    MCP_CAPABILITIES_META: {},
+    MCP_CLIENT_META: {"name": "tausestack", "version": VERSION},
+}
+"""What a request says of its client where that has not said it."""
 
 SYSTEM_SECONDS = 10.0
 """How long the gateway waits for auth and registry."""
@@ -70,9 +76,14 @@ class Upstreams:
         """
         if not installation.direct:  # a third party's own URL is given nothing of ours
             call.assertion = self._assertions.of(call.principal, installation.service, epoch)
-        breaker = self.breakers.of(call.tenant, installation.name) if installation.foreign else nullcontext()
-        with self._under_way(call, installation), breaker:
-            return await self._persist(call, installation, policy, epoch)
+        self._begin(call, installation)
+        try:
+            if not installation.foreign:
+                return await self._persist(call, installation, policy, epoch)
+            with self.breakers.of(call.tenant, installation.name):
+                return await self._persist(call, installation, policy, epoch)
+        finally:
+            del self.in_flight[call.id]
 
     async def system(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a system tool of one of our own services as the gateway; return its structured result."""
@@ -116,10 +127,13 @@ class Upstreams:
         """
         call.assertion = self._assertions.of(call.principal, installation.service, epoch)
         # What listens may have to start the server first, which it asks the registry about in the course of this call.
-        with self._under_way(call, installation):
+        self._begin(call, installation)
+        try:
             async with aclosing(self._heard(call, installation, epoch)) as messages:
                 async for message in messages:
                     yield message
+        finally:
+            del self.in_flight[call.id]
 
     async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         way = await self.ways.to(call, installation, epoch, streams=True)
@@ -138,61 +152,54 @@ class Upstreams:
         finally:
             await reply.aclose()
 
-    @contextmanager
-    def _under_way(self, call: Call, installation: Installation) -> Generator[None]:
-        """Keep a call among those in whose course their server may call others."""
+    def _begin(self, call: Call, installation: Installation) -> None:
+        """Put a call among those in whose course their server may call others."""
         call.service = installation.service
         self.in_flight[call.id] = call
-        try:
-            yield
-        finally:
-            del self.in_flight[call.id]
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
         relay = call.send if call.send is not None and installation.earlier is not None else None
         body = b"" if relay else _body(call, foreign=installation.direct)
         safe = policy.retriable or (policy.keyed and call.key is not None)
-        most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
-        for attempt in range(most + 1):
+        attempt = 0
+        while True:
             try:
                 if relay is not None:
                     return await relay(call, installation, epoch)
-                return await self._attempt(call, installation, epoch, body)
-            except NotSent as error:
-                if attempt == most:
-                    raise Unavailable(f"{call.server} takes no connections") from error
-                await _pause(attempt, call.deadline, error)
-            except Broken as error:
-                if not safe:
-                    raise InDoubt(
-                        f"{call.server} broke off in the middle of {call.tool}: it may or may not have taken effect",
-                        call=call.id,
-                    ) from error
-                if attempt == most:
-                    raise Unavailable(f"{call.server} keeps breaking off in the middle of {call.tool}") from error
-                await _pause(attempt, call.deadline, error)
-            except TimedOut as error:
-                if safe:
-                    raise DeadlineExceeded(f"{call.server} did not answer {call.tool} in time") from error
-                raise InDoubt(
-                    f"{call.server} did not answer {call.tool} in time: it may or may not have taken effect",
-                    call=call.id,
-                ) from error
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _attempt(self, call: Call, installation: Installation, epoch: str, body: bytes) -> Outcome:
-        pool, head = await self.ways.to(call, installation, epoch)
-        try:
-            reply = await pool.send(framed(head, body), deadline=call.deadline, max_body=MAX_REPLY_BYTES)
-            try:
+                way = self.ways.at_hand(call, installation, epoch) or await self.ways.to(call, installation, epoch)
+                reply = await way.pool.send(framed(way.head, body), deadline=call.deadline, max_body=MAX_REPLY_BYTES)
                 return await outcome_of(call, reply, foreign=installation.direct)
-            finally:
-                await reply.aclose()
-        except TooLarge as error:
-            raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
+            except TooLarge as error:
+                raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
+            except (NotSent, Broken, TimedOut) as error:
+                most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
+                _raise_unless_repeatable(call, error, safe=safe, last=attempt == most)
+                await _pause(attempt, call.deadline, error)
+                attempt += 1
 
     async def _launch(self, tenant: str, server: str) -> dict[str, Any]:
         return await self.system("registry", "launch", tenant, {"server": server})
+
+
+def _raise_unless_repeatable(call: Call, error: NotSent | Broken | TimedOut, *, safe: bool, last: bool) -> None:
+    """Raise what a failure comes to where the call may not be sent again, or was sent often enough."""
+    if isinstance(error, NotSent):
+        if last:
+            raise Unavailable(f"{call.server} takes no connections") from error
+    elif isinstance(error, Broken):
+        if not safe:
+            raise InDoubt(
+                f"{call.server} broke off in the middle of {call.tool}: it may or may not have taken effect",
+                call=call.id,
+            ) from error
+        if last:
+            raise Unavailable(f"{call.server} keeps breaking off in the middle of {call.tool}") from error
+    elif safe:
+        raise DeadlineExceeded(f"{call.server} did not answer {call.tool} in time") from error
+    else:
+        raise InDoubt(
+            f"{call.server} did not answer {call.tool} in time: it may or may not have taken effect", call=call.id
+        ) from error
 
 
 async def _pause(attempt: int, deadline: float, error: Exception) -> None:
@@ -204,12 +211,7 @@ async def _pause(attempt: int, deadline: float, error: Exception) -> None:
 
 def _body(call: Call, *, foreign: bool = False) -> bytes:
     """Return a request's bytes; what concerns our own processes alone does not leave for a third party's URL."""
-    meta: dict[str, Any] = {
-        MCP_CAPABILITIES_META: {},
-        MCP_CLIENT_META: {"name": "tausestack", "version": VERSION},
-        **call.meta,
-        MCP_VERSION_META: PROTOCOL_VERSION,
-    }
+    meta = {**_OWN_META, **call.meta, MCP_VERSION_META: PROTOCOL_VERSION}
     if not foreign:
         meta[META_CALL] = call.id
         if call.key is not None:

@@ -78,14 +78,25 @@ class Ways:
         for pool in self._pools.values():
             await pool.aclose()
 
+    def at_hand(self, call: Call, installation: Installation, epoch: str) -> Way | None:
+        """Return the way of a call where nobody has to be asked for it, as is most often so."""
+        if installation.direct:
+            remote = self._remotes.get((call.tenant, installation.name, epoch))
+            return None if remote is None else self._to_remote(call, remote, streams=False)
+        path = None if installation.foreign else self._sockets.get(installation.service)
+        return None if path is None else self._to_own(call, installation, self._pool(call.tenant, path, streams=False))
+
     async def to(self, call: Call, installation: Installation, epoch: str, *, streams: bool = False) -> Way:
         """Return the way of a call; streams have connections of their own, so that they keep no call waiting."""
         if installation.direct:
-            remote = await self.remote(call.tenant, installation, epoch)
-            pool = self._pool(call.tenant, remote.origin, streams=streams)
-            return Way(pool, remote.head + _mirroring(call))
+            return self._to_remote(call, await self.remote(call.tenant, installation, epoch), streams=streams)
         service = ADAPTER if installation.foreign else installation.service
-        pool = await self.service(service, call.tenant, streams=streams)
+        return self._to_own(call, installation, await self.service(service, call.tenant, streams=streams))
+
+    def _to_remote(self, call: Call, remote: Remote, *, streams: bool) -> Way:
+        return Way(self._pool(call.tenant, remote.origin, streams=streams), remote.head + _mirroring(call))
+
+    def _to_own(self, call: Call, installation: Installation, pool: Pool) -> Way:
         target = f"/servers/{installation.name}/mcp" if installation.foreign else "/mcp"
         return Way(pool, _own_head(target) + _bearer(call.assertion) + _mirroring(call))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
+from collections import deque
 
 from tausestack_runtime.egress import Egress, Origin
 from tausestack_runtime.gateway.upstreams.wire_connection import Connection
@@ -42,9 +44,11 @@ class Pool:
         self._where: Place = UnixPlace(where) if isinstance(where, str) else OriginPlace(where, egress or Egress(), tls)
         own = IDLE_SECONDS if isinstance(where, str) else ORIGIN_IDLE_SECONDS
         self._max_idle = own if max_idle_seconds is None else max_idle_seconds
-        self._places = asyncio.Semaphore(max_connections)
+        self._places = max_connections
+        """How many more exchanges there may be."""
+        self._turns: deque[asyncio.Future[None]] = deque()
+        """Those that wait for a place, in turn."""
         self._all: set[Connection] = set()
-        self._busy: set[Connection] = set()
         self._idle: list[Connection] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -77,14 +81,27 @@ class Pool:
         """
         if self._closed:
             raise NotSent("the pool is closed")
-        if deadline <= asyncio.get_running_loop().time():
+        if deadline <= time.monotonic():
             raise NotSent("the deadline has passed already")
-        await self._place(deadline)
+        if self._places:
+            self._places -= 1
+        else:
+            await self._turn(deadline)
         try:
-            connection, head = await self._begun(request, deadline, max_body)
+            while True:
+                connection = self._reusable() or await self._connected(deadline)
+                fresh = not connection.used
+                try:
+                    head = connection.begin(request, deadline, max_body)
+                except NotSent:
+                    if fresh:
+                        raise
+                else:
+                    break  # else it was closed while it lay idle: the next one, or a new one
         except BaseException:
-            self._places.release()
+            self._leave_place()
             raise
+        connection.placed = True
         try:
             return await head
         except asyncio.CancelledError:
@@ -103,30 +120,29 @@ class Pool:
         for connection in connections:
             await connection.closed
 
-    async def _place(self, deadline: float) -> None:
-        if not self._places.locked():
-            await self._places.acquire()
-            return
+    async def _turn(self, deadline: float) -> None:
+        """Wait for a place."""
+        turn = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise NotSent("every connection is busy") from error
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._leave_place()  # it was given one too late
+            turn.cancel()
+            if isinstance(error, TimeoutError):
+                raise NotSent("every connection is busy") from error
+            raise
 
-    async def _begun(self, request: bytes, deadline: float, max_body: int) -> tuple[Connection, asyncio.Future[Reply]]:
-        while True:
-            connection = self._reusable()
-            if connection is None:
-                connection = await self._connected(deadline)
-            fresh = not connection.used
-            try:
-                head = connection.begin(request, deadline, max_body)
-            except NotSent:
-                if fresh:
-                    raise
-                continue  # it was closed while it lay idle: the next one, or a new one
-            self._busy.add(connection)
-            return connection, head
+    def _leave_place(self) -> None:
+        """Give a place to whoever waits for one."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._places += 1
 
     def _reusable(self) -> Connection | None:
         while self._idle:
@@ -145,18 +161,17 @@ class Pool:
 
     def _released(self, connection: Connection) -> None:
         """Take a connection back whose exchange or life has ended."""
-        if connection in self._busy:
-            self._busy.discard(connection)
-            self._places.release()
+        if connection.placed:
+            connection.placed = False
+            self._leave_place()
         if not connection.usable or self._closed:
             if connection.closed.done():
                 self._all.discard(connection)
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = time.monotonic()
         self._idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(self._max_idle, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._max_idle, self._sweep)
 
     def _sweep(self) -> None:
         """Close what lay idle too long; the list is in order of age."""

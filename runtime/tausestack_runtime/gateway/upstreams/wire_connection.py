@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
+from tausestack_runtime.gateway.http.heads import END, Heads
 from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
 
 MAX_HEAD_BYTES = 64 * 1024
+_BODILESS = frozenset({204, 304})
+
+
+class Reading(NamedTuple):
+    """What the head of a reply says."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    length: int
 
 
 class Connection(asyncio.Protocol):
@@ -26,10 +36,16 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._head: asyncio.Future[Reply] | None = None
         self._reply: Reply | None = None
+        self._deadline = self._timer_at = float("inf")
         self._timer: asyncio.TimerHandle | None = None
+        """One for many exchanges, which looks at their deadlines: few are ever reached."""
         self._headers: dict[bytes, bytes] = {}
-        self._in_head = False
-        self._head_bytes = 0
+        self._fields = 0
+        self._heads = Heads[Reading]()
+        self._written = b""
+        """What may be the whole of the head that is read."""
+        self._taken = 0
+        """How many bytes of a reply have come."""
         self._max_body = 0
         self._unread = False
         self._paused = False
@@ -40,11 +56,13 @@ class Connection(asyncio.Protocol):
         """Whether a request was ever written here."""
         self.reused = False
         """Whether the last request was not the first."""
+        self.placed = False
+        """Whether its exchange has one of its pool's places."""
 
     @property
     def usable(self) -> bool:
         """Whether another request may be written here."""
-        return not self._left and not self.closed.done() and self._head is None
+        return not self._left and self._head is None and not self.closed.done()
 
     def begin(self, request: bytes, deadline: float, max_body: int) -> asyncio.Future[Reply]:
         """Write a request; the future gives its reply once its head has come.
@@ -60,17 +78,17 @@ class Connection(asyncio.Protocol):
             self.leave()
             raise NotSent("the server has closed the connection") from error
         self.reused, self.used = self.used, True
-        self._head = self._loop.create_future()
+        self._head = head = self._loop.create_future()
         self._reply = None
-        self._headers = {}
-        self._in_head = True
-        self._head_bytes = 0
+        self._taken = 0
         self._max_body = max_body
         self._unread = False
-        self._timer = self._loop.call_at(deadline, self._expire)
+        self._deadline = deadline
+        if deadline < self._timer_at:
+            self._wait_until(deadline)
         if written < len(request):
             self._transport.write(memoryview(request)[written:])
-        return self._head
+        return head
 
     def leave(self) -> None:
         """Close an idle connection."""
@@ -113,23 +131,34 @@ class Connection(asyncio.Protocol):
         if self._head is None:
             self.leave()  # nobody asked
             return
-        self._head_bytes += len(data)
+        if not self._taken:
+            end = data.find(END) + len(END)
+            self._written = data[:end]
+            known = self._heads.known(self._written)
+            if known is not None and len(data) - end == known.length:
+                assert self._transport is not None
+                if not self._transport.get_write_buffer_size():
+                    self._whole(known, data[end:])
+                    return
+        self._taken += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.abandon(Broken(f"the server does not speak HTTP: {error}"))
             return
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+        if self._taken > MAX_HEAD_BYTES and self._is_in_head():
             self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
         self._unread = self._unread_at_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_bytes == 0 and (self._unread or self._unread_by(exc)):
+        if self._taken == 0 and (self._unread or self._unread_by(exc)):
             self._end(NotSent("the server went away before it had read the request"))
         else:
             self._end(Broken("the server broke off in the middle of the call"))
+        if self._timer is not None:
+            self._timer.cancel()
         self.closed.set_result(None)
         self._on_idle(self)
 
@@ -153,12 +182,14 @@ class Connection(asyncio.Protocol):
     # httptools callbacks
 
     def on_message_begin(self) -> None:
+        self._headers, self._fields = {}, 0
         if self._head is None:
             self.leave()  # more than was asked for: what follows would be taken for the next reply
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reply is not None:
             return  # a trailer
+        self._fields += 1
         lowered = name.lower()
         known = self._headers.get(lowered)
         self._headers[lowered] = value if known is None else known + b", " + value
@@ -166,11 +197,12 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers = {}
+            self._written = b""
             return
         if self._head is None or self._reply is not None:
             return
-        self._in_head = False
+        if self._written:
+            self._keep(status)
         self._reply = Reply(status, self._headers, self._max_body, self)
         if not self._head.done():
             self._head.set_result(self._reply)
@@ -192,17 +224,50 @@ class Connection(asyncio.Protocol):
             self.resume()
             self._on_idle(self)
 
+    def _keep(self, status: int) -> None:
+        """Remember a head that says where its reply ends, and that another may follow."""
+        written, self._written = self._written, b""
+        length = self._headers.get(b"content-length", b"")
+        if (
+            length.isdigit()
+            and status not in _BODILESS
+            and b"transfer-encoding" not in self._headers
+            and b"upgrade" not in self._headers
+            and self._parser.should_keep_alive()
+        ):
+            self._heads.keep(written, self._fields, Reading(status, self._headers, int(length)))
+
+    def _whole(self, known: Reading, body: bytes) -> None:
+        """Take a reply that has come whole, and whose head has come before."""
+        head, self._head = self._head, None
+        assert head is not None
+        if not head.done():
+            head.set_result(Reply(known.status, known.headers, self._max_body, self, body))
+        self.resume()
+        self._on_idle(self)
+
+    def _is_in_head(self) -> bool:
+        return self._head is not None and self._reply is None
+
+    def _wait_until(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._expire)
+
     def _expire(self) -> None:
-        self.abandon(TimedOut("the server did not answer in time"))
+        self._timer, self._timer_at = None, float("inf")
+        if self._head is None:
+            return
+        if self._deadline > self._loop.time():
+            self._wait_until(self._deadline)
+        else:
+            self.abandon(TimedOut("the server did not answer in time"))
 
     def _end(self, error: WireError | None) -> None:
-        self._in_head = False
         head, self._head = self._head, None
         if head is None:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._reply is not None:
             self._reply.ended(error)
             self._reply = None

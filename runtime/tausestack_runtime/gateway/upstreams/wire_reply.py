@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
@@ -47,26 +46,37 @@ class Reply:
 
     __slots__ = ("_arrived", "_buffered", "_done", "_error", "_max_body", "_stream", "_waiter", "headers", "status")
 
-    def __init__(self, status: int, headers: dict[bytes, bytes], max_body: int, stream: Stream) -> None:
+    def __init__(
+        self, status: int, headers: dict[bytes, bytes], max_body: int, stream: Stream, whole: bytes | None = None
+    ) -> None:
+        """`whole` is all of the body, where that came with the head."""
         self.status = status
         self.headers = headers
         self._max_body = max_body
         self._stream = stream
-        self._arrived: deque[bytes] = deque()
+        self._arrived: list[bytes] = [whole] if whole else []
+        self._done = whole is not None
         self._buffered = 0
-        self._done = False
         self._error: WireError | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    def ready(self) -> bytes | None:
+        """Return the whole body where it is there in one piece, as most are, or raise `TooLarge`; else None."""
+        if not self._done or self._error is not None or len(self._arrived) != 1:
+            return None
+        body = self._arrived.pop()
+        if len(body) > self._max_body:
+            raise TooLarge(f"the reply is larger than {self._max_body} bytes")
+        return body
 
     async def read(self) -> bytes:
         """Return the whole body.
 
         Raises `TooLarge`, `Broken` or `TimedOut`; a cancelled read closes the connection.
         """
-        if self._done and self._error is None and len(self._arrived) == 1:
-            body = self._arrived.popleft()
-            self._buffered = 0
-            return self._fitting(body)
+        whole = self.ready()
+        if whole is not None:
+            return whole
         parts: list[bytes] = []
         size = 0
         try:
@@ -131,11 +141,6 @@ class Reply:
         if not self._done:
             self._stream.resume()
         return chunk
-
-    def _fitting(self, body: bytes) -> bytes:
-        if len(body) > self._max_body:
-            raise TooLarge(f"the reply is larger than {self._max_body} bytes")
-        return body
 
     def _abandon(self) -> None:
         if not self._done:

@@ -13,7 +13,7 @@ import structlog
 from tausestack.contract import Principal
 from tausestack.errors import Cancelled, TauseError
 from tausestack_runtime.gateway.exchange import Exchange
-from tausestack_runtime.gateway.identity import Identity
+from tausestack_runtime.gateway.identity import Credential, Identity
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.earlier.relay import Relay, opened
 from tausestack_runtime.gateway.mcp.earlier.session import Session
@@ -79,7 +79,7 @@ class Listening:
         relay.when_begun(self.caught_up)
         self._open: dict[str, set[_Stream]] = {}
 
-    async def serve(self, exchange: Exchange, session: Session, principal: Principal, credential: str) -> None:
+    async def serve(self, exchange: Exchange, session: Session, principal: Principal, credential: Credential) -> None:
         """Keep a stream until its client, its session or its credential goes."""
         meta = modern_meta(session, None, {})
         ask = Ask(principal, session.server, session.id, LISTEN, params={}, meta=meta)

@@ -1,0 +1,72 @@
+"""Reading requests: what the parser says, said to a connection."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import httptools
+
+from tausestack_runtime.gateway.http.head import Head
+
+
+class Reading(Protocol):
+    """What takes requests piece by piece."""
+
+    def begun(self, head: Head) -> None:
+        """Take a head; what it raises ends the reading."""
+        ...
+
+    def arrived(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        ...
+
+    def completed(self) -> None:
+        """Take the request's end."""
+        ...
+
+
+class Reader:
+    """A parser of one connection's requests, and its callbacks."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        # httptools names the type of its callback object loosely: any object with some of the callbacks will do.
+        self._parser = httptools.HttpRequestParser(self)
+        # What a caller sends after a request that is to be its last changes nothing of the reply to that.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._in_body = False
+        self.between = True
+        """Whether what comes next is the first of a request."""
+
+    def feed(self, data: bytes) -> None:
+        """Read some bytes, or raise `httptools.HttpParserError`."""
+        self.between = False
+        self._parser.feed_data(data)
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self.between = False
+        self._url, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # a trailer is no header: it would pass by whoever looked at the head before
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        parser = self._parser
+        keeps = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        self._reading.begun(Head(parser.get_method().decode("ascii"), self._url, self._headers, keeps=keeps))
+
+    def on_body(self, body: bytes) -> None:
+        self._reading.arrived(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body, self.between = False, True
+        self._reading.completed()
