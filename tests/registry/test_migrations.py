@@ -48,7 +48,7 @@ async def test_what_an_earlier_release_installed_is_there(
                 )
     await earlier.aclose()
 
-    async with testing.stack(server, data=data, database_url=url, keys={"secrets": b"k" * 32}) as stack:
+    async with testing.stack(server, data=data, database_url=url, masters=lambda: {"one": b"k" * 32}) as stack:
         for tenant in ("acme", "globex"):
             system = stack.tenant(tenant, system=True)
             found = {one["name"]: one for one in (await system.call("snapshot"))["installations"]}["clock"]
