@@ -82,6 +82,15 @@ def make_template(schema: Schema, data: Path) -> Path:
     return template
 
 
+def clear_templates(schema: Schema, kept: Path) -> None:
+    """Remove the templates of a service but one."""
+    with _locked(kept.with_name(f"{schema.service}.lock")):
+        for path in kept.parent.glob(f"{schema.service}-*.db"):
+            # The name of another service may begin with this one's; a revision has no hyphen.
+            if path != kept and "-" not in path.stem.removeprefix(f"{schema.service}-"):
+                remove_file(path)
+
+
 def _create(schema: Schema, data: Path, path: Path) -> None:
     template = make_template(schema, data)
     for folder in (path.parent.parent, path.parent):
