@@ -67,6 +67,16 @@ def remove_file(path: Path) -> None:
         path.parent.rmdir()
 
 
+def empty_log(path: Path) -> None:
+    """Write a file's log into it and empty the log, as far as no reader needs that; nothing where there is no file."""
+    if path.exists():
+        raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+        try:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            raw.close()
+
+
 def template_file(schema: Schema, data: Path) -> Path:
     """Return where the migrated file is that new tenants' files are copies of."""
     return data / "templates" / f"{schema.service}-{schema.head}.db"

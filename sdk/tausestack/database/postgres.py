@@ -101,6 +101,10 @@ class PostgresTables:
         del tenant
         await self._prepare()
 
+    async def settle(self, tenant: str) -> None:
+        """Do nothing: what is deleted is the server's to clear."""
+        del tenant
+
     async def aclose(self) -> None:
         """Close every pooled connection."""
         await in_thread(self._threads, self._engine.dispose)
