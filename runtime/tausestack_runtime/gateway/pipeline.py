@@ -110,6 +110,10 @@ class Pipeline:
         self.running.enter(call)
         try:
             return await self._run(call, snapshot)
+        except asyncio.CancelledError:
+            if call.stopped is None or uncancelled():
+                raise
+            raise call.stopped from None
         finally:
             self.running.leave(call)
 
@@ -117,10 +121,7 @@ class Pipeline:
         try:
             outcome = await self._admitted(call, snapshot)
         except asyncio.CancelledError:
-            if call.stopped is not None and not uncancelled():
-                await self._ended(call, "cancelled", call.stopped.code)
-                raise call.stopped from None
-            await self._ended(call, "cancelled", Cancelled.code)
+            await self._ended(call, "cancelled", (call.stopped or Cancelled).code)
             raise
         except TauseError as error:
             await self.refused(call, error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from tausestack.errors import Cancelled, NotFound
+from tausestack.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from tausestack.mcp.service import Service
@@ -44,7 +44,7 @@ class TenantWork:
 
     @contextmanager
     def of(self, tenant: str) -> Generator[None]:
-        """Do a tenant's work within: `Cancelled` where it was stopped, `NotFound` where the tenant is being deleted."""
+        """Do a tenant's work within: `Unavailable` where it was stopped, `NotFound` where the tenant is being deleted."""
         if tenant in self._shut:
             raise NotFound("The tenant is being deleted")
         scope = anyio.CancelScope()
@@ -60,7 +60,7 @@ class TenantWork:
             self._ended.set()
             self._ended = anyio.Event()
         if scope.cancelled_caught:
-            raise Cancelled("The tenant's work was stopped")
+            raise Unavailable("The tenant's work was stopped")
 
     async def stop(self, tenant: str) -> int:
         """End a tenant's work and return how much there was, once it has ended: a thread is waited for."""
