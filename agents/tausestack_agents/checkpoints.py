@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import anyio.to_thread
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from tausestack.database.files import remove_file
 from tausestack.names import check_tenant
 
 FILE = "agents-checkpoints.db"
+_MADE = "SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'"
 
 
 class Checkpoints:
@@ -40,11 +43,32 @@ class Checkpoints:
         async with opened as saver:
             yield saver
 
+    async def count(self, tenant: str) -> int:
+        """Return how many checkpoints there are of a tenant, without making anything."""
+        if self._postgres is not None:
+            return await self._postgres.count(check_tenant(tenant))
+        if not self._path(tenant).exists():
+            return 0
+        async with aiosqlite.connect(self._path(tenant)) as connection:
+            found = list(await connection.execute_fetchall(_MADE))
+            if not found:
+                return 0  # opened, and never written
+            return int(next(iter(await connection.execute_fetchall("SELECT count(*) FROM checkpoints")))[0])
+
+    async def erase(self, tenant: str) -> None:
+        """Delete all checkpoints of a tenant."""
+        if self._postgres is not None:
+            await self._postgres.erase(check_tenant(tenant))
+            return
+        await anyio.to_thread.run_sync(remove_file, self._path(tenant))
+
+    def _path(self, tenant: str) -> Path:
+        return self._data / "tenants" / check_tenant(tenant) / FILE
+
     @asynccontextmanager
     async def _file(self, tenant: str) -> AsyncGenerator[AsyncSqliteSaver]:
-        folder = self._data / "tenants" / tenant
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / FILE
+        path = self._path(tenant)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         async with aiosqlite.connect(path) as connection:
             await connection.execute("PRAGMA busy_timeout = 5000")

@@ -50,6 +50,11 @@ class Dispatch:
                     )
                 )
 
+    async def strike(self, tenant: str) -> None:
+        """Strike all work of a tenant off."""
+        async with self._databases.transaction(SYSTEM_TENANT) as db:
+            await db.execute(sa.delete(dispatch).where(dispatch.c.for_tenant == tenant))
+
     async def claim(self, most: int) -> list[Due]:
         """Claim due runs that nobody holds, the longest due first."""
         now = time.time()

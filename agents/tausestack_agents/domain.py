@@ -13,6 +13,8 @@ from tausestack.errors import InvalidArguments
 RunStatus = Literal["pending", "running", "interrupted", "success", "error", "timeout", "cancelled"]
 ENDED: frozenset[str] = frozenset({"success", "error", "timeout", "cancelled"})
 """Statuses that a run does not leave."""
+UNDER_WAY: frozenset[str] = frozenset({"pending", "running"})
+"""Statuses of runs that wait for nobody."""
 STEP_STATUSES = {
     "intent": "running", "done": "done", "failed": "failed", "waiting": "waiting", "rejected": "rejected",
     "in_doubt": "in_doubt",

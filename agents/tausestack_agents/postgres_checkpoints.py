@@ -27,6 +27,9 @@ _UNGUARDED = (
     "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p')"
     " AND relname <> 'checkpoint_migrations' AND NOT (relrowsecurity AND relforcerowsecurity)"
 )
+_WALLED = (
+    "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') AND relrowsecurity"
+)
 # The tenant leads the thread's id, and no tenant's name holds a colon. A table that LangGraph may add without threads
 # fails here instead of standing open.
 _OWN = "split_part(thread_id, ':', 1) = nullif(current_setting('app.tenant', true), '')"
@@ -53,6 +56,26 @@ class PostgresCheckpoints:
         await self._prepare()
         async with self._connected() as connection:
             yield _TenantSaver(connection, tenant, self._serializer)
+
+    async def count(self, tenant: str) -> int:
+        """Return how many checkpoints a tenant has."""
+        async with self._entered(tenant) as connection:
+            row = await (await connection.execute("SELECT count(*) AS checkpoints FROM checkpoints")).fetchone()
+        return 0 if row is None else int(row["checkpoints"])
+
+    async def erase(self, tenant: str) -> None:
+        """Delete a tenant's rows in every table: its wall lets no others be seen."""
+        async with self._entered(tenant) as connection:
+            for row in await (await connection.execute(_WALLED, [SCHEMA])).fetchall():
+                await connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(row["relname"])))
+
+    @asynccontextmanager
+    async def _entered(self, tenant: str) -> AsyncGenerator[AsyncConnection[DictRow]]:
+        """Open a transaction of a tenant's."""
+        await self._prepare()
+        async with self._connected() as connection, connection.transaction():
+            await connection.execute(_ENTER, [SCHEMA, tenant, TENANT_ROLE])
+            yield connection
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[AsyncConnection[DictRow]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tausestack.contract import VERSION
-from tausestack.database import Connection, TenantDatabases
+from tausestack.database import Connection
 from tausestack.errors import Conflict, InvalidArguments, KeyReused, NotFound, Unavailable
 from tausestack.limits import month, until_month_end
 from tausestack.mcp import Context, Server, Service
@@ -27,6 +26,7 @@ from tausestack_agents.domain import ENDED, Decision, RunStatus, parse_decision,
 from tausestack_agents.execution import Executor
 from tausestack_agents.following import follow
 from tausestack_agents.gateway import connected
+from tausestack_agents.keeping import RunsKeeper, State
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.worker import Worker, working
 
@@ -40,28 +40,17 @@ RunId = Annotated[
 ]
 
 
-@dataclass(slots=True)
-class State:
-    """What the service's calls share; without a gateway it has no worker, and starts no runs."""
-
-    databases: TenantDatabases
-    bell: Bell
-    dispatch: Dispatch
-    worker: Worker | None
-
-
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[State]:
     databases, env = service.tenant_databases(), service.env
-    bell, dispatch = Bell(), Dispatch(databases)
+    bell, dispatch, checkpoints = Bell(), Dispatch(databases), Checkpoints(env.data, env.database_url)
     if env.gateway is None or env.process_credential is None:
-        yield State(databases, bell, dispatch, None)
+        yield State(databases, bell, dispatch, checkpoints, None)
         return
     async with connected(env.gateway, env.process_credential) as gateway:
-        executor = Executor(databases, gateway, Checkpoints(env.data, env.database_url), bell)
-        worker = Worker(dispatch, executor)
+        worker = Worker(dispatch, Executor(databases, gateway, checkpoints, bell))
         async with working(worker):
-            yield State(databases, bell, dispatch, worker)
+            yield State(databases, bell, dispatch, checkpoints, worker)
 
 
 server = Server(
@@ -72,6 +61,7 @@ server = Server(
     schema=SCHEMA,
     lifespan=_lifespan,
 )
+server.keep(RunsKeeper())
 
 
 @server.tool("agents/run", side_effect="write", scopes=[RUNS_WRITE])

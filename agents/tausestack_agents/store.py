@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tausestack.database import Connection, Row
 from tausestack.errors import NotFound
 from tausestack.raw import as_object
-from tausestack_agents.domain import ENDED, STEP_STATUSES
+from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY
 from tausestack_agents.tables import events, journal, runs
 
 
@@ -104,6 +104,12 @@ async def cancel_run(db: Connection, run: str) -> bool:
         )
         await add_event(db, run, "cancelled", {})
     return bool(changed)
+
+
+async def cancel_all(db: Connection) -> int:
+    """End every run that has not ended and waits for nobody as cancelled, and return how many there were."""
+    under_way = [row.id for row in await db.execute(sa.select(runs.c.id).where(runs.c.status.in_(UNDER_WAY)))]
+    return sum([await cancel_run(db, run) for run in under_way])
 
 
 async def decide(db: Connection, run: str, decision: dict[str, Any]) -> bool:

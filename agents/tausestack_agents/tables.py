@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from tausestack.database import Schema
+from tausestack.database import OF_TENANT, Schema
 
 metadata = sa.MetaData()
 
@@ -64,7 +64,7 @@ events = sa.Table(
 dispatch = sa.Table(
     "dispatch",
     metadata,
-    sa.Column("for_tenant", sa.Text, primary_key=True),
+    sa.Column("for_tenant", sa.Text, primary_key=True, info=OF_TENANT),
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("due", sa.Float, nullable=False),

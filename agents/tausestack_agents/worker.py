@@ -48,6 +48,13 @@ class Worker:
         if scope is not None:
             scope.cancel()
 
+    async def stop_tenant(self, tenant: str) -> None:
+        """Cut off all runs of a tenant that this process works on, and return once they have ended."""
+        while scopes := [scope for (owner, _), scope in self._active.items() if owner == tenant]:
+            for scope in scopes:
+                scope.cancel()
+            await self._idle.wait()
+
     async def work(self) -> None:
         """Claim and execute runs until cancelled."""
         freed = await self._dispatch.free_the_dead()
@@ -71,7 +78,6 @@ class Worker:
         self.wake()
         with anyio.move_on_after(GRACE_SECONDS):
             while self._active:
-                self._idle = anyio.Event()
                 await self._idle.wait()
 
     async def _claim(self, group: TaskGroup) -> float:
@@ -102,6 +108,7 @@ class Worker:
         finally:
             del self._active[place]
             self._idle.set()
+            self._idle = anyio.Event()
             with anyio.CancelScope(shield=True):
                 await self._release(due, again)
             self.wake()

@@ -31,6 +31,13 @@ class ServiceSpec:
     """Works without being called: comes back at once after a crash, and at the start where it left work behind."""
     template: bool = False
     """One process a tenant, made on demand, rather than one for all."""
+    stateless: bool = False
+    """Keeps nothing of a tenant; what others keep, `SCHEMA` in the module `tables` beside their server says."""
+
+    @property
+    def tables(self) -> str | None:
+        """`package.module:attribute`, its `Schema`: less to import than its server. None: it has none."""
+        return None if self.stateless else self.module.partition(":")[0].rpartition(".")[0] + ".tables:SCHEMA"
 
 
 AUTH = ServiceSpec("auth", "tausestack_toolservers.auth.server:server", signs="auth")
@@ -47,7 +54,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
         vendors_keys=True,
     ),
     ServiceSpec("billing", "tausestack_toolservers.billing.server:server"),
-    ServiceSpec("colombia", "tausestack_toolservers.colombia.server:server"),
+    ServiceSpec("colombia", "tausestack_toolservers.colombia.server:server", stateless=True),
     ServiceSpec("storage", "tausestack_toolservers.storage.server:server"),
 )
 

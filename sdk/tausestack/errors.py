@@ -8,7 +8,8 @@ TauseError
 │   └── PayloadTooLarge     413  over the size that the door takes
 ├── Unauthenticated         401  no credential, or one that is not good
 ├── Forbidden               403  a good credential that lacks a scope
-│   └── ApprovalRequired    403  held until a person decides
+│   ├── ApprovalRequired    403  held until a person decides
+│   └── TenantSuspended     403  its tenant is suspended until the operator resumes it
 ├── NotFound                404  not there, or not yours: nobody can tell which
 ├── Conflict                409  it clashes with what is there
 │   ├── KeyReused           409  an idempotency key with other arguments
@@ -50,6 +51,7 @@ UNAVAILABLE = -32067
 DEADLINE_EXCEEDED = -32068
 CANCELLED = -32069
 PAYLOAD_TOO_LARGE = -32070
+TENANT_SUSPENDED = -32071
 
 PROBLEM_TYPE = "https://tause.pro/problems/"
 """Stem of a problem's `type`; the code follows."""
@@ -112,6 +114,12 @@ class ApprovalRequired(Forbidden):
     """The call waits for a person; `data["approval"]` is the approval's id."""
 
     code, status, rpc, title = "approval_required", 403, APPROVAL_REQUIRED, "Approval required"
+
+
+class TenantSuspended(Forbidden):
+    """The credential is good, but its tenant is suspended: nothing is done for it until the operator resumes it."""
+
+    code, status, rpc, title = "tenant_suspended", 403, TENANT_SUSPENDED, "The tenant is suspended"
 
 
 class NotFound(TauseError):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from benchmarks._postgres import database
 
@@ -37,6 +38,7 @@ class Gateways:
     """A stack with two gateways, and a way to each of them alone."""
 
     stack: Stack
+    superuser_url: str
 
     def figures(self) -> list[dict[str, Any]]:
         """Return what the supervisor knows of each gateway."""
@@ -109,7 +111,7 @@ def gateways(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> 
     settings = {"TAUSESTACK_GATEWAYS": "2", "TAUSESTACK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{port}"}
     with database(postgres_server) as url, running(data, TAUSESTACK_DATABASE_URL=url, **settings) as stack:
         stack.remote_ports = (port, port)
-        found = Gateways(stack)
+        found = Gateways(stack, url.replace("//owner@/", "//postgres@/"))
         until(found.all_serve)
         yield found
 
@@ -446,3 +448,32 @@ def test_a_gateway_that_is_told_to_end_breaks_no_connection(gateways: Gateways, 
     assert [failure for caller in callers for failure in caller.failures] == []
     assert sum(caller.broken for caller in callers) == 0
     assert Path(gateways.stack.log).read_text().count("Traceback") == 0
+
+
+@pytest.mark.covers("life:every-gateway", "life:deleted")
+def test_a_tenant_is_suspended_and_deleted_at_every_gateway(gateways: Gateways, through: dict[int, Tenant]) -> None:
+    stack, (one, two) = gateways.stack, (through[1], through[2])
+    one.must("storage/put_json", {"key": one.name, "value": one.name})
+    two.must("billing/list_invoices", {})
+    assert one.client.post("/runs", json={"agent": "concierge", "input": INVOICE, "wait": 30}).status_code < 300
+    assert stack.operator("POST", f"tenants/{one.name}/suspend", json={}).status_code == 200
+    for each in (one, two):
+        refused = each.client.get("/tools")
+        assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
+    receipt = stack.operator("DELETE", f"tenants/{one.name}")
+    assert receipt.status_code == 200, receipt.text
+    assert receipt.json()["removed"]["storage"]["documents"] == 1
+    assert [each.client.get("/tools").status_code for each in (one, two)] == [401, 401]
+    with psycopg.connect(gateways.superuser_url) as superuser:
+        tables = superuser.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relname !~ '^pg_'")
+        holding = [
+            name
+            for (name,) in tables.fetchall()
+            if "tausestack" in name
+            and superuser.execute(f"SELECT 1 FROM {name} t WHERE t::text LIKE '%{one.name}%'").fetchone()
+        ]
+    assert holding == []
+    again = stack.tenant(one.name)
+    for each in (one, two):
+        each.client.headers.update(again.headers)
+        assert each.must("storage/list_keys", {})["keys"] == []

@@ -12,7 +12,7 @@ from tausestack.errors import NotFound
 from tausestack_runtime.cli.connection import Refusal, TenantOption, keyring, operator, run
 from tausestack_runtime.cli.output import JsonOption, show_fields, show_json, show_table
 
-tenant_app = typer.Typer(help="Tenants: make, list, show, set limits.", rich_markup_mode=None)
+tenant_app = typer.Typer(help="Tenants: make, list, show, set limits, suspend, resume, delete.", rich_markup_mode=None)
 key_app = typer.Typer(help="API keys of a tenant: create, list, revoke.", rich_markup_mode=None)
 
 EXAMPLE = "calls_per_minute=600 or storage_bytes=default"
@@ -128,6 +128,65 @@ def _show_limits(limits: dict[str, dict[str, Any]]) -> None:
 
 def _amount(limit: dict[str, Any]) -> Any:
     return "unlimited" if limit["limit"] is None else limit["limit"]
+
+
+@tenant_app.command("suspend")
+def suspend_tenant(tenant: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+    """Suspend a tenant: its credentials are refused, its calls, runs and servers end, everywhere within a second."""
+
+    async def work() -> dict[str, Any]:
+        async with operator() as client:
+            return await client.suspend_tenant(tenant)
+
+    changed = run(work())
+    if as_json:
+        show_json(changed)
+    else:
+        print(f"{tenant} is suspended; 'tausestack tenant resume {tenant}' lets it go on")
+
+
+@tenant_app.command("resume")
+def resume_tenant(tenant: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+    """Let a suspended tenant go on."""
+
+    async def work() -> dict[str, Any]:
+        async with operator() as client:
+            return await client.resume_tenant(tenant)
+
+    changed = run(work())
+    if as_json:
+        show_json(changed)
+    else:
+        print(f"{tenant} is active")
+
+
+@tenant_app.command("delete")
+def delete_tenant(
+    tenant: Annotated[str, typer.Argument(metavar="ID")],
+    yes: Annotated[bool, typer.Option("--yes", help="it can't be undone: say that it is meant")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete all that there is of a tenant, and print the receipt of what that was; the audit chain goes as well."""
+    if not yes:
+        raise Refusal(
+            f"nothing was deleted: 'tausestack tenant export {tenant} FILE' keeps it, and --yes says that it is meant"
+        )
+
+    async def work() -> dict[str, Any]:
+        async with operator() as client:
+            return await client.delete_tenant(tenant)
+
+    receipt = run(work())
+    if as_json:
+        show_json(receipt)
+        return
+    rows = [
+        {"of": part, "what": what, "removed": str(number)}
+        for part, counts in receipt["removed"].items()
+        for what, number in counts.items()
+    ]
+    show_table(rows, ("of", "what", "removed"), "it held nothing")
+    print(f"{tenant} is deleted, and nothing of it is left")
 
 
 @key_app.command("create")

@@ -47,6 +47,9 @@ from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.uses import KeyUses
 from tausestack_runtime.keys import Masters, operator_key
 from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.life.gateways import Gateways, parse_path
+from tausestack_runtime.life.life import TenantLife
+from tausestack_runtime.life.shares import Shares as TenantShares
 from tausestack_runtime.platform.definitions import definitions
 from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.tools import Platform
@@ -100,6 +103,27 @@ class Gateway:
             metrics=self._metrics,
             limiter=limiter,
         )
+        self._connections = Connections(limiter, self._snapshots.limits)
+        self._weights = Shares(TENANT_BYTES, "bytes of requests")
+        self._gateways = Gateways(
+            snapshots=self._snapshots,
+            running=pipeline.running,
+            opened=self._connections,
+            databases=self._databases,
+            siblings=self._siblings,
+            forget=self._forget,
+        )
+        self._life = TenantLife(
+            data=settings.data,
+            run=settings.run,
+            snapshots=self._snapshots,
+            system=self._upstreams.system,
+            shares=TenantShares(self._upstreams, self._control),
+            gateways=self._gateways,
+            databases=self._databases,
+            ledger=self._ledger,
+            control=self._control,
+        )
         pipeline.platform = Platform(
             approvals=approvals,
             ledger=self._ledger,
@@ -109,11 +133,12 @@ class Gateway:
             limits=LimitTools(
                 self._snapshots, limiter, Budgets(self._databases), self._upstreams.system, pipeline.refused
             ),
+            life=self._life,
         )
-        offers = Offers(self._upstreams)
+        self._offers = offers = Offers(self._upstreams)
         methods = Methods(pipeline, self._snapshots, Lists(offers))
         subscriptions = Subscriptions(self._snapshots, self._upstreams, offers)
-        states = States(self._databases)
+        self._states = states = States(self._databases)
         self._earlier = EarlierDoor(
             identity=identity,
             methods=methods,
@@ -138,8 +163,6 @@ class Gateway:
         )
         self._challenge = bases.challenge
         self._guard = Guard(settings.host, settings.public_url)
-        self._connections = Connections(limiter, self._snapshots.limits)
-        self._weights = Shares(TENANT_BYTES, "bytes of requests")
         self.crowd: Crowd | None = Crowd(room())
         self._exits = AsyncExitStack()
 
@@ -155,6 +178,9 @@ class Gateway:
                 await self._mcp(exchange, *place)
             elif exchange.path.startswith(("/oauth/", "/.well-known/")):
                 await self._oauth(exchange)
+            elif exchange.internal and exchange.path.startswith("/siblings/"):
+                order, tenant = parse_path(exchange.path)
+                await exchange.reply_json(200, {"left": await self._gateways.here(order, tenant)})
             elif exchange.path.startswith("/api/v2/"):
                 await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
             elif head.once(_was_mcp_endpoint):
@@ -170,11 +196,12 @@ class Gateway:
                 await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
 
     def start(self) -> None:
-        """Open the ledger."""
+        """Open the ledger, and finish what a dead gateway left undone."""
         self._ledger.start()
+        self._life.start()
         for close in (
             self._ledger.close, self._databases.aclose, self._upstreams.aclose,
-            self._siblings.aclose, self._control.aclose, self._earlier.aclose, self._uses.aclose,
+            self._siblings.aclose, self._control.aclose, self._earlier.aclose, self._uses.aclose, self._life.aclose,
         ):  # fmt: skip
             self._exits.push_async_callback(close)
 
@@ -194,6 +221,13 @@ class Gateway:
     def leave(self) -> None:
         """Have what stays open end: the gateway does."""
         self._leaving.set()
+
+    async def _forget(self, tenant: str) -> None:
+        """Drop what is cached of a tenant; what is kept under hashes is dropped of all."""
+        self._offers.clear()
+        self._states.clear()
+        self._uses.forget(tenant)
+        await self._upstreams.forget(tenant)
 
     async def _operations(self, exchange: Exchange) -> None:
         if exchange.method not in {"GET", "HEAD"}:

@@ -128,6 +128,8 @@ class Call:
     """Whether it has a place among its tenant's calls, to be given back."""
     limits: Mapping[str, int] | None = None
     """The tenant's limits that its server counts, once that is known."""
+    stopped: TauseError | None = None
+    """Why it was ended from outside: its tenant was suspended, or is being deleted."""
     assertion: str = ""
     """What the upstream was given; whoever shows it again may call on behalf of this call while it is in flight."""
 

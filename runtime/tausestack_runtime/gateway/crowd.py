@@ -131,6 +131,10 @@ class Shares:
         if held > amount:
             self._held[tenant] = held - amount
 
+    def held(self, tenant: str) -> int:
+        """Return how much a tenant holds."""
+        return self._held.get(tenant, 0)
+
 
 def room() -> int:
     """Return how many connections this process has open files for."""

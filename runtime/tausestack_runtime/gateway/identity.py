@@ -88,7 +88,8 @@ class Identity:
     async def principal(self, credential: Credential, tenant: str, server: str | None = None) -> Principal:
         """Return who a credential belongs to, for the tenant of the path, and one server's endpoint where it is that.
 
-        Raises `Unauthenticated` for one that is not good, and the one `NotFound` for one of another tenant.
+        Raises `Unauthenticated` for one that is not good, the one `NotFound` for one of another tenant, and
+        `TenantSuspended` for one of this tenant while that is suspended.
         """
         hashed = credential.hashed
         if hmac.compare_digest(hashed, self._operator_hash):
@@ -99,6 +100,7 @@ class Identity:
             found = await self._key(hashed)
         if found.tenant != tenant:
             raise not_found()
+        await self._snapshots.tenant(tenant)
         return found
 
     async def client(self, name: str | None, secret: str) -> Principal:

@@ -35,6 +35,7 @@ from tausestack_runtime.gateway.limits.headers import headers_of
 from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.mirrors import mismatch
+from tausestack_runtime.gateway.running import Running, uncancelled
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
@@ -49,7 +50,9 @@ MAX_QUOTED = 400
 MAX_NAME = 128
 """How many characters of a name that was asked for are kept; what exists has no more."""
 
-OPERATOR_TOOLS = frozenset({"get_limits", "list_tenants", "set_limits"})
+OPERATOR_TOOLS = frozenset(
+    {"delete_tenant", "get_limits", "list_tenants", "resume_tenant", "set_limits", "suspend_tenant"}
+)
 """What of the platform's tools the operator runs in `_system`."""
 
 _CHANGING = frozenset({"tasks/update", "tasks/cancel"})
@@ -94,6 +97,7 @@ class Pipeline:
         self._ledger = ledger
         self._metrics = metrics
         self._limiter = limiter or Limiter(Board(1), 1)
+        self.running = Running(snapshots)
         self.platform: PlatformTools | None = None
 
     async def run(self, call: Call, snapshot: TenantSnapshot | None = None) -> Outcome:
@@ -103,10 +107,21 @@ class Pipeline:
 
         A tool's own failure is an outcome; everything else that keeps it from succeeding is raised.
         """
+        self.running.enter(call)
+        try:
+            return await self._run(call, snapshot)
+        except asyncio.CancelledError:
+            if call.stopped is None or uncancelled():
+                raise
+            raise call.stopped from None
+        finally:
+            self.running.leave(call)
+
+    async def _run(self, call: Call, snapshot: TenantSnapshot | None) -> Outcome:
         try:
             outcome = await self._admitted(call, snapshot)
         except asyncio.CancelledError:
-            await self._ended(call, "cancelled", Cancelled.code)
+            await self._ended(call, "cancelled", (call.stopped or Cancelled).code)
             raise
         except TauseError as error:
             await self.refused(call, error)

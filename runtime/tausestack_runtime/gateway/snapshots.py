@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from tausestack.contract import BillingPlan, Principal
-from tausestack.errors import TauseError, Unavailable
+from tausestack.errors import TauseError, TenantSuspended, Unavailable
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack_runtime.board import Writes
@@ -28,6 +28,8 @@ FRESH_SECONDS = 0.5
 
 FIRST_PLAN: BillingPlan = "basic"
 """Whose limits hold for a tenant that nothing is known of yet."""
+
+SUSPENDED = "suspended"
 
 SystemCall = Callable[[str, str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls (service, tool) for (tenant) with arguments as the gateway itself; returns the structured result."""
@@ -147,6 +149,7 @@ class Snapshots:
         self._tenants: dict[str, TenantSnapshot] = {}
         self._keys: dict[str, Key] = {}
         self._limits: dict[str, Limits] = {}
+        self._suspended: set[str] = set()
         self._loading: dict[str, asyncio.Task[TenantSnapshot]] = {}
         self._written = written or Writes()
         self._heard = self._written.count()
@@ -196,12 +199,17 @@ class Snapshots:
         return self._tenants.get(tenant) if self._all_fresh() else None
 
     async def tenant(self, tenant: str) -> TenantSnapshot:
-        """Return a tenant's snapshot, or raise the one `NotFound`."""
+        """Return a tenant's snapshot, or raise the one `NotFound`, or `TenantSuspended`.
+
+        Only who is the tenant's own may be told that it is suspended.
+        """
         if not self._all_fresh():
             await self.follow()
         known = self._tenants.get(tenant)
         if known is not None:
             return known
+        if tenant in self._suspended:
+            raise _suspended()
         loading = self._loading.get(tenant)
         if loading is None:
             loading = asyncio.create_task(self._load(tenant))
@@ -217,8 +225,12 @@ class Snapshots:
         while True:
             started = {name: feed.generation(tenant) for name, feed in self._feeds.items()}
             identity = await self._system("auth", "snapshot", SYSTEM_TENANT, {"tenant": tenant})
-            if not identity.get("tenant") or identity.get("status") != "active":
+            if not identity.get("tenant"):
                 raise not_found()
+            if identity["status"] == SUSPENDED:
+                if started == {name: feed.generation(tenant) for name, feed in self._feeds.items()}:
+                    self._suspended.add(tenant)
+                raise _suspended()
             plan = str(identity.get("plan", ""))
             installed = await self._system("registry", "snapshot", tenant, {"plan": plan})
             if started == {name: feed.generation(tenant) for name, feed in self._feeds.items()}:
@@ -263,11 +275,13 @@ class Snapshots:
         if seen["reset"]:
             feed.resets += 1
             self._tenants.clear()
+            self._suspended.clear()
             if feed.service == "auth":
                 self._keys.clear()
         for tenant in seen["tenants"]:
             feed.generations[tenant] = feed.generations.get(tenant, 0) + 1
             self._tenants.pop(tenant, None)
+            self._suspended.discard(tenant)
         if seen["tenants"] and feed.service == "auth":
             changed = set(seen["tenants"])
             self._keys = {hashed: key for hashed, key in self._keys.items() if key.tenant not in changed}
@@ -275,6 +289,10 @@ class Snapshots:
         if feed.writes == writes:
             feed.checked = asked
             self._checked = min(each.checked for each in self._feeds.values())
+
+
+def _suspended() -> TenantSuspended:
+    return TenantSuspended("This tenant is suspended: its operator can resume it")
 
 
 def _key(tenant: str, raw: dict[str, Any]) -> Key:

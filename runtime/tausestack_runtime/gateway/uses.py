@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from tausestack.errors import TauseError
+from tausestack.errors import NotFound, TauseError
 from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.gateway.snapshots import SystemCall
 
@@ -36,6 +36,12 @@ class KeyUses:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._tell)
 
+    def forget(self, tenant: str) -> None:
+        """Tell nothing more of a tenant's keys."""
+        for noted in (self._used, self._told):
+            for key in [key for key in noted if key[0] == tenant]:
+                del noted[key]
+
     async def aclose(self) -> None:
         """Tell no more."""
         if self._timer is not None:
@@ -57,6 +63,9 @@ class KeyUses:
             said = {key: datetime.fromtimestamp(at, UTC).isoformat() for key, at in keys.items()}
             try:
                 await self._system("auth", "note_used", SYSTEM_TENANT, {"tenant": tenant, "keys": said})
+            except NotFound:
+                self.forget(tenant)
+                continue
             except TauseError as error:
                 # They stay noted, and are told with the next.
                 logger.info("uses of keys are told later", reason=error.message)

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from tausestack_runtime.ledger import reading
+from tausestack_runtime.ledger import erasing, reading
 from tausestack_runtime.ledger.line import Line
 from tausestack_runtime.ledger.reading import Verification
 from tausestack_runtime.ledger.writing import Row, Synchronous, Writer, row
@@ -107,6 +107,14 @@ class Ledger:
     async def verify(self, tenant: str) -> Verification:
         """Follow a tenant's chain from its first line to its last."""
         return await self._read(reading.verify, tenant)
+
+    async def count(self, tenant: str) -> int:
+        """Return how many lines a tenant has."""
+        return await self._read(erasing.count, tenant)
+
+    async def erase(self, tenant: str) -> int:
+        """Delete a tenant's chain without a trace, and return how many lines it had."""
+        return await self._read(erasing.erase, tenant)
 
     def _pass_on(self) -> None:
         """Give what has gathered to the writer."""

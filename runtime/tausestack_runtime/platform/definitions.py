@@ -122,6 +122,27 @@ def definitions() -> list[dict[str, Any]]:
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),
             _tool(
+                "delete_tenant",
+                "Delete all that there is of a tenant, for good, and return the receipt of what that was.",
+                {"id": {**_TEXT, "description": "Id of the tenant."}},
+                ["id"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[OPERATOR]),
+            ),
+            _tool(
+                "resume_tenant",
+                "Let a suspended tenant go on.",
+                {"id": {**_TEXT, "description": "Id of the tenant."}},
+                ["id"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[OPERATOR]),
+            ),
+            _tool(
+                "suspend_tenant",
+                "Suspend a tenant: its credentials are refused, and its calls, runs and servers end.",
+                {"id": {**_TEXT, "description": "Id of the tenant."}},
+                ["id"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[OPERATOR]),
+            ),
+            _tool(
                 "verify_audit",
                 "Check the tenant's audit chain from its first entry to its last.",
                 {},

@@ -19,6 +19,8 @@ from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
 from tausestack_runtime.gateway.snapshots import SystemCall
 from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.life.life import TenantLife
+from tausestack_runtime.life.tools import tools
 from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.rules import allowing, denying
 
@@ -37,6 +39,7 @@ class Platform:
         pipeline: Pipeline,
         system: SystemCall,
         limits: LimitTools,
+        life: TenantLife,
     ) -> None:
         self._approvals = approvals
         self._ledger = ledger
@@ -58,6 +61,7 @@ class Platform:
             "verify_audit": self._verify_audit,
             "withdraw_approvals": self._withdraw_approvals,
         }
+        self._tools |= tools(life)
 
     async def run(self, call: Call) -> Outcome:
         """Run a tool; what it raises as a failure of the tool becomes a result with `isError`."""

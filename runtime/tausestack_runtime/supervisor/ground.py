@@ -11,6 +11,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+from tausestack.contract import VERSION
 from tausestack_runtime.settings import StartError
 
 BACKLOG = 4096
@@ -32,14 +33,40 @@ def claim_data(data: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        owner, _ = _holder(descriptor)
         os.close(descriptor)
         raise StartError(
             f"the data folder {data} is in use by another stack (process {owner}): stop that one"
         ) from error
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(descriptor, f"{os.getpid()} {VERSION}\n".encode(), 0)
     return descriptor
+
+
+def claim_beside(data: Path) -> int | None:
+    """Lock a data folder as `claim_data` does, or return None where a stack of this very release runs on it.
+
+    Raises `StartError` where there is no such folder, and where what runs on it is of another release.
+    """
+    if not data.is_dir():
+        raise StartError(f"there is no data folder {data}: name it with --data")
+    try:
+        return claim_data(data)
+    except StartError:
+        descriptor = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        owner, release = _holder(descriptor)
+        os.close(descriptor)
+        if release != VERSION:
+            raise StartError(
+                f"the data folder {data} is in use by another release (process {owner}): stop that one first"
+            ) from None
+        return None
+
+
+def _holder(descriptor: int) -> tuple[str, str]:
+    """Return the process that a lock's file names, and its release."""
+    owner, _, release = os.pread(descriptor, 64, 0).decode(errors="replace").strip().partition(" ")
+    return owner or "unknown", release
 
 
 def bind_port(host: str, port: int) -> socket.socket:

@@ -43,6 +43,21 @@ class Operator(WireClient):
         found: dict[str, Any] = await self.wire.request("PATCH", self._limits(tenant), body=limits)
         return found["limits"]
 
+    async def suspend_tenant(self, tenant: str) -> dict[str, Any]:
+        """Suspend a tenant and return it: its calls, runs and servers have ended, and its credentials are refused."""
+        return await self.wire.request("POST", path_of("tenants", check_tenant(tenant), "suspend"), body={})
+
+    async def resume_tenant(self, tenant: str) -> dict[str, Any]:
+        """Let a suspended tenant go on, and return it."""
+        return await self.wire.request("POST", path_of("tenants", check_tenant(tenant), "resume"), body={})
+
+    async def delete_tenant(self, tenant: str) -> dict[str, Any]:
+        """Delete all that there is of a tenant, and return the receipt `{"tenant", "deleted_at", "removed", "left"}`.
+
+        It can't be undone. `left` is what could not be found deleted: nothing.
+        """
+        return await self.wire.request("DELETE", path_of("tenants", check_tenant(tenant)), repeatable=never)
+
     async def create_key(
         self, tenant: str, *, role: str = "admin", name: str | None = None, expires_days: int | None = None
     ) -> dict[str, Any]:

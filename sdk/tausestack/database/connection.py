@@ -56,6 +56,11 @@ class Connection:
         self._turn = anyio.Lock()
         self._savepoints = itertools.count(1)
 
+    @property
+    def dialect(self) -> str:
+        """Which database it is: `sqlite` or `postgresql`."""
+        return self._raw.dialect.name
+
     async def execute(self, statement: sa.Executable, parameters: Parameters = None) -> list[Row]:
         """Run a statement and return all its rows."""
         return (await self._outcome(statement, parameters)).rows

@@ -67,6 +67,16 @@ def remove_file(path: Path) -> None:
         path.parent.rmdir()
 
 
+def empty_log(path: Path) -> None:
+    """Write a file's log into it and empty the log, as far as no reader needs that; nothing where there is no file."""
+    if path.exists():
+        raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+        try:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            raw.close()
+
+
 def template_file(schema: Schema, data: Path) -> Path:
     """Return where the migrated file is that new tenants' files are copies of."""
     return data / "templates" / f"{schema.service}-{schema.head}.db"
@@ -80,6 +90,15 @@ def make_template(schema: Schema, data: Path) -> Path:
         if not template.exists():
             _migrate_template(schema, template)
     return template
+
+
+def clear_templates(schema: Schema, kept: Path) -> None:
+    """Remove the templates of a service but one."""
+    with _locked(kept.with_name(f"{schema.service}.lock")):
+        for path in kept.parent.glob(f"{schema.service}-*.db"):
+            # The name of another service may begin with this one's; a revision has no hyphen.
+            if path != kept and "-" not in path.stem.removeprefix(f"{schema.service}-"):
+                remove_file(path)
 
 
 def _create(schema: Schema, data: Path, path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from tausestack.database.schema import Schema
+from tausestack.errors import Unavailable
 
 TENANT_ROLE = "tausestack_tenant"
 """The PostgreSQL role that tenants' transactions run under; it can't bypass row-level security."""
@@ -59,6 +61,31 @@ def prepare(schema: Schema, url: sa.URL) -> None:
         unguarded = raw.scalars(_UNGUARDED, {"name": name}).all()
         if unguarded:
             raise RuntimeError(f"no row-level security on {', '.join(unguarded)}: use create_tenant_table")
+
+
+def revision_of(schema: Schema, url: str) -> str | None:
+    """Return the revision that a service's tables are at, None where there are none; changes nothing.
+
+    Raises `Unavailable` where the database can't be reached.
+    """
+    try:
+        with owner_engine(url).connect() as raw:
+            return _revision(raw, schema_name(schema))
+    except OperationalError as error:
+        raise Unavailable("the database can't be reached") from error
+
+
+def owner_engine(url: str) -> sa.Engine:
+    """Return an engine that opens a connection each time, as the role of the URL: the owner of all tables."""
+    return sa.create_engine(psycopg_url(url), poolclass=sa.NullPool, hide_parameters=True)
+
+
+def psycopg_url(url: str) -> sa.URL:
+    """Return a PostgreSQL URL for the driver that is used, or raise `ValueError`."""
+    parsed = sa.make_url(url)
+    if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise ValueError("the database's URL must be one of PostgreSQL: postgresql://user@host/name")
+    return parsed.set(drivername="postgresql+psycopg")
 
 
 def _migrate(schema: Schema, name: str, raw: sa.Connection) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tausestack.database.connection import Connection, in_thread, no_turn
 from tausestack.database.own_rows import confine, owned
-from tausestack.database.ownership import TENANT_ROLE, prepare, schema_name
+from tausestack.database.ownership import TENANT_ROLE, prepare, psycopg_url, schema_name
 from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
 
@@ -39,7 +39,7 @@ class PostgresTables:
 
     def __init__(self, schema: Schema, url: str) -> None:
         self._schema = schema
-        self._url = _psycopg(url)
+        self._url = psycopg_url(url)
         self._name = schema_name(schema)
         self._engine = sa.create_engine(
             self._url,
@@ -101,6 +101,10 @@ class PostgresTables:
         del tenant
         await self._prepare()
 
+    async def settle(self, tenant: str) -> None:
+        """Do nothing: what is deleted is the server's to clear."""
+        del tenant
+
     async def aclose(self) -> None:
         """Close every pooled connection."""
         await in_thread(self._threads, self._engine.dispose)
@@ -146,8 +150,9 @@ class PostgresTables:
         return raw
 
 
-def _psycopg(url: str) -> sa.URL:
-    parsed = sa.make_url(url)
-    if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
-        raise ValueError("the database's URL must be one of PostgreSQL: postgresql://user@host/name")
-    return parsed.set(drivername="postgresql+psycopg")
+def prepared(schema: Schema, url: str) -> None:
+    """Bring a service's tables to the newest revision, or raise `Unavailable` where the database can't be reached."""
+    try:
+        prepare(schema, psycopg_url(url))
+    except OperationalError as error:
+        raise Unavailable(_UNREACHABLE) from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -17,12 +17,21 @@ from tausestack.names import check_server
 if TYPE_CHECKING:
     from tausestack.database.vault import SealedTable
 
+OF_TENANT: dict[Any, Any] = {"tausestack": "tenant"}
+"""The `info` of a column that names whose a row is: rows in `_system` that end with a tenant, and go where it goes."""
+
+
+def owner_column(table: sa.Table) -> sa.Column[Any] | None:
+    """Return the column of a table that is marked by `OF_TENANT`, or None."""
+    return next((column for column in table.columns if column.info.items() >= OF_TENANT.items()), None)
+
 
 @dataclass(frozen=True)
 class Schema:
     """The tables of one service and the package (`migrations`) that holds its Alembic revisions in `versions/`.
 
-    Tables never mention the tenant: the file, or the row-level policy, is the tenant.
+    Tables never mention the tenant: the file, or the row-level policy, is the tenant. Only in `_system` a row may be
+    about one; the column that says so bears `info=OF_TENANT`.
     """
 
     service: str

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tausestack.database.connection import Connection, in_thread
 from tausestack.database.engines import begin, open_engine
-from tausestack.database.files import current_file, remove_file
+from tausestack.database.files import current_file, empty_log, remove_file
 from tausestack.database.schema import Schema
 
 _THREADS = 16
@@ -70,6 +70,10 @@ class SQLiteFiles:
     async def migrate(self, tenant: str) -> None:
         """Make the tenant's file current."""
         await in_thread(self._threads, lambda: current_file(self._schema, self._data, self._path(tenant)))
+
+    async def settle(self, tenant: str) -> None:
+        """Write a tenant's file whole, and empty the log beside it, unless a reader still needs that."""
+        await in_thread(self._threads, lambda: empty_log(self._path(tenant)))
 
     async def aclose(self) -> None:
         """Close every file."""

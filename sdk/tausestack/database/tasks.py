@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from tausestack.database.schema import OF_TENANT
+
 _METADATA = sa.MetaData()
 
 TASKS = sa.Table(
@@ -35,7 +37,7 @@ PROCESSES = sa.Table(
     "mcp_task_processes",
     _METADATA,
     sa.Column("process", sa.Text(), primary_key=True),
-    sa.Column("of_tenant", sa.Text(), primary_key=True),
+    sa.Column("of_tenant", sa.Text(), primary_key=True, info=OF_TENANT),
     sa.Column("seen_at", sa.Text(), nullable=False),
 )
 """In `_system`: which process has unfinished tasks of which tenant, and when it was last seen alive."""

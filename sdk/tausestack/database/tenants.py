@@ -11,6 +11,7 @@ from tausestack.database.connection import Connection, no_turn
 from tausestack.database.schema import Schema
 from tausestack.database.sqlite import SQLiteFiles
 from tausestack.database.turns import Turns
+from tausestack.errors import NotFound
 from tausestack.names import SYSTEM_TENANT, check_tenant
 
 
@@ -22,6 +23,8 @@ class _Databases(Protocol):
     async def delete(self, tenant: str) -> None: ...
 
     async def migrate(self, tenant: str) -> None: ...
+
+    async def settle(self, tenant: str) -> None: ...
 
     async def aclose(self) -> None: ...
 
@@ -36,6 +39,7 @@ class TenantDatabases:
     def __init__(self, schema: Schema, *, data: Path, url: str | None = None, max_open: int = 128) -> None:
         self.schema = schema
         self._turns = Turns()
+        self._closed: set[str] = set()
         self._databases = _databases(schema, data, url, max_open)
 
     @asynccontextmanager
@@ -49,9 +53,10 @@ class TenantDatabases:
             await connection.aclose()
 
     @asynccontextmanager
-    async def reading(self, tenant: str) -> AsyncGenerator[Connection]:
+    async def reading(self, tenant: str, *, even_shut: bool = False) -> AsyncGenerator[Connection]:
         """Open a reading transaction of the tenant: one snapshot on SQLite, and no statement can write."""
-        connection = await self._databases.begin(_checked(tenant), write=False, ended=no_turn)
+        known = _checked(tenant) if even_shut else self._open(tenant)
+        connection = await self._databases.begin(known, write=False, ended=no_turn)
         try:
             yield connection
         finally:
@@ -59,9 +64,9 @@ class TenantDatabases:
 
     async def begin(self, tenant: str) -> Connection:
         """Begin the tenant's writing transaction; the caller commits or closes it."""
-        _checked(tenant)
-        await self._turns.take(tenant)
+        await self._turns.take(self._open(tenant))
         try:
+            self._open(tenant)
             return await self._databases.begin(tenant, write=True, ended=lambda: self._turns.give_back(tenant))
         except BaseException:
             self._turns.give_back(tenant)
@@ -86,11 +91,28 @@ class TenantDatabases:
 
     async def migrate(self, tenant: str) -> None:
         """Bring the tenant's database to the newest revision, making it when it isn't there."""
-        await self._databases.migrate(_checked(tenant))
+        await self._databases.migrate(self._open(tenant))
+
+    async def settle(self, tenant: str) -> None:
+        """Leave nothing of what was deleted in the files beside a SQLite database, as far as no reader needs it."""
+        await self._databases.settle(_checked(tenant))
+
+    def shut(self, tenant: str) -> None:
+        """Refuse every transaction of a tenant that begins from now on, lest one make anew what is being deleted."""
+        self._closed.add(_checked(tenant))
+
+    def unshut(self, tenant: str) -> None:
+        """Give out transactions of a tenant again."""
+        self._closed.discard(tenant)
 
     async def aclose(self) -> None:
         """Close everything that is open."""
         await self._databases.aclose()
+
+    def _open(self, tenant: str) -> str:
+        if _checked(tenant) in self._closed:
+            raise NotFound("The tenant is being deleted")
+        return tenant
 
 
 def _databases(schema: Schema, data: Path, url: str | None, max_open: int) -> _Databases:

@@ -19,10 +19,12 @@ from tausestack.mcp.server import Server
 from tausestack.mcp.service import Service
 from tausestack.mcp.serving import serve_socket
 from tausestack.mcp.tasks import TaskLimits
+from tausestack.mcp.tenant_work import Keeper
 from tausestack.mcp.tools import tool
 
 __all__ = [
     "Context",
+    "Keeper",
     "Secrets",
     "Server",
     "Service",

@@ -21,6 +21,8 @@ from tausestack.mcp.assertions import bearer
 from tausestack.mcp.calls import EXCHANGE, require_own
 from tausestack.mcp.context import Context
 from tausestack.mcp.service import Lifespan, Service
+from tausestack.mcp.tenant_door import tenant_routes
+from tausestack.mcp.tenant_work import Keeper
 from tausestack.mcp.writing import Writing
 
 LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "[::1]", "[::1]:*")
@@ -46,7 +48,8 @@ class ServiceApp:
 
     def __init__(
         self, service: Service, protocol: Any, lifespan: Lifespan | None, bindings: Sequence[Binding],
-        mounts: Mapping[str, Callable[[Service], ASGIApp]], allowed_hosts: Sequence[str] | None,
+        keepers: Sequence[Keeper], mounts: Mapping[str, Callable[[Service], ASGIApp]],
+        allowed_hosts: Sequence[str] | None,
     ) -> None:  # fmt: skip
         self._service = service
         self._lifespan = lifespan
@@ -57,6 +60,7 @@ class ServiceApp:
             max_request_body_size=MAX_BODY_BYTES,
         )
         routes: list[BaseRoute] = [Route("/health", self._health)]
+        routes += tenant_routes(service, keepers)
         routes += [Route(f"/http/{each.path}", self._endpoint(each), methods=list(each.methods)) for each in bindings]
         self._mounts = mounts
         self._router = Router(routes)
@@ -128,7 +132,7 @@ class ServiceApp:
             reads=reads,
             writing=writing,
         )
-        with context.logged():
+        with context.logged(), self._service.work.of(context.tenant):
             if writing is None:
                 return await binding.handler(request, context)
             async with aclosing(writing):

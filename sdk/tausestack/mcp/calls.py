@@ -89,8 +89,11 @@ class Calls:
     ) -> dict[str, Any]:
         """Run a call and return its result; what is wrong with the call itself is raised as an `MCPError`."""
         context = self._context(tool, arguments, incoming, report, ask)
-        with context.logged():
-            return await self._result(tool, arguments, context)
+        try:
+            with context.logged(), self._service.work.of(context.tenant):
+                return await self._result(tool, arguments, context)
+        except TauseError as error:
+            _refuse(error, None)
 
     async def _begin(self, tasks: Tasks, tool: Tool, arguments: dict[str, Any], incoming: Incoming) -> dict[str, Any]:
         """Answer a call with a task, or with its result where the same keyed call was done before."""

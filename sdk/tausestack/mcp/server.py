@@ -19,6 +19,7 @@ from tausestack.mcp.long_calls import LongCalls
 from tausestack.mcp.resealing import add_resealing
 from tausestack.mcp.service import Lifespan, Service
 from tausestack.mcp.tasks import TaskLimits, Tasks, attach
+from tausestack.mcp.tenant_work import Keeper
 from tausestack.mcp.tools import Function, Tool, ToolOptions, declaration_of, declared_for, make_tool
 from tausestack.names import check_server
 
@@ -53,6 +54,7 @@ class Server:
         self.task_limits = task_limits
         self._tools: dict[str, Tool] = {}
         self._bindings: list[Binding] = []
+        self._keepers: list[Keeper] = []
         self._mounts: dict[str, Callable[[Service], ASGIApp]] = {}
         if schema is not None and schema.sealed:
             add_resealing(self)
@@ -100,9 +102,13 @@ class Server:
 
         return add
 
+    def keep(self, keeper: Keeper) -> None:
+        """Have what this server keeps of tenants beside its schema's tables end, and go, with the tenant."""
+        self._keepers.append(keeper)
+
     def mount(self, prefix: str, app: Callable[[Service], ASGIApp]) -> None:
         """Serve an ASGI application under a path prefix, made for the running service; it authenticates by itself."""
-        if not prefix.startswith("/") or prefix.rstrip("/") in {"", "/mcp", "/http", "/health"}:
+        if not prefix.startswith("/") or prefix.rstrip("/") in {"", "/mcp", "/http", "/health", "/tenant"}:
             raise ValueError(f"nothing can be mounted at '{prefix}'")
         self._mounts[prefix.rstrip("/")] = app
 
@@ -148,7 +154,9 @@ class Server:
         It takes requests for `allowed_hosts` (None: any, for Unix sockets) once its lifespan runs.
         """
         running = service or self.service(env)
-        return ServiceApp(running, self.protocol(running), self.lifespan, self._bindings, self._mounts, allowed_hosts)
+        return ServiceApp(
+            running, self.protocol(running), self.lifespan, self._bindings, self._keepers, self._mounts, allowed_hosts
+        )
 
     def service(self, env: ServiceEnv) -> Service:
         """Return the service that this server is in a process's surroundings."""

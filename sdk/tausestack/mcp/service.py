@@ -14,6 +14,7 @@ from tausestack.mcp.assertions import Assertions, bearer
 from tausestack.mcp.environment import ServiceEnv
 from tausestack.mcp.gateway import Gateway, GatewaySocket, NestedCall
 from tausestack.mcp.tasks import Tasks
+from tausestack.mcp.tenant_work import TenantWork
 from tausestack.names import parse_address
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Service:
         self.gateway: Gateway | None = (
             None if env.gateway is None else GatewaySocket(env.gateway, env.process_credential, name)
         )
+        self.work = TenantWork()
+        """What goes on for each tenant, so that it can be ended."""
         self.tasks: Tasks | None = None
         """Where calls go on that were answered with a task; None where no tool may be."""
         self._assertions = Assertions(env.jwks, name, env.tenant)

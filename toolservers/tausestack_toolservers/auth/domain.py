@@ -13,6 +13,10 @@ from tausestack.raw import as_object
 from tausestack.scopes import ROLES, missing, within
 from tausestack.tenancy import credential_hash
 
+ACTIVE, SUSPENDED, DELETING = "active", "suspended", "deleting"
+"""What a tenant's status may be. One that is being deleted is there for nobody but whoever deletes it."""
+THERE = frozenset({ACTIVE, SUSPENDED})
+
 KEY_ID_LENGTH = 12
 SECRET_BYTES = 32
 

@@ -32,7 +32,7 @@ class Keyring:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Make a tenant with an admin key and return both; `Conflict` where it is there already."""
         check_tenant(tenant)
-        made = {"id": tenant, "name": name or tenant, "plan": plan, "status": "active", "created_at": utc_now()}
+        made = {"id": tenant, "name": name or tenant, "plan": plan, "status": domain.ACTIVE, "created_at": utc_now()}
         new, values = _new_key("admin", "first key", None, by, None)
         async with self._databases.transaction(SYSTEM_TENANT) as system:
             if await store.tenant(system, tenant) is not None:
@@ -70,9 +70,36 @@ class Keyring:
         self.feed.touch(tenant)
         return settings
 
+    async def change_status(self, tenant: str, status: str) -> dict[str, Any]:
+        """Change whether a tenant is active, suspended or being deleted, and return it; from the last none comes back.
+
+        Raises `NotFound` where there is none, `Conflict` where it is being deleted.
+        """
+        async with self._databases.transaction(SYSTEM_TENANT) as system:
+            row = await store.tenant(system, tenant)
+            if row is None:
+                raise NotFound(f"There is no tenant '{tenant[:80]}'")
+            if row.status not in {*domain.THERE, status}:
+                raise Conflict(f"The tenant '{tenant}' is {row.status}", status=row.status)
+            await store.set_status(system, tenant, status)
+        self.feed.touch(tenant)
+        return {**store.fields(tenants, row), "status": status}
+
+    async def unfinished(self) -> list[str]:
+        """Return the tenants whose deletion has begun and not ended."""
+        return [one["id"] for one in await self.tenants() if one["status"] not in domain.THERE]
+
+    async def strike(self, tenant: str) -> None:
+        """Forget a tenant whose deletion has begun, once nothing else is left of it: its id may be used again."""
+        async with self._databases.transaction(SYSTEM_TENANT) as system:
+            await store.strike_tenant(system, tenant, domain.DELETING)
+        await self._databases.settle(SYSTEM_TENANT)
+        self.feed.touch(tenant)
+
     async def known(self, tenant: str) -> str:
-        """Return the id of a tenant that is there, or raise `NotFound`."""
-        if await self.tenant(tenant) is None:
+        """Return the id of a tenant that is there, or raise `NotFound`; one that is being deleted is not."""
+        found = await self.tenant(tenant)
+        if found is None or found["status"] not in domain.THERE:
             raise NotFound(f"There is no tenant '{tenant[:80]}'")
         return tenant
 
@@ -122,7 +149,7 @@ class Keyring:
         async with self._databases.reading(SYSTEM_TENANT) as system:
             found = await store.lookup(system, key_hash)
             owner = None if found is None else await store.tenant(system, found.owner)
-        if found is None or owner is None or owner.status != "active":
+        if found is None or owner is None or owner.status not in domain.THERE:
             return None
         async with self._databases.reading(found.owner) as db:
             row = await store.key(db, found.key_id)
@@ -133,7 +160,7 @@ class Keyring:
     async def snapshot(self, tenant: str) -> dict[str, Any] | None:
         """Return a tenant with its keys that are good now, or None where there is none."""
         found = await self.tenant(tenant)
-        if found is None:
+        if found is None or found["status"] not in domain.THERE:
             return None
         async with self._databases.reading(tenant) as db:
             rows = await store.keys(db)

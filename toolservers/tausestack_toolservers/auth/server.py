@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -267,6 +267,27 @@ async def change_settings(
 ) -> dict[str, Any]:
     """Change what is set for a tenant beyond its plan, and return all of it; in force everywhere within a second."""
     return {"settings": await _operated(ctx).change_settings(tenant, change)}
+
+
+@server.tool("auth/change_status", side_effect="write", idempotent=True, scopes=[SYSTEM])
+async def change_status(
+    tenant: TenantId, status: Literal["active", "suspended", "deleting"], ctx: Context
+) -> dict[str, Any]:
+    """Change whether a tenant is active, suspended or being deleted; in force everywhere within a second."""
+    return await _operated(ctx).change_status(tenant, status)
+
+
+@server.tool("auth/unfinished", side_effect="read", scopes=[SYSTEM])
+async def unfinished(ctx: Context) -> dict[str, list[str]]:
+    """Return the tenants whose deletion has begun and not ended."""
+    return {"tenants": await _operated(ctx).unfinished()}
+
+
+@server.tool("auth/strike", side_effect="write", idempotent=True, scopes=[SYSTEM])
+async def strike(tenant: TenantId, ctx: Context) -> dict[str, bool]:
+    """Forget a tenant whose deletion has begun, once nothing else is left of it."""
+    await _operated(ctx).strike(tenant)
+    return {"struck": True}
 
 
 @server.tool("auth/changes", side_effect="read", scopes=[SYSTEM])

@@ -30,6 +30,18 @@ async def set_settings(system: Connection, tenant_id: str, settings: dict[str, A
     await system.execute(sa.update(tenants).where(tenants.c.id == tenant_id).values(settings=settings))
 
 
+async def set_status(system: Connection, tenant_id: str, status: str) -> None:
+    """Set a tenant's status."""
+    await system.execute(sa.update(tenants).where(tenants.c.id == tenant_id).values(status=status))
+
+
+async def strike_tenant(system: Connection, tenant_id: str, status: str) -> None:
+    """Remove a tenant of a status from `_system`, so that the file keeps no trace of it."""
+    if system.dialect == "sqlite":
+        await system.execute(sa.text("PRAGMA secure_delete = ON"))
+    await system.execute(sa.delete(tenants).where(tenants.c.id == tenant_id, tenants.c.status == status))
+
+
 async def all_tenants(system: Connection) -> list[Row]:
     """Return every tenant by id."""
     return await system.execute(sa.select(tenants).order_by(tenants.c.id))

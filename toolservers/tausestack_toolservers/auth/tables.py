@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from tausestack.database import Schema
+from tausestack.database import OF_TENANT, Schema
 
 metadata = sa.MetaData()
 
@@ -24,7 +24,7 @@ key_lookup = sa.Table(
     "key_lookup",
     metadata,
     sa.Column("hash", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False, info=OF_TENANT),
     sa.Column("key_id", sa.Text, nullable=False),
 )
 """In `_system` alone: whose a key is, by the SHA-256 of all of it. A row whose key is not there means nothing."""

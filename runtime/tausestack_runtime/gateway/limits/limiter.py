@@ -106,3 +106,7 @@ class Connections:
     def give_back(self, tenant: str) -> None:
         """Count one less."""
         self._limiter.give_back(CONNECTIONS, tenant)
+
+    def held(self, tenant: str) -> int:
+        """Return how many of a tenant's are open, at whichever gateway."""
+        return self._limiter.standings(tenant)[OPEN].used

@@ -72,6 +72,10 @@ class Offers:
             return known
         return await self._once(key, self._asked(snapshot, installation, kind, key, known))
 
+    def clear(self) -> None:
+        """Keep no list of anybody's."""
+        self._kept.clear()
+
     def forget(self, snapshot: TenantSnapshot, installation: Installation) -> None:
         """Ask anew next time: the server said that its lists changed."""
         for kind in METHODS:

@@ -17,7 +17,7 @@ import orjson
 
 from tausestack.access_tokens import Resource, part
 from tausestack.contract import Principal
-from tausestack.errors import Cancelled, NotFound, TauseError, Unauthenticated
+from tausestack.errors import Cancelled, NotFound, TauseError, TenantSuspended, Unauthenticated
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import SYSTEM
 from tausestack_runtime.gateway.call import Call
@@ -118,7 +118,10 @@ class OAuthDoor:
         epoch = ""
         try:
             epoch = "" if tenant is None else (await self._snapshots.tenant(tenant)).epoch
-        except NotFound:
+        except (NotFound, TenantSuspended) as error:
+            # Whose client it is was not proven: then one that is suspended is one that is not there.
+            if client is not None and isinstance(error, TenantSuspended):
+                raise
             tenant = None
         exchange.belong(tenant or SYSTEM_TENANT)
         call = _call(name, tenant or SYSTEM_TENANT, client, len(body))

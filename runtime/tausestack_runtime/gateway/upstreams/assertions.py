@@ -21,6 +21,10 @@ class Assertions:
         self._kid = ""
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
+    def clear(self) -> None:
+        """Keep none."""
+        self._kept.clear()
+
     def of(self, principal: Principal, service: str, epoch: str) -> str:
         """Return an assertion for one service that holds for another 15 s at least, by the key that signs now."""
         if self._kid != (kid := self._signer.kid):

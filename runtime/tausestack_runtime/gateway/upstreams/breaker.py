@@ -100,6 +100,11 @@ class Breakers:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
 
+    def forget(self, tenant: str) -> None:
+        """Forget a tenant's servers."""
+        for key in [key for key in self._kept if key[0] == tenant]:
+            del self._kept[key]
+
     def of(self, tenant: str, server: str) -> Breaker:
         """Return a server's breaker."""
         key = (tenant, server)

@@ -120,6 +120,31 @@ class Upstreams:
         finally:
             await reply.aclose()
 
+    @asynccontextmanager
+    async def own(
+        self, service: str, tenant: str, method: str, target: str, *, seconds: float, body: bytes = b""
+    ) -> AsyncGenerator[Reply]:
+        """Open an exchange with one of our own services for a tenant, as the gateway itself; closed on leaving.
+
+        `seconds` holds for all of it. Raises a `WireError` where there is no answer.
+        """
+        principal = Principal(tenant=tenant, id="gateway", scopes=OWN)
+        bearer = b"Bearer " + self._assertions.of(principal, service, "").encode()
+        headers = [(b"authorization", bearer), (b"content-type", b"application/json")]
+        pool = await self.ways.service(service, tenant, streams=True)
+        deadline = asyncio.get_running_loop().time() + seconds
+        reply = await pool.request(method, target, headers, body, deadline=deadline)
+        try:
+            yield reply
+        finally:
+            await reply.aclose()
+
+    async def forget(self, tenant: str) -> None:
+        """Close a tenant's connections and forget what is known of its servers."""
+        self._assertions.clear()
+        self.breakers.forget(tenant)
+        await self.ways.forget(tenant)
+
     async def listen(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         """Yield the messages of a `subscriptions/listen` stream of a server; its end ends the generator.
 

@@ -86,6 +86,13 @@ class Ways:
         path = None if installation.foreign else self._sockets.get(installation.service)
         return None if path is None else self._to_own(call, installation, self._pool(call.tenant, path, streams=False))
 
+    async def forget(self, tenant: str) -> None:
+        """Close a tenant's connections and forget where its servers are."""
+        for key in [key for key in self._remotes if key[0] == tenant]:
+            del self._remotes[key]
+        for key in [key for key in self._pools if key[0] == tenant]:
+            await self._pools.pop(key).aclose()
+
     async def to(self, call: Call, installation: Installation, epoch: str, *, streams: bool = False) -> Way:
         """Return the way of a call; streams have connections of their own, so that they keep no call waiting."""
         if installation.direct:

@@ -90,6 +90,10 @@ class States:
         await self.change(session, lambda state: replace(state, ended=True))
         return before
 
+    def clear(self) -> None:
+        """Read every session's state anew."""
+        self._kept.clear()
+
     def forget(self, session: Session) -> None:
         """Read a session's state anew next time."""
         self._kept.pop(_key(session), None)

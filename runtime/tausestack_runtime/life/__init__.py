@@ -1,0 +1,1 @@
+"""A tenant's life beyond its calls: suspended, resumed, deleted without a trace."""

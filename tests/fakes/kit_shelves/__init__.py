@@ -1,0 +1,1 @@
+"""A sample server whose tables have a history of several revisions."""
