@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tausestack import testing
-from tausestack.access_tokens import Resource
+from tausestack.access_tokens import AccessTokenSigner, Resource, part
 from tausestack.errors import RateLimited, ToolFailed
 from tausestack_toolservers.auth.oauth.clients import Clients
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
+from tausestack_toolservers.auth.oauth.signed import Signed
 from tausestack_toolservers.auth.passwords import LONGEST_PAUSE_SECONDS, Attempts
-from tausestack_toolservers.auth.server import server  # noqa: F401 the stack that the fixture runs
+from tausestack_toolservers.auth.server import server
 from tausestack_toolservers.auth.state import State
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +30,12 @@ async def consented(stack: testing.Stack) -> tuple[State, str]:
     await stack.operator.call("create_tenant", {"id": "acme"})
     await stack.acme.call("create_user", {"id": "ana", "roles": ["agent"], "password": PASSWORD})
     return state, await state.grants.begin("acme", consent())
+
+
+async def registered(stack: testing.Stack) -> str:
+    """Return the id of a client that has registered itself."""
+    reply = await stack.system.http("POST", "oauth/register", json={"redirect_uris": ["https://app.example/cb"]})
+    return reply.json()["client_id"]
 
 
 def everything_kept(data: Path) -> bytes:
@@ -152,7 +159,7 @@ def test_each_further_failure_costs_more_time_and_success_forgives_all() -> None
 
 @pytest.mark.covers("oauth:client-documents")
 def test_a_document_is_believed_about_its_own_url_alone() -> None:
-    clients, url = Clients(b"k" * 32), "https://app.example/client.json"
+    clients, url = Clients(Signed("test")), "https://app.example/client.json"
     good: dict[str, Any] = {"client_id": url, "client_name": "App\u202e\n", "redirect_uris": ["https://app.example/cb"]}
     client = clients.find(url, good)
     assert client is not None
@@ -175,9 +182,9 @@ def test_a_document_is_believed_about_its_own_url_alone() -> None:
 
 @pytest.mark.covers("oauth:pages")
 async def test_over_tls_the_cookie_is_bound_to_the_host(stack: testing.Stack) -> None:
-    state, _ = await consented(stack)
+    await consented(stack)
     base = "https://tools.acme.co"
-    client = state.clients.register({"redirect_uris": ["https://app.example/cb"]})["client_id"]
+    client = await registered(stack)
     asked = {
         "response_type": "code", "client_id": client, "code_challenge": challenge_of(VERIFIER),
         "code_challenge_method": "S256", "resource": f"{base}/tenants/acme/mcp",
@@ -197,8 +204,8 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(stack: testing.Stack) ->
 
 @pytest.mark.covers("oauth:misuse")
 async def test_a_name_that_a_stranger_types_ends_no_header(stack: testing.Stack) -> None:
-    state, _ = await consented(stack)
-    client = state.clients.register({"redirect_uris": ["https://app.example/cb"]})["client_id"]
+    await consented(stack)
+    client = await registered(stack)
     base = "http://127.0.0.1:8000"
     asked = {
         "response_type": "code", "client_id": client, "code_challenge": challenge_of(VERIFIER),
@@ -214,3 +221,20 @@ async def test_a_name_that_a_stranger_types_ends_no_header(stack: testing.Stack)
         assert reply.status_code == 401, name
         assert "set-cookie" not in reply.headers
         assert "<b>" not in reply.text
+
+
+@pytest.mark.covers("oauth:rotation")
+async def test_what_the_last_master_signed_is_believed_until_that_one_is_retired(tmp_path: Path) -> None:
+    masters = {"one": b"1" * 32}
+    async with testing.stack(server, data=tmp_path, masters=lambda: masters) as stack:
+        await consented(stack)
+        before = (await stack.acme.call("login", {"user": "ana", "password": PASSWORD}))["access_token"]
+        masters = {"two": b"2" * 32, "one": b"1" * 32}
+        after = (await stack.acme.call("login", {"user": "ana", "password": PASSWORD}))["access_token"]
+        for token in (before, after):
+            assert (await stack.acme.call("verify", {"token": token}))["active"] is True
+        kids = [AccessTokenSigner(key).jwks()["keys"][0]["kid"] for key in masters.values()]
+        assert [part(token, 0)["kid"] for token in (after, before)] == kids
+        masters = {"two": b"2" * 32}
+        assert (await stack.acme.call("verify", {"token": before}))["active"] is False
+        assert (await stack.acme.call("verify", {"token": after}))["active"] is True
