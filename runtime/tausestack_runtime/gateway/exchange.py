@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from tausestack.contract import Principal
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
 from tausestack_runtime.asgi import (
@@ -80,6 +81,10 @@ class Exchange:
         self._shares, self._weights = shares, weights
         self._tenant: str | None = None
         self._weight = 0
+        self.asker: Principal | None = None
+        """Who asks, once that is known."""
+        self.noted = False
+        """Whether what comes of it is told in the ledger already, or will be."""
 
     def belong(self, tenant: str) -> None:
         """Count among a tenant's open exchanges until it is closed; raises `RateLimited` over the tenant's share.

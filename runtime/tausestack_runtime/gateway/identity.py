@@ -29,6 +29,14 @@ MAX_CREDENTIAL = 8192
 OPERATOR_ID = "operator"
 
 
+class NotYours(NotFound):
+    """A good credential asks for another tenant, or for one that is none: `asker` is whose it is."""
+
+    def __init__(self, asker: Principal) -> None:
+        super().__init__(not_found().message)
+        self.asker = asker
+
+
 def bearer(authorization: str | None) -> str:
     """Return the credential of an `Authorization` header, or raise `Unauthenticated`."""
     if not authorization:
@@ -82,7 +90,7 @@ class Identity:
         else:
             found = await self._key(hashed)
         if found.tenant != tenant:
-            raise not_found()
+            raise NotYours(found)
         return found
 
     async def client(self, name: str | None, secret: str) -> Principal:

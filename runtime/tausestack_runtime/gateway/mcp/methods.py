@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from tausestack.contract import META_APPROVAL, META_KEY, META_PREFIX, Principal
@@ -13,6 +14,7 @@ from tausestack.errors import (
     Forbidden,
     InvalidArguments,
     NotFound,
+    TauseError,
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object, object_at
@@ -29,6 +31,7 @@ from tausestack_runtime.gateway.mcp.naming import Named, Outward, needs_renaming
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 
+_OWN = frozenset({"tools/list", "server/discover", *KINDS})
 _NOT_PASSED = frozenset({"_meta", "name", "uri", "taskId", "arguments"})
 
 
@@ -57,15 +60,30 @@ class Methods:
                     raise
                 # Third parties' servers tell it so: both official SDKs give a result that a model sees.
                 return failed(error)
+        if ask.method in _OWN:
+            return await self.own(ask, self._own(ask))
+        return await self._pass_on(ask, await self._named(ask, await self.snapshot(ask)))
+
+    async def own(self, ask: Ask, work: Awaitable[Outcome]) -> Outcome:
+        """Return what a door answers to a request itself, once the ledger tells of it."""
+        return await self._pipeline.meter.answer(_call(ask, ask.server or "", "", {}), work)
+
+    async def note(self, ask: Ask) -> None:
+        """Have the ledger tell of a request whose answer goes on: a stream."""
+        await self._pipeline.meter.note(_call(ask, ask.server or "", "", {}))
+
+    async def refuse(self, exchange: Exchange, error: TauseError, asked: str) -> None:
+        """Have the ledger tell of a request that a door refuses."""
+        await self._pipeline.meter.refuse(exchange, error, "mcp", asked)
+
+    async def _own(self, ask: Ask) -> Outcome:
         snapshot = await self.snapshot(ask)
         if ask.method == "tools/list":
             return await self._lists.tools(ask, snapshot)
         if ask.method == "server/discover":
             return Outcome(discovery(snapshot, ask.server))
-        if ask.method in KINDS:
-            _require(ask, snapshot, ask.method.partition("/")[0])
-            return await self._lists.others(ask, snapshot, KINDS[ask.method])
-        return await self._pass_on(ask, await self._named(ask, snapshot))
+        _require(ask, snapshot, ask.method.partition("/")[0])
+        return await self._lists.others(ask, snapshot, KINDS[ask.method])
 
     async def snapshot(self, ask: Ask) -> TenantSnapshot:
         """Return the tenant's snapshot, or raise what keeps the principal from what there is."""
@@ -141,33 +159,36 @@ class Methods:
     async def _run(
         self, ask: Ask, server: str, name: str, arguments: dict[str, Any], snapshot: TenantSnapshot | None = None
     ) -> Outcome:
-        call = Call(
-            tenant=ask.principal.tenant,
-            principal=ask.principal,
-            server=server,
-            tool=name,
-            arguments=arguments,
-            door="mcp",
-            deadline=ask.parent.deadline if ask.parent else asyncio.get_running_loop().time() + CALL_SECONDS,
-            method=ask.method,
-            rest=_rest(ask, name, arguments),
-            key=_text(ask.meta.get(META_KEY)) or ask.key,
-            approval=_text(ask.meta.get(META_APPROVAL)),
-            parent=ask.parent,
-            meta={name: value for name, value in ask.meta.items() if not name.startswith(META_PREFIX)},
-            request_id=ask.id,
-            bytes_in=ask.size,
-            notify=ask.notify,
-            headers=ask.headers,
-            send=ask.send,
-        )
-        return await self._pipeline.run(call, snapshot)
+        return await self._pipeline.run(_call(ask, server, name, arguments), snapshot)
 
     def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""
         if ask.server is not None or installation.default or not (outcome.raw is None or needs_renaming(outcome.raw)):
             return outcome
         return Outcome(Outward(installation.name, plain=False).result(ask.method, outcome.result))
+
+
+def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:
+    return Call(
+        tenant=ask.principal.tenant,
+        principal=ask.principal,
+        server=server,
+        tool=name,
+        arguments=arguments,
+        door="mcp",
+        deadline=ask.parent.deadline if ask.parent else asyncio.get_running_loop().time() + CALL_SECONDS,
+        method=ask.method,
+        rest=_rest(ask, name, arguments),
+        key=_text(ask.meta.get(META_KEY)) or ask.key,
+        approval=_text(ask.meta.get(META_APPROVAL)),
+        parent=ask.parent,
+        meta={name: value for name, value in ask.meta.items() if not name.startswith(META_PREFIX)},
+        request_id=ask.id,
+        bytes_in=ask.size,
+        notify=ask.notify,
+        headers=ask.headers,
+        send=ask.send,
+    )
 
 
 def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
