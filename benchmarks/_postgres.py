@@ -27,10 +27,20 @@ def postgres() -> Generator[str]:
 
     The role `owner`, no superuser, is there to own databases.
     """
+    with running_postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def running_postgres() -> Generator[Postgres]:
+    """Serve a PostgreSQL that can be killed and started again, and wait for its end."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     try:
-        with _served(folder) as url:
-            yield url
+        server = Postgres(folder)
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder)
 
@@ -46,30 +56,81 @@ def database(server: str) -> Generator[str]:
         superuser.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-@contextmanager
-def _served(folder: Path) -> Generator[str]:
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        os.chown(folder, _NOBODY, _NOBODY)
-        as_user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
-    binaries = _binaries(folder, as_user)
-    place, log = folder / "data", folder / "log"
-    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-    initdb = [binaries / "initdb", "-A", "trust", "-E", "utf8", "-U", "postgres", "--no-sync", "-D", place]
-    subprocess.run(initdb, check=True, capture_output=True, env=environment, cwd=folder, **as_user)
-    command = [binaries / "postgres", "-D", place, "-h", "", "-k", folder, "-c", "max_connections=200"]
-    with log.open("wb") as output:
-        started = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder, **as_user)
-    server = cast("subprocess.Popen[bytes]", started)  # pyright can't tell from the keywords that come as a mapping
-    try:
-        url = f"postgresql://postgres@/postgres?host={folder}"
-        _wait_for(server, url, log)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE ROLE owner LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS")
-        yield url
-    finally:
-        server.send_signal(signal.SIGINT)  # fast shutdown: it ends open sessions
-        server.wait(timeout=_START_SECONDS)
+class Postgres:
+    """A server of one's own: a child of this process, which has to wait for it or it can't be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"postgresql://postgres@/postgres?host={folder}"
+        self._folder, self._log = folder, folder / "log"
+        self._as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            os.chown(folder, _NOBODY, _NOBODY)
+            self._as_user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+        self._binaries = _binaries(folder, self._as_user)
+        self._environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        made = [
+            self._binaries / "initdb",
+            "-A",
+            "trust",
+            "-E",
+            "utf8",
+            "-U",
+            "postgres",
+            "--no-sync",
+            "-D",
+            self._place,
+        ]
+        subprocess.run(made, check=True, capture_output=True, env=self._environment, cwd=folder, **self._as_user)
+        self._server = self._started()
+        try:
+            self._wait()
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute("CREATE ROLE owner LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS")
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """Have it die without a word; what it had started notices by itself."""
+        self._server.kill()
+        self._server.wait()
+
+    def start(self) -> None:
+        """Start it again, and wait until it has recovered."""
+        self._server = self._started()
+        self._wait()
+
+    def stop(self) -> None:
+        """Stop it, and end the sessions that are open."""
+        self._server.send_signal(signal.SIGINT)
+        self._server.wait(timeout=_START_SECONDS)
+
+    @property
+    def _place(self) -> Path:
+        return self._folder / "data"
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [self._binaries / "postgres", "-D", self._place, "-h", "", "-k", self._folder]
+        command += ["-c", "max_connections=200"]
+        with self._log.open("ab") as output:
+            started = subprocess.Popen(
+                command, stdout=output, stderr=output, env=self._environment, cwd=self._folder, **self._as_user
+            )
+        return cast("subprocess.Popen[bytes]", started)  # pyright can't tell from the keywords that come as a mapping
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=5).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text()}") from None
+                if self._server.poll() is not None:  # what a dead one left may still be there for a moment
+                    self._server = self._started()
+                time.sleep(0.02)  # the poll of a condition with a deadline
+            else:
+                return
 
 
 def _binaries(folder: Path, as_user: dict[str, Any]) -> Path:
@@ -86,16 +147,3 @@ def _binaries(folder: Path, as_user: dict[str, Any]) -> Path:
             shutil.copytree(needed, folder / "programs" / needed.relative_to(package.parent))
         package = folder / "programs" / package.name
     return package / "pginstall18/bin"
-
-
-def _wait_for(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            psycopg.connect(url, connect_timeout=5).close()
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}") from None
-            time.sleep(0.02)  # the poll of a condition with a deadline
-        else:
-            return

@@ -43,8 +43,8 @@ def line(number: int) -> Line:
 
 async def measured(path: Path, synchronous: Literal["NORMAL", "FULL"], concurrent: int) -> tuple[float, float, float]:
     """Return lines a second, CPU microseconds a line (all threads), and lines a transaction."""
-    ledger = Ledger(path, synchronous=synchronous)
-    ledger.start()
+    ledger = Ledger(path, lambda: (b"k" * 32,), synchronous=synchronous)
+    await ledger.start()
     numbers = iter(range(LINES))
 
     async def caller() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
             rounds: list[tuple[float, float, float]] = []
             for _ in range(ROUNDS):
                 with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
-                    rounds.append(uvloop.run(measured(Path(folder) / "ledger.db", level, concurrent)))
+                    rounds.append(uvloop.run(measured(Path(folder), level, concurrent)))
             rate, cpu, group = max(rounds)
             print(f"{level:<8}{concurrent:>8}{rate:>10.0f}{cpu:>9.1f}{group:>8.1f}")
 

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     signing_key_days: float = Field(
         30, gt=0, description="the age in days at which the key that signs assertions gives way to another"
     )
+    prices: Path | None = Field(None, description="the price list: JSON, {version, currency, amounts}")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
     board_fd: int | None = Field(None, description="the board that the gateways share; set by the supervisor")
     started_at: float | None = Field(None, description="when the stack's start began, in seconds since the epoch")
 
-    @field_validator("data", "run")
+    @field_validator("data", "run", "prices")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 a link in it stays a link

@@ -68,6 +68,9 @@ class TauseError(Exception):
     rpc: ClassVar[int] = INTERNAL_ERROR
     title: ClassVar[str] = "Error"
 
+    noted = False
+    """Whether the ledger tells of it already."""
+
     def __init__(self, message: str = "", **data: Any) -> None:
         super().__init__(message or self.title)
         self.message = message or self.title

@@ -29,9 +29,11 @@ def verify(tenant: TenantOption, as_json: JsonOption = False) -> None:
     if as_json:
         show_json(found)
     elif found["ok"]:
-        print(f"the audit chain of {tenant} is whole: {found['lines']} entries")
+        under_way = f", {found['under_way']} under way" if found["under_way"] else ""
+        print(f"the audit chain of {tenant} is whole: {found['lines']} entries, {found['calls']} calls{under_way}")
+        print(f"its last entry is {found['head']}: kept elsewhere, that proves what the chain was today")
     if not found["ok"]:
         raise Refusal(
-            f"the audit chain of {tenant} is broken at entry {found.get('first_bad')}: "
+            f"the audit chain of {tenant} is broken at entry {found['first_bad']}: {found['wrong']}; "
             "keep the ledger file as it is, and compare it with a backup"
         )

@@ -149,7 +149,7 @@ class GatewayServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve its own sockets, then take connections from the shared ones."""
-        self._application.start()
+        await self._application.start()
         await super().startup(sockets)
         self._acceptor = Acceptor(self._board, self._number, self._shared_sockets, self._connection)
         self._acceptor.start()

@@ -30,6 +30,7 @@ from tausestack_runtime.gateway.mcp.lists import Lists
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.offers import Offers
 from tausestack_runtime.gateway.mcp.subscriptions import Subscriptions
+from tausestack_runtime.gateway.metering import Meter
 from tausestack_runtime.gateway.metrics import CONTENT_TYPE, Metrics, gathered
 from tausestack_runtime.gateway.oauth.access import AccessTokens, PublishedKeys
 from tausestack_runtime.gateway.oauth.bases import Bases
@@ -46,7 +47,7 @@ from tausestack_runtime.gateway.tables import SCHEMA
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.uses import KeyUses
 from tausestack_runtime.keys import Masters, operator_key
-from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.ledger import Ledger, read_prices
 from tausestack_runtime.life.gateways import Gateways, parse_path
 from tausestack_runtime.life.life import TenantLife
 from tausestack_runtime.life.shares import Shares as TenantShares
@@ -92,16 +93,18 @@ class Gateway:
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
         approvals = Approvals(self._databases)
-        self._ledger = Ledger(settings.data / "ledger.db", crowd=lambda: len(self._upstreams.in_flight))
+        self._ledger = Ledger(
+            settings.data,
+            lambda: [each.subkey("ledger") for each in masters.live()],
+            gateway=settings.gateway_number,
+            gateways=settings.gateways,
+            crowd=lambda: len(self._upstreams.in_flight),
+        )
         self._metrics = Metrics(settings.gateway_number)
         limiter = Limiter(board, settings.gateway_number)
+        meter = Meter(self._ledger, self._metrics, read_prices(settings.prices), self._snapshots)
         pipeline = Pipeline(
-            snapshots=self._snapshots,
-            upstreams=self._upstreams,
-            approvals=approvals,
-            ledger=self._ledger,
-            metrics=self._metrics,
-            limiter=limiter,
+            snapshots=self._snapshots, upstreams=self._upstreams, approvals=approvals, meter=meter, limiter=limiter
         )
         self._connections = Connections(limiter, self._snapshots.limits)
         self._weights = Shares(TENANT_BYTES, "bytes of requests")
@@ -131,7 +134,7 @@ class Gateway:
             pipeline=pipeline,
             system=self._upstreams.system,
             limits=LimitTools(
-                self._snapshots, limiter, Budgets(self._databases), self._upstreams.system, pipeline.refused
+                self._snapshots, limiter, Budgets(self._databases), self._upstreams.system, meter.refused
             ),
             life=self._life,
         )
@@ -195,9 +198,9 @@ class Gateway:
             if not exchange.replied:
                 await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Open the ledger, and finish what a dead gateway left undone."""
-        self._ledger.start()
+        await self._ledger.start()
         self._life.start()
         for close in (
             self._ledger.close, self._databases.aclose, self._upstreams.aclose,

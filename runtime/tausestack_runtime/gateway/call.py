@@ -16,6 +16,7 @@ from tausestack.contract import META_ERROR, Principal
 from tausestack.errors import TauseError, ToolFailed, from_data
 from tausestack.raw import as_array, as_object
 from tausestack_runtime.gateway.mirrors import Mirror
+from tausestack_runtime.ledger import NO_PRICE, Price
 
 if TYPE_CHECKING:
     from tausestack_runtime.gateway.installed import Installation
@@ -86,6 +87,10 @@ class CallState(StrEnum):
     IN_DOUBT = "in_doubt"
 
 
+UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
+"""The states of calls that are not allowed yet."""
+
+
 @dataclass(slots=True)
 class Call:
     """One call on its way through the house: of a tool, or of another method of its server.
@@ -114,8 +119,8 @@ class Call:
     id: str = field(default_factory=new_id)
     state: CallState = CallState.ADMITTED
     started: float = field(default_factory=time.perf_counter)
-    price: str = ""
-    """The tool's price class, once the tool is found."""
+    price: Price = NO_PRICE
+    """What it costs, as of when the tool was found."""
     mirrors: tuple[Mirror, ...] = ()
     """The tool's parameters that headers mirror, likewise."""
     headers: Mapping[bytes, bytes] | None = None
@@ -172,6 +177,8 @@ class Outcome:
 
     result: dict[str, Any]
     raw: bytes | None = None
+    digest: str = ""
+    """The digest of the result, where that is known and `result` is not all of it."""
 
     @property
     def waits(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from tausestack.contract import Principal
 from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
 from tausestack_runtime.asgi import while_connected
@@ -58,6 +59,10 @@ class Exchange:
     _tenant: str | None = None
     _weight = 0
     _challenge: Challenge = staticmethod(_bare)
+    asker: Principal | None = None
+    """Who asks, once that is known."""
+    noted = False
+    """Whether what comes of it is told in the ledger already, or will be."""
 
     def __init__(self, head: Head, line: Line, body: bytes | Incoming) -> None:
         self.head = head

@@ -31,6 +31,14 @@ MAX_CREDENTIAL = 8192
 OPERATOR_ID = "operator"
 
 
+class NotYours(NotFound):
+    """A good credential asks for another tenant, or for one that is none: `asker` is whose it is."""
+
+    def __init__(self, asker: Principal) -> None:
+        super().__init__(not_found().message)
+        self.asker = asker
+
+
 class Credential(str):
     """A credential as it was shown."""
 
@@ -99,8 +107,9 @@ class Identity:
         else:
             found = await self._key(hashed)
         if found.tenant != tenant:
-            raise not_found()
-        await self._snapshots.tenant(tenant)
+            raise NotYours(found)
+        if self._snapshots.at_hand(tenant) is None:
+            await self._snapshots.tenant(tenant)
         return found
 
     async def client(self, name: str | None, secret: str) -> Principal:

@@ -4,51 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-import orjson
 import structlog
 
 from tausestack.contract import Principal, ToolPolicy
 from tausestack.errors import (
     ApprovalRequired,
-    Cancelled,
     Forbidden,
     HeaderMismatch,
-    InDoubt,
-    InternalError,
     InvalidArguments,
     InvalidRequest,
-    NotFound,
     RateLimited,
-    TauseError,
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals
-from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.limits.headers import headers_of
 from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter
-from tausestack_runtime.gateway.metrics import Metrics
+from tausestack_runtime.gateway.metering import Meter
 from tausestack_runtime.gateway.mirrors import mismatch
 from tausestack_runtime.gateway.running import Running, uncancelled
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
-from tausestack_runtime.ledger import Ledger, Line
+from tausestack_runtime.ledger import FREE
 
 if TYPE_CHECKING:
     from tausestack_runtime.gateway.exchange import Exchange
 
 MAX_QUOTED = 400
 """How many characters of a message about wrong arguments are passed on."""
-
-MAX_NAME = 128
-"""How many characters of a name that was asked for are kept; what exists has no more."""
 
 OPERATOR_TOOLS = frozenset(
     {"delete_tenant", "get_limits", "list_tenants", "resume_tenant", "set_limits", "suspend_tenant"}
@@ -59,12 +49,6 @@ _CHANGING = frozenset({"tasks/update", "tasks/cancel"})
 _READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write", idempotent=True)
 
 _missing = functools.lru_cache(4096)(missing)
-
-_UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
-_STOPPED = {"denied": "deny", "waiting": "wait"}
-"""The outcomes of calls that are not sent, and what was decided there."""
-_RULES = {Forbidden.code: "scope", ApprovalRequired.code: "approval", NotFound.code: "installed"}
-"""The rule behind an error; behind a call that went through is its principal's role."""
 
 logger = structlog.get_logger("gateway")
 
@@ -86,16 +70,14 @@ class Pipeline:
         snapshots: Snapshots,
         upstreams: Upstreams,
         approvals: Approvals,
-        ledger: Ledger,
-        metrics: Metrics,
+        meter: Meter,
         limiter: Limiter | None = None,
     ) -> None:
         """Without a limiter it has one of its own, which it shares with no other gateway."""
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._approvals = approvals
-        self._ledger = ledger
-        self._metrics = metrics
+        self.meter = meter
         self._limiter = limiter or Limiter(Board(1), 1)
         self.running = Running(snapshots)
         self.platform: PlatformTools | None = None
@@ -109,7 +91,7 @@ class Pipeline:
         """
         self.running.enter(call)
         try:
-            return await self._run(call, snapshot)
+            return await self.meter.noted(call, self._admitted(call, snapshot))
         except asyncio.CancelledError:
             if call.stopped is None or uncancelled():
                 raise
@@ -117,45 +99,19 @@ class Pipeline:
         finally:
             self.running.leave(call)
 
-    async def _run(self, call: Call, snapshot: TenantSnapshot | None) -> Outcome:
-        try:
-            outcome = await self._admitted(call, snapshot)
-        except asyncio.CancelledError:
-            await self._ended(call, "cancelled", (call.stopped or Cancelled).code)
-            raise
-        except TauseError as error:
-            await self.refused(call, error)
-            raise
-        except Exception as error:
-            logger.exception("defect", call=call.id, tenant=call.tenant, server=call.server, tool=call.tool)
-            failure = InternalError(f"Something went wrong on our side; it is in the log under {call.id}")
-            await self.refused(call, failure)
-            raise failure from error
-        if outcome.failed:
-            call.state = CallState.FAILED
-            await self._ended(call, "failed", "tool_error", outcome)
-        else:
-            call.state = CallState.DONE
-            await self._ended(call, "input_required" if outcome.waits else "done", "", outcome)
-        return outcome
-
     async def enter(self, exchange: Exchange, principal: Principal, door: str) -> None:
         """Count an exchange among its tenant's; raises `RateLimited` over its limit, of which it leaves the line."""
         try:
             exchange.belong(principal.tenant)
         except RateLimited as error:
             refused = Call(principal.tenant, principal, "", "", {}, door, deadline=0.0, method=exchange.method)
-            await self.refused(refused, error)
+            await self.meter.refused(refused, error)
             raise
 
     def standing(self, call: Call) -> list[tuple[bytes, bytes]]:
         """Return the header fields that tell how many calls its tenant may still make in this minute."""
         minute = self._limiter.minute(call.tenant, self._snapshots.limits(call.tenant))
         return [] if minute is None else headers_of(MINUTELY, *minute)
-
-    async def note(self, call: Call, refusal: str = "") -> None:
-        """Leave the line of a call that a door answered itself, or refused with an error's code."""
-        await self._ended(call, "denied" if refusal else "done", refusal)
 
     async def find(self, call: Call, snapshot: TenantSnapshot | None = None) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
@@ -213,7 +169,7 @@ class Pipeline:
             return await self._other_admitted(call)
         tool, installation, epoch = await self.find(call, snapshot)
         policy = tool.policy
-        call.service, call.price = installation.service, policy.price
+        call.service, call.price = installation.service, self.meter.price(policy.price)
         self.authorise(call, tool)
         if tool.mirrors:
             _check_mirrors(call, tool)
@@ -236,7 +192,7 @@ class Pipeline:
         installation = snapshot.installations.get(call.server)
         if installation is None or not installation.approved:
             raise not_found()
-        call.service = installation.service
+        call.service, call.price = installation.service, self.meter.price(FREE)
         changes = call.method in _CHANGING
         limits = call.principal.limits
         if not reaches(limits, call.server) and (changes or missing(limits, [TOOLS_READ]) is not None):
@@ -277,7 +233,7 @@ class Pipeline:
 
     async def _sent(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Outcome:
         if policy.side_effect != "read":
-            await self._ledger.append(self._line(call, kind="intent", decision="allow", outcome=""))
+            await self.meter.intend(call)
         call.state = CallState.SENT
         if installation.kind == "platform":
             assert self.platform is not None
@@ -287,64 +243,6 @@ class Pipeline:
         finally:
             if installation.service in {"auth", "registry"} and policy.side_effect != "read":
                 self._snapshots.expire()
-
-    async def refused(self, call: Call, error: TauseError) -> None:
-        """Leave the line of a call that came to nothing."""
-        undecided = isinstance(error, (Forbidden, NotFound, InvalidRequest)) and call.state in _UNDECIDED
-        denied = undecided or isinstance(error, RateLimited)
-        call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state
-        if denied:
-            outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
-        else:
-            outcome = "in_doubt" if isinstance(error, InDoubt) else "failed"
-        rule = f"limit:{error.data.get('limit', 'bound')}" if isinstance(error, RateLimited) else ""
-        await self._ended(call, outcome, error.code, rule=rule)
-
-    async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None, rule: str = "") -> None:
-        self._metrics.ended(call.service, outcome, call.elapsed_us())
-        if call.principal.id == "gateway":
-            return
-        # What failed before it was decided on was neither allowed nor denied.
-        decided = "" if call.state in _UNDECIDED else "allow"
-        line = self._line(
-            call,
-            kind="denied" if outcome in _STOPPED else "result",
-            decision=_STOPPED.get(outcome, decided),
-            outcome=outcome,
-            error=error,
-            rule=rule,
-            result=result,
-        )
-        await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
-
-    def _line(
-        self, call: Call, *, kind: str, decision: str, outcome: str, error: str = "", rule: str = "",
-        result: Outcome | None = None,
-    ) -> Line:  # fmt: skip
-        raw: bytes = b"" if result is None else (result.raw or orjson.dumps(result.result))
-        return Line(
-            tenant=call.tenant,
-            call=call.id,
-            kind=kind,
-            at=datetime.now(UTC).isoformat(),
-            principal=call.principal.id,
-            agent=call.principal.agent or "",
-            run=call.principal.run or "",
-            door=call.door,
-            server=call.server[:MAX_NAME],
-            tool=call.tool[:MAX_NAME] if call.method == TOOLS_CALL else call.method,
-            decision=decision,
-            rule=(rule or _RULES.get(error) or _role(call.principal)) if decision else "",
-            outcome=outcome,
-            error=error,
-            arguments_digest=digest(call.arguments if call.method == TOOLS_CALL else call.params),
-            result_digest="" if result is None else digest(result.result),
-            bytes_in=call.bytes_in,
-            bytes_out=len(raw),
-            duration_us=call.elapsed_us(),
-            price=call.price,
-            trace=call.trace,
-        )
 
 
 def _check_mirrors(call: Call, tool: Tool) -> None:
@@ -387,7 +285,3 @@ def _raise_limit(outcome: Outcome) -> None:
     error = outcome.failure
     if isinstance(error, RateLimited):
         raise error
-
-
-def _role(principal: Principal) -> str:
-    return f"role:{principal.role}" if principal.role else "system"

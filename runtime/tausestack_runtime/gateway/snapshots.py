@@ -109,8 +109,8 @@ class TenantSnapshot:
         return next((one for one in self.installations.values() if one.default), None)
 
     @cached_property
-    def listings(self) -> dict[str, bytes]:
-        """Lists of tools that were put together from this snapshot, by who may see them."""
+    def listings(self) -> dict[str, tuple[bytes, str]]:
+        """Lists of tools that were put together from this snapshot, with their digests, by who may see them."""
         return {}
 
     def tool(self, server: str, name: str) -> Tool:

@@ -2,6 +2,7 @@
 
 from tausestack_runtime.ledger.ledger import Ledger
 from tausestack_runtime.ledger.line import Line
-from tausestack_runtime.ledger.reading import Verification
+from tausestack_runtime.ledger.prices import FREE, NO_PRICE, Price, PriceList, read_prices
+from tausestack_runtime.ledger.verifying import Verification
 
-__all__ = ["Ledger", "Line", "Verification"]
+__all__ = ["FREE", "NO_PRICE", "Ledger", "Line", "Price", "PriceList", "Verification", "read_prices"]

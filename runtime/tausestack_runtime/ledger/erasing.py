@@ -1,35 +1,35 @@
-"""Deleting a tenant's chain: nothing of it stays in the file, nor in the log beside it."""
+"""Deleting a tenant's chain: nothing of it stays but the word, in the register, that it was dropped."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
-from tausestack_runtime.ledger.reading import reading
+from tausestack_runtime.ledger.head import HEAD_BYTES, unpack
+from tausestack_runtime.ledger.register import Register
+from tausestack_runtime.ledger.writing import Turn, file_of
 
 
-def count(path: Path, tenant: str) -> int:
-    """Return how many lines a tenant has."""
-    with reading(path) as connection:
-        (lines,) = connection.execute("SELECT count(*) FROM lines WHERE tenant = ?", (tenant,)).fetchone()
-    return int(lines)
+def count(data: Path, keys: Sequence[bytes], tenant: str) -> int:
+    """Return how many lines a tenant has, as its head tells; raises `BrokenHead` where that is not whole."""
+    path = file_of(data, tenant)
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return unpack(file.read(HEAD_BYTES), tenant, keys).lines
 
 
-def erase(path: Path, tenant: str) -> int:
-    """Delete a tenant's lines, in the writers' turn, and return how many there were."""
-    turn = os.open(path.with_name(path.name + "-turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("BEGIN IMMEDIATE")
-        lines = connection.execute("DELETE FROM lines WHERE tenant = ?", (tenant,)).rowcount
-        connection.execute("DELETE FROM heads WHERE tenant = ?", (tenant,))
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        connection.close()
-        os.close(turn)
+def erase(data: Path, keys: Sequence[bytes], tenant: str, gateway: int) -> int:
+    """Delete a tenant's chain, in the writers' turn, and return how many lines it had.
+
+    A writer that has the file open sees at its next turn that it is gone.
+    """
+    path = file_of(data, tenant)
+    with closing(Turn(data)) as turn, turn:
+        lines = count(data, keys, tenant)
+        path.unlink(missing_ok=True)
+        with closing(Register(data, keys, gateway)) as register:
+            if register.holds(tenant):
+                register.note(tenant, begun=False)
     return lines

@@ -13,10 +13,14 @@ from typing import Any
 
 import anyio.to_thread
 
-from tausestack_runtime.ledger import erasing, reading
+from tausestack.errors import TauseError
+from tausestack_runtime.ledger import erasing
+from tausestack_runtime.ledger.chain import Row, row
+from tausestack_runtime.ledger.earlier import migrate
 from tausestack_runtime.ledger.line import Line
-from tausestack_runtime.ledger.reading import Verification
-from tausestack_runtime.ledger.writing import Row, Synchronous, Writer, row
+from tausestack_runtime.ledger.reading import audit, usage
+from tausestack_runtime.ledger.verifying import Verification, verify
+from tausestack_runtime.ledger.writing import Keys, Synchronous, Writer, reseal
 
 MAX_GROUP = 1024
 """How many appends share a transaction at most, or little more."""
@@ -28,26 +32,35 @@ GATHER_SECONDS = 0.003
 class _Append:
     """Lines that wait for the writer, and who waits for them."""
 
-    __slots__ = ("done", "loop", "rows")
+    __slots__ = ("done", "loop", "rows", "tenant")
 
-    def __init__(self, rows: list[Row], loop: asyncio.AbstractEventLoop) -> None:
-        self.rows = rows
+    def __init__(self, tenant: str, rows: list[Row], loop: asyncio.AbstractEventLoop) -> None:
+        self.tenant, self.rows = tenant, rows
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
 
 
 class Ledger:
-    """A ledger file: a hash chain of lines for each tenant, written by one thread that commits all that waits at once.
+    """A hash chain of lines for each tenant, written by one thread that takes all that waits at once.
 
-    `synchronous` "NORMAL" survives the death of the process, "FULL" also that of the machine. `crowd` tells how many
-    appends are about to come: they are waited for, a moment, while they are more than twice those that are here. A
-    ledger with a crowd is used on one event loop.
+    A tenant's chain is a file in its folder. `keys` tells what seals it: the first, and all are accepted. `synchronous`
+    "NORMAL" survives the death of the process, "FULL" also that of the machine. `gateway` is this process's number
+    among `gateways`. `crowd` tells how many appends are about to come: they are waited for, a moment, while they are
+    more than twice those that are here. A ledger with a crowd is used on one event loop.
     """
 
     def __init__(
-        self, path: Path, *, synchronous: Synchronous = "NORMAL", crowd: Callable[[], int] | None = None
+        self,
+        data: Path,
+        keys: Keys,
+        *,
+        gateway: int = 1,
+        gateways: int = 1,
+        synchronous: Synchronous = "NORMAL",
+        crowd: Callable[[], int] | None = None,
     ) -> None:
-        self._path = path
+        self._data, self._keys = data, keys
+        self._gateway, self._gateways = gateway, gateways
         self._synchronous: Synchronous = synchronous
         self._waiting: queue.SimpleQueue[list[_Append] | None] = queue.SimpleQueue()
         self._crowd = crowd
@@ -56,23 +69,26 @@ class Ledger:
         self._thread: threading.Thread | None = None
         self._open = False
         self.groups = 0
-        """How many transactions were committed."""
+        """How many times what waited was written."""
 
-    def start(self) -> None:
-        """Open the file, make it where there is none, and start the writer."""
-        writer = Writer(self._path, self._synchronous)
+    async def start(self) -> None:
+        """Start the writer, after the calls that its predecessor left open have ended, as in doubt."""
+        writer = await anyio.to_thread.run_sync(self._ready)
         self._thread = threading.Thread(target=self._write, args=(writer,), name="ledger", daemon=True)
         self._thread.start()
         self._open = True
 
     async def append(self, *lines: Line) -> None:
-        """Write lines, together or not at all, and return when they are durable.
+        """Write lines of one tenant, together or not at all, and return when they are durable.
 
         Raises what the disk says. A cancelled append may still be written.
         """
         if not self._open:
             raise RuntimeError("the ledger is not open")
-        waiting = _Append([row(line) for line in lines], asyncio.get_running_loop())
+        tenant = lines[0].tenant
+        if any(line.tenant != tenant for line in lines):
+            raise ValueError("lines of several tenants are never written together")
+        waiting = _Append(tenant, [row(line) for line in lines], asyncio.get_running_loop())
         if self._crowd is None:
             self._waiting.put([waiting])
         else:
@@ -94,19 +110,23 @@ class Ledger:
         self._thread = None
 
     async def usage(self, tenant: str, *, since: str | None = None, until: str | None = None) -> dict[str, Any]:
-        """Sum up a tenant's calls by tool: calls, failed, in_doubt, cancelled, bytes_in, bytes_out, duration_us.
+        """Sum up a tenant's calls by tool, principal, agent and day: how many, what became of them, bytes, time, cost.
 
         `since` is inclusive, `until` exclusive (UTC, ISO 8601). Raises `InvalidArguments` for other forms.
         """
-        return await self._read(reading.usage, tenant, since, until)
+        return await self._read(usage, tenant, since, until)
 
     async def audit(self, tenant: str, *, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
         """Return a tenant's lines with a number below `before`, newest first."""
-        return await self._read(reading.audit, tenant, limit, before)
+        return await self._read(audit, tenant, limit, before)
 
     async def verify(self, tenant: str) -> Verification:
         """Follow a tenant's chain from its first line to its last."""
-        return await self._read(reading.verify, tenant)
+        return await self._read(verify, tenant)
+
+    async def reseal(self) -> None:
+        """Have every head sealed by the first of the keys, which then are enough."""
+        await anyio.to_thread.run_sync(reseal, self._data, self._keys())
 
     async def count(self, tenant: str) -> int:
         """Return how many lines a tenant has."""
@@ -114,7 +134,7 @@ class Ledger:
 
     async def erase(self, tenant: str) -> int:
         """Delete a tenant's chain without a trace, and return how many lines it had."""
-        return await self._read(erasing.erase, tenant)
+        return await self._read(erasing.erase, tenant, self._gateway)
 
     def _pass_on(self) -> None:
         """Give what has gathered to the writer."""
@@ -126,7 +146,14 @@ class Ledger:
             self._gathering = []
 
     async def _read(self, read: Any, *arguments: Any) -> Any:
-        return await anyio.to_thread.run_sync(functools.partial(read, self._path, *arguments))
+        return await anyio.to_thread.run_sync(functools.partial(read, self._data, self._keys(), *arguments))
+
+    def _ready(self) -> Writer:
+        writer = Writer(self._data, self._keys, self._gateway, self._synchronous)
+        with writer.turn:
+            migrate(self._data, self._keys(), self._gateway)
+        writer.settle(self._gateways)
+        return writer
 
     def _write(self, writer: Writer) -> None:
         """Be the writer thread, until the ledger is closed."""
@@ -136,12 +163,16 @@ class Ledger:
             if first is None:
                 break
             group = list(first)
-            settled: list[tuple[_Append, Exception | None]]
+            settled: list[tuple[_Append, Exception | None]] = []
             try:
-                with writer.turn():
+                with writer.turn:
+                    writer.rekey()
                     more = self._gather(group)
-                    settled = self._committed(writer, group)
-            except OSError as error:  # no turn is given out there
+                    self.groups += 1
+                    for tenant, appends in _by_tenant(group).items():
+                        settled += self._kept(writer, tenant, appends)
+                    writer.flush()
+            except (OSError, TauseError) as error:  # no turn is given out, the disk takes nothing, the key is gone
                 settled = [(append, error) for append in group]
             self._settle(settled)
         writer.close()
@@ -158,16 +189,15 @@ class Ledger:
             group += following
         return True
 
-    def _committed(self, writer: Writer, group: list[_Append]) -> list[tuple[_Append, Exception | None]]:
-        """Write a group in one transaction; where that fails, each append alone, so that a fault is one's own."""
+    def _kept(self, writer: Writer, tenant: str, appends: list[_Append]) -> list[tuple[_Append, Exception | None]]:
+        """Write a tenant's appends at once; where that fails, each alone, so that a fault is one's own."""
         try:
-            writer.write([one for append in group for one in append.rows])
-            self.groups += 1
+            writer.write(tenant, [one for append in appends for one in append.rows])
         except Exception as error:  # noqa: BLE001 it is raised to whoever waits for the lines
-            if len(group) == 1:
-                return [(group[0], error)]
-            return [settled for append in group for settled in self._committed(writer, [append])]
-        return [(append, None) for append in group]
+            if len(appends) == 1:
+                return [(appends[0], error)]
+            return [settled for append in appends for settled in self._kept(writer, tenant, [append])]
+        return [(append, None) for append in appends]
 
     def _settle(self, settled: list[tuple[_Append, Exception | None]]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Append, Exception | None]]] = {}
@@ -177,6 +207,13 @@ class Ledger:
             # A loop that was closed has nobody left who waits; the writer goes on for the others.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, of_loop)
+
+
+def _by_tenant(group: list[_Append]) -> dict[str, list[_Append]]:
+    found: dict[str, list[_Append]] = {}
+    for append in group:
+        found.setdefault(append.tenant, []).append(append)
+    return found
 
 
 def _wake(settled: list[tuple[_Append, Exception | None]]) -> None:

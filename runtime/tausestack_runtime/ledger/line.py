@@ -1,14 +1,14 @@
-"""A line of the ledger, its canonical form and its link in the chain."""
+"""A line of the ledger, the bytes that it is kept as, and its link in the chain."""
 
 from __future__ import annotations
 
 import hashlib
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
-FIRST_HASH = "0" * 64
+FIRST_HASH = b"0" * 64
 """What the first line of a chain is linked to."""
 
 
@@ -21,11 +21,13 @@ class Line(NamedTuple):
     tenant: str
     call: str
     kind: str
-    """intent, result, denied, decision."""
+    """intent, before it is sent; then its one end: result, or denied, where it was not sent."""
     at: str
     principal: str = ""
     agent: str = ""
     run: str = ""
+    parent: str = ""
+    """The call in whose course this one was made."""
     door: str = ""
     server: str = ""
     tool: str = ""
@@ -41,23 +43,55 @@ class Line(NamedTuple):
     duration_us: int = 0
     price: str = ""
     """The tool's price class."""
+    amount_minor: int = 0
+    """What the call costs, in minor units of the currency."""
+    currency: str = ""
+    price_version: str = ""
+    """The price list that the amount is from."""
     trace: str = ""
 
 
 FIELDS = Line._fields
-INTEGERS = frozenset({"bytes_in", "bytes_out", "duration_us"})
+ENDS = frozenset({"result", "denied"})
+"""The kinds of lines with which a call ends."""
+INTEGERS = frozenset({"bytes_in", "bytes_out", "duration_us", "amount_minor"})
+_TYPES = tuple(int if name in INTEGERS else str for name in FIELDS)
+
+_BEFORE_HASH, _AFTER_HASH = b',"hash":"', b'"}\n'
+_HASH_BYTES = 64
+_TAIL_BYTES = len(_BEFORE_HASH) + _HASH_BYTES + len(_AFTER_HASH)
 
 
-def canonical(values: tuple[Any, ...]) -> bytes:
-    """Return the canonical JSON of a line's values (in the order of `FIELDS`), without the absent ones.
+def body(line: Line) -> bytes:
+    """Return a line's values as JSON without the braces; raises `TypeError` for what is not text or an integer.
 
-    Absent values, "" and 0, are left out so that a field added later leaves earlier links as they are. Raises
-    `TypeError` for what is not JSON.
+    Absent values are left out.
     """
-    present = dict(compress(zip(FIELDS, values, strict=True), values))
-    return orjson.dumps(present, option=orjson.OPT_SORT_KEYS)
+    if tuple(map(type, line)) != _TYPES:
+        for name, value, good in zip(FIELDS, line, _TYPES, strict=True):
+            if type(value) is not good:
+                raise TypeError(f"{name} of a line is {type(value).__name__}")
+    return orjson.dumps(dict(compress(zip(FIELDS, line, strict=True), line)))[1:-1]
 
 
-def link(previous: str, line: bytes) -> str:
-    """Return the hash of a canonical line that follows another's hash."""
-    return hashlib.sha256(previous.encode() + line).hexdigest()
+def link(previous: bytes, text: bytes) -> bytes:
+    """Return the hash of a line's text, which is all of it before its own hash, that follows another's hash."""
+    return hashlib.sha256(previous + text).hexdigest().encode()
+
+
+def kept(text: bytes, linked: bytes) -> bytes:
+    """Return a line as it lies in the file."""
+    return text + _BEFORE_HASH + linked + _AFTER_HASH
+
+
+def parted(raw: bytes) -> tuple[bytes, bytes] | None:
+    """Return text and hash of a line as it lies in the file, its end included; None for what is no such line."""
+    text, tail = raw[:-_TAIL_BYTES], raw[-_TAIL_BYTES:]
+    if not tail.startswith(_BEFORE_HASH) or not tail.endswith(_AFTER_HASH) or not text.startswith(b"{"):
+        return None
+    return text, tail[len(_BEFORE_HASH) : -len(_AFTER_HASH)]
+
+
+def is_end(raw: bytes) -> bool:
+    """Return whether a line as it lies in the file is a call's end; within a text its quotes would be escaped."""
+    return b'"kind":"result"' in raw or b'"kind":"denied"' in raw

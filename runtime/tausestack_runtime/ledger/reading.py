@@ -1,96 +1,174 @@
-"""Reading a ledger file: usage, audit entries, and whether the chain is whole."""
+"""Reading a tenant's chain: what was used, and its entries."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from tausestack.errors import InvalidArguments
-from tausestack_runtime.ledger.line import FIELDS, FIRST_HASH, canonical, link
+from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, Head, unpack
+from tausestack_runtime.ledger.line import FIELDS, INTEGERS, is_end
+from tausestack_runtime.ledger.scan import backwards, beginning, forwards
+from tausestack_runtime.ledger.writing import Turn, file_of
 
-_LINES = f"SELECT seq, hash, {', '.join(FIELDS)} FROM lines WHERE tenant = ?"  # noqa: S608 our own names
-_USAGE = """
-SELECT server, tool, count(*) AS calls, sum(outcome = 'failed') AS failed, sum(outcome = 'in_doubt') AS in_doubt,
-       sum(outcome = 'cancelled') AS cancelled, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out,
-       sum(duration_us) AS duration_us
-FROM lines WHERE tenant = ? AND kind = 'result' AND at >= ? AND at < ?
-GROUP BY server, tool ORDER BY server, tool
-"""
-_PRICES = """
-SELECT price, count(*) FROM lines WHERE tenant = ? AND kind = 'result' AND at >= ? AND at < ?
-GROUP BY price ORDER BY price
-"""
+LINES_AT_ONCE = 64
+"""How many lines are read before other threads have their turn: the gateway's loop is one of them."""
+
 _END_OF_TIME = "\U0010ffff"
+_OUTCOMES = ("failed", "in_doubt", "cancelled")
+_SUMMED = ("bytes_in", "bytes_out", "duration_us")
+_ABSENT: dict[str, Any] = {name: 0 if name in INTEGERS else "" for name in FIELDS}
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """Whether a tenant's chain is whole, how many lines it has, and the number of the first that is wrong."""
+class Open(NamedTuple):
+    """A chain's file, opened to read: its descriptor, its head or what is wrong with that, and its size."""
 
-    ok: bool
-    lines: int
-    first_bad: int | None = None
+    file: int
+    head: Head
+    size: int
+    wrong: str | None
 
 
 @contextmanager
-def reading(path: Path) -> Generator[sqlite3.Connection]:
-    """Open a ledger file for reading one state of it."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+def opened(data: Path, keys: Sequence[bytes], tenant: str, path: Path | None = None) -> Generator[Open | None]:
+    """Open a chain as it stands between two writes; None where there is none. `path`: where it is not the tenant's."""
     try:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("BEGIN")
-        yield connection
+        file = os.open(path or file_of(data, tenant), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        with closing(Turn(data, shared=True)) as turn, turn:
+            size, raw = os.fstat(file).st_size, os.pread(file, HEAD_BYTES, 0)
+        try:
+            yield Open(file, unpack(raw, tenant, keys), size, None)
+        except BrokenHead as error:
+            yield Open(file, Head(tenant, bytes=size), size, str(error))
     finally:
-        connection.close()
+        os.close(file)
 
 
-def usage(path: Path, tenant: str, since: str | None, until: str | None) -> dict[str, Any]:
-    """Sum up a tenant's calls from `since` (inclusive) to `until` (exclusive) by tool and by price class."""
-    bounds = (tenant, _moment(since, "since") or "", _moment(until, "until") or _END_OF_TIME)
-    with reading(path) as connection:
-        rows = connection.execute(_USAGE, bounds)
-        names = [column[0] for column in rows.description]
-        tools = [dict(zip(names, row, strict=True)) for row in rows]
-        prices = dict(connection.execute(_PRICES, bounds).fetchall())
+def usage(data: Path, keys: Sequence[bytes], tenant: str, since: str | None, until: str | None) -> dict[str, Any]:
+    """Sum up a tenant's calls from `since` (inclusive) to `until` (exclusive), with what they cost by currency."""
+    first, last = _moment(since, "since") or "", _moment(until, "until") or _END_OF_TIME
+    sums: dict[tuple[str, ...], list[int]] = {}
+    refused = 0
+    with opened(data, keys, tenant) as chain:
+        for line in _ends(chain, first):
+            at = line["at"]
+            if not first <= at < last:
+                continue
+            if line["kind"] == "denied":
+                refused += 1
+                continue
+            key = (
+                *(line.get(name, "") for name in ("server", "tool", "principal", "agent")),
+                at[:10],
+                *(line.get(name, "") for name in ("price", "currency", "outcome")),
+            )
+            found = sums.get(key)
+            if found is None:
+                found = sums[key] = [0] * (2 + len(_SUMMED))
+            found[0] += 1
+            found[1] += line.get("amount_minor", 0)
+            for place, name in enumerate(_SUMMED, 2):
+                found[place] += line.get(name, 0)
     return {
         "since": since,
         "until": until,
-        "lines": sum(tool["calls"] for tool in tools),
-        "prices": prices,
-        "tools": tools,
+        "lines": sum(found[0] for found in sums.values()),
+        "refused": refused,
+        "amounts": _amounts(sums.items()),
+        "prices": {row["price"]: row["calls"] for row in _grouped(sums, {"price": 5})},
+        "tools": _grouped(sums, {"server": 0, "tool": 1}),
+        "principals": _grouped(sums, {"principal": 2}),
+        "agents": [row for row in _grouped(sums, {"agent": 3}) if row["agent"]],
+        "days": _grouped(sums, {"day": 4}),
     }
 
 
-def audit(path: Path, tenant: str, limit: int, before: int | None) -> list[dict[str, Any]]:
+def audit(data: Path, keys: Sequence[bytes], tenant: str, limit: int, before: int | None) -> list[dict[str, Any]]:
     """Return a tenant's lines, newest first, with their number and hash."""
-    asked = f"{_LINES} AND seq < ? ORDER BY seq DESC LIMIT ?"
-    with reading(path) as connection:
-        rows = connection.execute(asked, (tenant, 2**63 - 1 if before is None else before, limit)).fetchall()
-    return [dict(zip(("seq", "hash", *FIELDS), row, strict=True)) for row in rows]
+    entries: list[dict[str, Any]] = []
+    with opened(data, keys, tenant) as chain:
+        if chain is None:
+            return []
+        end = min(chain.head.bytes, chain.size)
+        if before is not None:
+            end = beginning(chain.file, HEAD_BYTES, end, lambda raw: (_loaded(raw) or {}).get("seq", 0) >= before)
+        for raw in backwards(chain.file, HEAD_BYTES, end):
+            if len(entries) >= limit:
+                break
+            found = _loaded(raw)
+            if found is not None:
+                entries.append({"seq": found["seq"], "hash": found["hash"], **_ABSENT, **found})
+    return entries
 
 
-def verify(path: Path, tenant: str) -> Verification:
-    """Follow a tenant's chain from its first line to its head."""
-    with reading(path) as connection:
-        head = connection.execute("SELECT seq, hash FROM heads WHERE tenant = ?", (tenant,)).fetchone()
-        last, last_hash = head or (0, FIRST_HASH)
-        (count,) = connection.execute("SELECT count(*) FROM lines WHERE tenant = ?", (tenant,)).fetchone()
-        expected, previous = 0, FIRST_HASH
-        for seq, found, *values in connection.execute(f"{_LINES} ORDER BY seq", (tenant,)):
-            expected += 1
-            previous = link(previous, canonical(tuple(values)))
-            if seq != expected or found != previous or expected > last:
-                return Verification(False, count, expected)
-    if expected != last:
-        return Verification(False, count, expected + 1)
-    if previous != last_hash:
-        return Verification(False, count, last)
-    return Verification(True, count)
+def gently(lines: Iterable[tuple[int, bytes]]) -> Generator[tuple[int, bytes]]:
+    """Yield lines, and let other threads go on in between."""
+    for number, one in enumerate(lines):
+        if number % LINES_AT_ONCE == 0:
+            time.sleep(0)
+        yield one
+
+
+def _ends(chain: Open | None, since: str) -> Generator[dict[str, Any]]:
+    """Yield the lines with which calls ended, from the first that may be as late as a time."""
+    if chain is None:
+        return
+    end = min(chain.head.bytes, chain.size)
+
+    def reached(raw: bytes) -> bool:
+        found = _loaded(raw) or {}
+        return found.get("latest", found.get("at", "")) >= since
+
+    start = beginning(chain.file, HEAD_BYTES, end, reached) if since else HEAD_BYTES
+    for _, raw in gently(forwards(chain.file, start, end)):
+        found = _loaded(raw) if is_end(raw) else None
+        if found is not None:
+            yield found
+
+
+def _loaded(raw: bytes) -> dict[str, Any] | None:
+    """Return a line's values, None for what is damaged: finding that is the check's work."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _grouped(sums: dict[tuple[str, ...], list[int]], by: dict[str, int]) -> list[dict[str, Any]]:
+    """Return the sums by some parts of their key, sorted by these."""
+    groups: dict[tuple[str, ...], list[tuple[tuple[str, ...], list[int]]]] = {}
+    for key, found in sums.items():
+        groups.setdefault(tuple(key[place] for place in by.values()), []).append((key, found))
+    return [
+        {
+            **dict(zip(by, named, strict=True)),
+            "calls": sum(found[0] for _, found in group),
+            **{one: sum(found[0] for key, found in group if key[-1] == one) for one in _OUTCOMES},
+            **{name: sum(found[place] for _, found in group) for place, name in enumerate(_SUMMED, 2)},
+            "amounts": _amounts(group),
+        }
+        for named, group in sorted(groups.items())
+    ]
+
+
+def _amounts(group: Iterable[tuple[tuple[str, ...], list[int]]]) -> dict[str, int]:
+    """Return what calls cost, in minor units by currency."""
+    amounts: dict[str, int] = {}
+    for key, found in group:
+        if key[-2]:
+            amounts[key[-2]] = amounts.get(key[-2], 0) + found[1]
+    return amounts
 
 
 def _moment(text: str | None, name: str) -> str | None:

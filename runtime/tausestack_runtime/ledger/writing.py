@@ -1,122 +1,180 @@
-"""Writing lines: one connection, one transaction for all that waits."""
+"""Writing lines: one process at a time, and in it one thread, that has every tenant's chain."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from tausestack_runtime.ledger.line import FIELDS, FIRST_HASH, INTEGERS, Line, canonical, link
+import structlog
+
+from tausestack.errors import InvalidRequest
+from tausestack.names import SYSTEM_TENANT, is_tenant
+from tausestack_runtime.ledger.chain import FILE, Chain, Row
+from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, pack, unpack
+from tausestack_runtime.ledger.line import ENDS
+from tausestack_runtime.ledger.register import Register, register_of
 
 Synchronous = Literal["NORMAL", "FULL"]
-Row = tuple[tuple[Any, ...], bytes]
-"""A line's values and their canonical form."""
+Keys = Callable[[], Sequence[bytes]]
+"""Tells the keys that hold now: what is written is sealed by the first, what is read may be by any."""
+TURN = "ledger.turn"
+MAX_OPEN = 256
+"""How many tenants' files are kept open, beside those that have calls under way."""
+FLUSHES = 16
+"""How many tenants' files are flushed at once."""
+MAX_SEEN = 4096
 
-_TYPES = tuple(int if name in INTEGERS else str for name in FIELDS)
-
-_COLUMNS = ",\n    ".join(f"{name} {'INTEGER' if name in INTEGERS else 'TEXT'} NOT NULL" for name in FIELDS)
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS lines (
-    seq INTEGER NOT NULL,
-    hash TEXT NOT NULL,
-    {_COLUMNS},
-    PRIMARY KEY (tenant, seq)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS one_result ON lines (tenant, call) WHERE kind = 'result';
-CREATE INDEX IF NOT EXISTS results_by_time ON lines (tenant, at) WHERE kind = 'result';
-CREATE TABLE IF NOT EXISTS heads (
-    tenant TEXT PRIMARY KEY,
-    seq INTEGER NOT NULL,
-    hash TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-"""
-_INSERT = (
-    f"INSERT INTO lines (seq, hash, {', '.join(FIELDS)}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"  # noqa: S608 our own names
-    " ON CONFLICT (tenant, call) WHERE kind = 'result' DO NOTHING"
-)
-_HEAD = (
-    "INSERT INTO heads (tenant, seq, hash) VALUES (?, ?, ?)"
-    " ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"
-)
+logger = structlog.get_logger("ledger")
 
 
-def row(line: Line) -> Row:
-    """Return a line as it is written; raises `TypeError` for values that are not text or integers."""
-    if tuple(map(type, line)) != _TYPES:
-        for name, value, good in zip(FIELDS, line, _TYPES, strict=True):
-            if type(value) is not good:
-                raise TypeError(f"{name} of a line is {type(value).__name__}")
-    return line, canonical(line)
+def file_of(data: Path, tenant: str) -> Path:
+    """Return where a tenant's chain lies; raises `InvalidRequest` for what can't be a tenant."""
+    if tenant != SYSTEM_TENANT and not is_tenant(tenant):
+        raise InvalidRequest(f"'{tenant[:80]}' can't be a tenant")
+    return data / "tenants" / tenant / FILE
+
+
+def tenants(data: Path) -> list[str]:
+    """Return the tenants that have a chain."""
+    found = sorted(path.parent.name for path in data.glob(f"tenants/*/{FILE}"))
+    return [tenant for tenant in found if tenant == SYSTEM_TENANT or is_tenant(tenant)]
+
+
+def reseal(data: Path, keys: Sequence[bytes]) -> None:
+    """Have every head sealed by the first key; one that is broken stays so."""
+    found = [(tenant, file_of(data, tenant)) for tenant in tenants(data)]
+    register = register_of(data)
+    if register.exists():
+        found.append((SYSTEM_TENANT, register))
+    with closing(Turn(data)) as turn:
+        for tenant, path in found:
+            with turn, path.open("r+b", buffering=0) as file, suppress(BrokenHead):
+                os.pwrite(file.fileno(), pack(unpack(file.read(HEAD_BYTES), tenant, keys), keys[0]), 0)
+
+
+class Turn:
+    """The right to write, of one process at a time: the kernel ends a dead one's.
+
+    Waiting for it keeps a thread. A shared one only keeps writers waiting.
+    """
+
+    def __init__(self, data: Path, *, shared: bool = False) -> None:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(data / TURN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._file, self._how)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file whose lock is the turn."""
+        os.close(self._file)
 
 
 class Writer:
-    """The connection that writes a ledger file; each tenant's lines are chained."""
+    """Every tenant's chain, as far as they are in use."""
 
-    def __init__(self, path: Path, synchronous: Synchronous) -> None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._turn = os.open(path.with_name(path.name + "-turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
-        self._connection.executescript(_SCHEMA)
-        self._heads: dict[str, tuple[int, str]] = {}
-        self._version = 0
+    def __init__(self, data: Path, keys: Keys, gateway: int, synchronous: Synchronous) -> None:
+        self._data, self._live, self._gateway = data, keys, gateway
+        self._keys = list(keys())
+        self._flushes = ThreadPoolExecutor(FLUSHES, "ledger-flush") if synchronous == "FULL" else None
+        self._written: list[Chain | Register] = []
+        self.turn = Turn(data)
+        with self.turn:
+            self._register = Register(data, self._keys, gateway)
+        self._chains: OrderedDict[str, Chain] = OrderedDict()
+        self._seen: tuple[set[tuple[str, str]], set[tuple[str, str]]] = set(), set()
 
-    def write(self, rows: Iterable[Row]) -> None:
-        """Write lines in one transaction: all of them are durable on return, or none when it raises.
+    def rekey(self) -> None:
+        """Take the keys that hold now, for every chain."""
+        self._keys[:] = self._live()
 
-        A second result line of a call is dropped: a call is counted once.
-        """
-        heads: dict[str, tuple[int, str]] = {}
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
-            self._forget_if_others_wrote()
-            for values, text in rows:
-                tenant = values[0]
-                seq, previous = heads.get(tenant) or self._head(tenant)
-                linked = link(previous, text)
-                if execute(_INSERT, (seq + 1, linked, *values)).rowcount:
-                    heads[tenant] = (seq + 1, linked)
-            self._connection.executemany(_HEAD, ((tenant, *head) for tenant, head in heads.items()))
-            execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise
-        self._heads.update(heads)
+    def write(self, tenant: str, rows: Sequence[Row]) -> None:
+        """Add lines of one tenant, all or none; a second end of a call is dropped: a call is counted once."""
+        older, newer = self._seen
+        ended: set[tuple[str, str]] = set()
+        new: list[Row] = []
+        for one in rows:
+            if one[0].kind in ENDS:
+                call = (tenant, one[0].call)
+                if call in newer or call in older or call in ended:
+                    continue
+                ended.add(call)
+            new.append(one)
+        if new:
+            chain = self._chain(tenant)
+            chain.refresh()
+            if chain.made:
+                self._register_made(tenant, chain)
+            chain.write(new)
+            if self._flushes is not None:
+                self._written.append(chain)
+            newer |= ended
+            if len(newer) > MAX_SEEN:
+                self._seen = newer, set()
 
-    @contextmanager
-    def turn(self) -> Generator[None]:
-        """Wait until no other process writes, and keep them waiting: the kernel ends a dead one's turn.
+    def flush(self) -> None:
+        """Have what was written on the disk, where that is asked for: all at once, as the disk makes one of many."""
+        if self._flushes is not None and self._written:
+            written, self._written = self._written, []
+            for flushed in [self._flushes.submit(file.flush) for file in written]:
+                flushed.result()
 
-        SQLite would ask again and again, with sleeps between, while more lines gather here unseen.
-        """
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+    def settle(self, gateways: int) -> None:
+        """End, as in doubt, the calls that this gateway's predecessor left, and those of gateways that are no more."""
+
+        def dead(number: int) -> bool:
+            return number == self._gateway or number > gateways
+
+        for tenant in tenants(self._data):
+            with self.turn:
+                left = self._chain(tenant).settle(dead)
+            if left:
+                logger.warning("calls were cut short", tenant=tenant, calls=left)
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-        os.close(self._turn)
+        """Close every file."""
+        for chain in self._chains.values():
+            chain.close()
+        self._register.close()
+        if self._flushes is not None:
+            self._flushes.shutdown()
+        self.turn.close()
 
-    def _forget_if_others_wrote(self) -> None:
-        """Read the heads again after another process's commit."""
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if version != self._version:
-            self._heads.clear()
-            self._version = version
+    def _chain(self, tenant: str) -> Chain:
+        chain = self._chains.get(tenant)
+        if chain is not None:
+            self._chains.move_to_end(tenant)
+            return chain
+        path = file_of(self._data, tenant)
+        chain = Chain(path, tenant, self._keys, self._gateway)
+        self._chains[tenant] = chain
+        if len(self._chains) > MAX_OPEN:
+            self._let_go()
+        return chain
 
-    def _head(self, tenant: str) -> tuple[int, str]:
-        head = self._heads.get(tenant)
-        if head is None:
-            head = self._connection.execute("SELECT seq, hash FROM heads WHERE tenant = ?", (tenant,)).fetchone()
-            head = self._heads[tenant] = head or (0, FIRST_HASH)
-        return head
+    def _register_made(self, tenant: str, chain: Chain) -> None:
+        if self._register.holds(tenant):
+            chain.damaged("the file was gone")
+        else:
+            self._register.note(tenant, begun=True)
+            if self._flushes is not None:
+                self._written.append(self._register)
+        chain.made = False
+
+    def _let_go(self) -> None:
+        """Close the file that was unused for longest and has no calls under way."""
+        for tenant, chain in self._chains.items():
+            if not chain.open and chain not in self._written:
+                chain.close()
+                del self._chains[tenant]
+                return

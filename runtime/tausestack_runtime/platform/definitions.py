@@ -7,6 +7,7 @@ from typing import Any
 from tausestack.contract import META_TOOL, ToolPolicy
 from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, TOOLS_READ
 from tausestack_runtime.gateway.limits.allowances import KINDS, UNLIMITED
+from tausestack_runtime.ledger.prices import FREE
 
 _TEXT = {"type": "string"}
 _AMOUNT = {"tokens": {"type": "integer", "minimum": 0}, "usd": {"type": "number", "minimum": 0}}
@@ -26,7 +27,7 @@ def definitions() -> list[dict[str, Any]]:
                     "arguments": {"type": "object", "description": "Arguments to use instead."},
                 },
                 ["id", "decision"],
-                ToolPolicy(side_effect="write", idempotent=True, scopes=[TENANT_ADMIN]),
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[TENANT_ADMIN], price=FREE),
             ),
             _tool(
                 "delegate",
@@ -40,7 +41,7 @@ def definitions() -> list[dict[str, Any]]:
                     "bounds": {"type": "array", "items": _TEXT},
                 },
                 ["tenant", "principal", "agent", "run", "bounds"],
-                ToolPolicy(side_effect="read", scopes=[SYSTEM]),
+                ToolPolicy(side_effect="read", scopes=[SYSTEM], price=FREE),
             ),
             _tool(
                 "explain",
@@ -51,7 +52,7 @@ def definitions() -> list[dict[str, Any]]:
                     "principal": {**_TEXT, "description": "Whom to ask about, such as user:ana or key:k3v9x0a1b2c3."},
                 },
                 ["server", "tool"],
-                ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+                ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),
             _tool(
                 "get_limits",
@@ -62,20 +63,20 @@ def definitions() -> list[dict[str, Any]]:
             ),
             _tool(
                 "get_usage",
-                "Sum up the calls of a period by tool: how many, how many failed, bytes and time.",
+                "Sum up the calls of a period by tool, principal, agent and day: how many, what failed, time, cost.",
                 {
                     "since": {**_TEXT, "format": "date-time", "description": "UTC, ISO 8601; inclusive."},
                     "until": {**_TEXT, "format": "date-time", "description": "UTC, ISO 8601; exclusive."},
                 },
                 [],
-                ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+                ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),
             _tool(
                 "list_approvals",
                 "List the calls that wait for a person's approval, and those that were decided.",
                 {"status": {"enum": ["pending", "approved", "rejected", "used", "withdrawn"]}},
                 [],
-                ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+                ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),
             _tool(
                 "list_tenants",
@@ -92,7 +93,7 @@ def definitions() -> list[dict[str, Any]]:
                     "before": {"type": "integer", "description": "Only entries with a lower sequence number."},
                 },
                 [],
-                ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+                ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),
             _tool(
                 "reserve",
@@ -144,17 +145,17 @@ def definitions() -> list[dict[str, Any]]:
             ),
             _tool(
                 "verify_audit",
-                "Check the tenant's audit chain from its first entry to its last.",
+                "Check the tenant's audit chain from its first entry to its last, and that each call has one end.",
                 {},
                 [],
-                ToolPolicy(side_effect="read", scopes=[TOOLS_READ]),
+                ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),
             _tool(
                 "withdraw_approvals",
                 "Withdraw what a run that was cancelled still asks for.",
                 {"run": _TEXT},
                 ["run"],
-                ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM], price=FREE),
             ),
         ],
         key=lambda tool: tool["name"],

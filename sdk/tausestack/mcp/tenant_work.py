@@ -44,7 +44,7 @@ class TenantWork:
 
     @contextmanager
     def of(self, tenant: str) -> Generator[None]:
-        """Do a tenant's work within: `Unavailable` where it was stopped, `NotFound` where the tenant is being deleted."""
+        """Do a tenant's work within: `Unavailable` where it was stopped, `NotFound` where the tenant is going."""
         if tenant in self._shut:
             raise NotFound("The tenant is being deleted")
         scope = anyio.CancelScope()

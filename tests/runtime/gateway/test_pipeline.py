@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from ledgers import KEYS
 from tausestack.contract import Principal
 from tausestack.errors import Unavailable
 from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.metering import Meter
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.pipeline import Pipeline
 from tausestack_runtime.gateway.snapshots import Snapshots
-from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.ledger import Ledger, read_prices
 
 pytestmark = pytest.mark.anyio
 
@@ -37,8 +39,8 @@ class Auth:
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    found = Ledger(tmp_path / "ledger.db")
-    found.start()
+    found = Ledger(tmp_path, KEYS)
+    await found.start()
     yield found
     await found.close()
 
@@ -46,12 +48,12 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
 def pipeline(auth: Auth, ledger: Ledger) -> Pipeline:
     """Return a pipeline whose calls come no further than the question whether they are allowed."""
     beyond: Any = None
+    snapshots = Snapshots(auth, [])
     return Pipeline(
-        snapshots=Snapshots(auth, []),
+        snapshots=snapshots,
         upstreams=beyond,
         approvals=beyond,
-        ledger=ledger,
-        metrics=Metrics(),
+        meter=Meter(ledger, Metrics(), read_prices(None), snapshots),
     )
 
 

@@ -49,20 +49,23 @@ class McpEndpoint:
             await self._earlier.serve(exchange, tenant, server)
             return
         request_id: str | int | None = None
+        asked = ""
         try:
             credential = exchange.head.once(shown)
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
             outsider = None if exchange.internal else await self._identity.principal(credential, tenant, server)
             if outsider is not None:
+                exchange.asker = outsider
                 await self._methods.enter(exchange, outsider)
             message, size = await read(exchange)
             if is_earlier(exchange, message):
                 await self._earlier.post(exchange, tenant, server, message, size)
                 return
             request = parsed(message, size)
-            request_id = request.id
+            request_id, asked = request.id, request.method
             check(exchange, request)
             who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)
+            exchange.asker = who[0]
             if request_id is None:
                 await exchange.reply(202, b"")
                 return
@@ -79,9 +82,10 @@ class McpEndpoint:
                 await exchange.reply(200, raw)
         except Cancelled:
             return
-        except Refused as error:
-            await fail(exchange, error.request_id if request_id is None else request_id, error)
         except TauseError as error:
+            await self._methods.refuse(exchange, error, asked)
+            if isinstance(error, Refused) and request_id is None:
+                request_id = error.request_id
             await fail(exchange, request_id, error)
 
     async def _who(
@@ -103,6 +107,8 @@ class McpEndpoint:
             raise Refused(INVALID_PARAMS, "params.notifications has to be an object", ask.id)
         snapshot = await self._methods.snapshot(ask)
         async with self._subscriptions.open(ask, snapshot, wanted) as feed:
+            await self._methods.note(ask)
+            exchange.noted = True
             acknowledged = {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": {"notifications": feed.granted}}
             await exchange.event(orjson.dumps(_tagged(acknowledged, ask.id)))
             async with watched(self._identity, credential, ask.principal.tenant, self._leaving, ask.server) as ended:

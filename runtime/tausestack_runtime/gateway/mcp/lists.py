@@ -13,7 +13,7 @@ import orjson
 from tausestack.errors import INVALID_PARAMS, Forbidden
 from tausestack.names import wire_name
 from tausestack.scopes import OPERATOR, TOOLS_CALL, TOOLS_READ, covers, missing, reaches
-from tausestack_runtime.gateway.call import Outcome
+from tausestack_runtime.gateway.call import Outcome, digest
 from tausestack_runtime.gateway.installed import Tool
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.envelope import Refused
@@ -47,12 +47,13 @@ class Lists:
         key = repr((ask.server, after, sorted(map(sorted, principal.limits)), OPERATOR in principal.scopes, away))
         listing = snapshot.listings.get(key)
         if listing is None:
-            listing = _page_of_tools(_named_tools(ask, snapshot), after, away)
+            page = _page_of_tools(_named_tools(ask, snapshot), after, away)
+            listing = page, digest(orjson.loads(page))
             if len(snapshot.listings) >= MAX_LISTINGS:
                 snapshot.listings.clear()
             snapshot.listings[key] = listing
         head = orjson.dumps({"jsonrpc": "2.0", "id": ask.id})[:-1]
-        return Outcome({"resultType": "complete"}, head + b',"result":' + listing + b"}")
+        return Outcome({"resultType": "complete"}, head + b',"result":' + listing[0] + b"}", listing[1])
 
     async def others(self, ask: Ask, snapshot: TenantSnapshot, kind: Kind) -> Outcome:
         """Answer the method that lists prompts, resources or templates."""

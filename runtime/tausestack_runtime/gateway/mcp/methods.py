@@ -22,6 +22,7 @@ from tausestack.errors import (
     Forbidden,
     InvalidArguments,
     NotFound,
+    TauseError,
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object, object_at
@@ -40,6 +41,7 @@ from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 
 _CLIENTS = frozenset({MCP_VERSION_META, MCP_CAPABILITIES_META, MCP_CLIENT_META, "progressToken", "traceparent"})
 """What clients say in `_meta`, none of which is the house's alone to say."""
+_OWN = frozenset({"tools/list", "server/discover", *KINDS})
 _NOT_PASSED = frozenset({"_meta", "name", "uri", "taskId", "arguments"})
 
 
@@ -68,15 +70,30 @@ class Methods:
                     raise
                 # Third parties' servers tell it so: both official SDKs give a result that a model sees.
                 return failed(error)
+        if ask.method in _OWN:
+            return await self.own(ask, self._own(ask))
+        return await self._pass_on(ask, await self._named(ask, await self.snapshot(ask)))
+
+    async def own(self, ask: Ask, work: Awaitable[Outcome]) -> Outcome:
+        """Return what a door answers to a request itself, once the ledger tells of it."""
+        return await self._pipeline.meter.answer(_call(ask, ask.server or "", "", {}), work)
+
+    async def note(self, ask: Ask) -> None:
+        """Have the ledger tell of a request whose answer goes on: a stream."""
+        await self._pipeline.meter.note(_call(ask, ask.server or "", "", {}))
+
+    async def refuse(self, exchange: Exchange, error: TauseError, asked: str) -> None:
+        """Have the ledger tell of a request that a door refuses."""
+        await self._pipeline.meter.refuse(exchange, error, "mcp", asked)
+
+    async def _own(self, ask: Ask) -> Outcome:
         snapshot = await self.snapshot(ask)
         if ask.method == "tools/list":
             return await self._lists.tools(ask, snapshot)
         if ask.method == "server/discover":
             return Outcome(discovery(snapshot, ask.server))
-        if ask.method in KINDS:
-            _require(ask, snapshot, ask.method.partition("/")[0])
-            return await self._lists.others(ask, snapshot, KINDS[ask.method])
-        return await self._pass_on(ask, await self._named(ask, snapshot))
+        _require(ask, snapshot, ask.method.partition("/")[0])
+        return await self._lists.others(ask, snapshot, KINDS[ask.method])
 
     async def snapshot(self, ask: Ask) -> TenantSnapshot:
         """Return the tenant's snapshot, or raise what keeps the principal from what there is."""
@@ -153,36 +170,39 @@ class Methods:
     def _run(
         self, ask: Ask, server: str, name: str, arguments: dict[str, Any], snapshot: TenantSnapshot | None = None
     ) -> Awaitable[Outcome]:
-        meta = ask.meta
-        if not _CLIENTS.issuperset(meta):
-            meta = {name: value for name, value in meta.items() if not name.startswith(META_PREFIX)}
-        call = Call(
-            tenant=ask.principal.tenant,
-            principal=ask.principal,
-            server=server,
-            tool=name,
-            arguments=arguments,
-            door="mcp",
-            deadline=ask.parent.deadline if ask.parent else time.monotonic() + CALL_SECONDS,
-            method=ask.method,
-            rest=_rest(ask, name, arguments),
-            key=_text(ask.meta.get(META_KEY)) or ask.key,
-            approval=_text(ask.meta.get(META_APPROVAL)),
-            parent=ask.parent,
-            meta=meta,
-            request_id=ask.id,
-            bytes_in=ask.size,
-            notify=ask.notify,
-            headers=ask.headers,
-            send=ask.send,
-        )
-        return self._pipeline.run(call, snapshot)
+        return self._pipeline.run(_call(ask, server, name, arguments), snapshot)
 
     def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""
         if ask.server is not None or installation.default or not (outcome.raw is None or needs_renaming(outcome.raw)):
             return outcome
         return Outcome(Outward(installation.name, plain=False).result(ask.method, outcome.result))
+
+
+def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:
+    meta = ask.meta
+    if not _CLIENTS.issuperset(meta):
+        meta = {name: value for name, value in meta.items() if not name.startswith(META_PREFIX)}
+    return Call(
+        tenant=ask.principal.tenant,
+        principal=ask.principal,
+        server=server,
+        tool=name,
+        arguments=arguments,
+        door="mcp",
+        deadline=ask.parent.deadline if ask.parent else time.monotonic() + CALL_SECONDS,
+        method=ask.method,
+        rest=_rest(ask, name, arguments),
+        key=_text(ask.meta.get(META_KEY)) or ask.key,
+        approval=_text(ask.meta.get(META_APPROVAL)),
+        parent=ask.parent,
+        meta=meta,
+        request_id=ask.id,
+        bytes_in=ask.size,
+        notify=ask.notify,
+        headers=ask.headers,
+        send=ask.send,
+    )
 
 
 def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:

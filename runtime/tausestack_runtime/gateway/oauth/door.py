@@ -156,7 +156,7 @@ class OAuthDoor:
         if call.tenant == SYSTEM_TENANT or not subject:
             return ""
         call.principal = Principal(call.tenant, subject, frozenset(), role=call.principal.role)
-        await self._pipeline.note(call, refusal)
+        await self._pipeline.meter.note(call, refusal)
         return subject
 
     async def _client(self, exchange: Exchange, fields: dict[str, str]) -> Principal | None:

@@ -62,7 +62,7 @@ class RestEndpoint:
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._control = control
-        self._rotation = KeyRotation(control, upstreams)
+        self._rotation = KeyRotation(control, upstreams, pipeline.meter.reseal)
         self._leaving = leaving
         self._streams = Shares(TENANT_STREAMS, "streams")
 
@@ -73,6 +73,8 @@ class RestEndpoint:
         except Cancelled:
             return
         except TauseError as error:
+            below = "/".join(path.split("/")[2:])  # who asks for another tenant need not have it in the own chain
+            await self._pipeline.meter.refuse(exchange, error, "rest", f"{exchange.method} /{below}")
             await exchange.problem(error)
 
     async def _serve(self, exchange: Exchange, path: str) -> None:
@@ -90,6 +92,7 @@ class RestEndpoint:
             await exchange.reply(200, PAGE, b"text/html; charset=utf-8", _PAGE_HEADERS)
             return
         principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant or SYSTEM_TENANT)
+        exchange.asker = principal
         if OPERATOR in principal.scopes:
             await self._operate(exchange, principal, path, below)
             return
@@ -107,7 +110,7 @@ class RestEndpoint:
         """The operator's routes run in `_system`; a session lets it into a tenant, under its own name."""
         if below == "session" and exchange.method == "POST":
             await self._snapshots.tenant(principal.tenant)
-            await self._pipeline.note(self._call(exchange, principal, "platform", "session", {}))
+            await self._note(exchange, principal, "platform", "session")
             await exchange.reply_json(201, await self._session(principal.tenant))
             return
         own = Principal(tenant=SYSTEM_TENANT, id=principal.id, scopes=principal.scopes, role=principal.role)
@@ -120,7 +123,7 @@ class RestEndpoint:
         if noted is not None:
             # A tenant's keys and limits are its own concern: that the operator reached for them stands in its chain.
             await self._snapshots.tenant(principal.tenant)
-            await self._pipeline.note(self._call(exchange, principal, *noted, {}))
+            await self._note(exchange, principal, *noted)
         await self._resource(exchange, own, path, OPERATOR_RESOURCES)
 
     async def _doctor(self, exchange: Exchange) -> None:
@@ -142,7 +145,7 @@ class RestEndpoint:
 
         found = await self._rotation.answer(exchange.method, path, body, tenants)
         if exchange.method == "POST":
-            await self._pipeline.note(self._call(exchange, own, "platform", "rotate_keys", {"step": path}, size))
+            await self._pipeline.meter.note(self._call(exchange, own, "platform", "rotate_keys", {"step": path}, size))
         await exchange.reply_json(200, found)
 
     async def _session(self, tenant: str) -> dict[str, Any]:
@@ -199,7 +202,9 @@ class RestEndpoint:
             await exchange.end_events()
 
     async def _document(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
-        await exchange.reply_json(200, document(principal.tenant, await self._shown(principal)))
+        shown = await self._shown(principal)
+        await self._note(exchange, principal, "", "openapi.json")
+        await exchange.reply_json(200, document(principal.tenant, shown))
 
     async def _list_tools(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
         query = _query(exchange)
@@ -209,6 +214,8 @@ class RestEndpoint:
             hits = await self._ask(exchange, principal, "registry", "find_tools", asked)
             ranked = [hit["address"] for hit in hits["tools"]]
             shown = {address: shown[address] for address in ranked if address in shown}
+        else:
+            await self._note(exchange, principal, "", "tools/list")
         start, limit = _page(query)
         page = list(shown.items())[start : start + limit]
         cursor = str(start + limit) if start + limit < len(shown) else None
@@ -274,6 +281,10 @@ class RestEndpoint:
             raise _shown_failure(outcome)
         return outcome.result.get("structuredContent")
 
+    async def _note(self, exchange: Exchange, principal: Principal, server: str, tool: str) -> None:
+        """Have the ledger tell of what this door answers itself."""
+        await self._pipeline.meter.note(self._call(exchange, principal, server, tool, {}))
+
     def _call(
         self,
         exchange: Exchange,
@@ -284,6 +295,7 @@ class RestEndpoint:
         size: int = 0,
         notify: Notify | None = None,
     ) -> Call:
+        exchange.noted = True
         trace = exchange.header(b"traceparent")
         return Call(
             tenant=principal.tenant,

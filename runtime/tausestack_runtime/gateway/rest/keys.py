@@ -21,9 +21,12 @@ Tenants = Callable[[], Awaitable[list[str]]]
 class KeyRotation:
     """The steps of a rotation; each may be repeated, so that one that was broken off is gone on with."""
 
-    def __init__(self, control: ControlClient, upstreams: Upstreams) -> None:
+    def __init__(
+        self, control: ControlClient, upstreams: Upstreams, reseal_ledger: Callable[[], Awaitable[None]]
+    ) -> None:
         self._control = control
         self._upstreams = upstreams
+        self._reseal_ledger = reseal_ledger
 
     async def answer(self, method: str, path: str, body: dict[str, Any], tenants: Tenants) -> dict[str, Any]:
         """Return the answer to a request below `keys`; `tenants` names every tenant there is.
@@ -59,6 +62,7 @@ class KeyRotation:
         current = (await self._control.keys("keys"))["masters"][0]
         for tenant in [SYSTEM_TENANT, *await tenants()]:
             await self._reseal(tenant, renew=False)
+        await self._reseal_ledger()
         return await self._control.keys("retire_master", current=current)
 
     async def _reseal(self, tenant: str, *, renew: bool) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class EarlierDoor:
             else:
                 await exchange.reply(202, b"")
         except TauseError as error:
+            await self._methods.refuse(exchange, error, str(one.get("method") or ""))
             await _fail(exchange, one.get("id") if "method" in one else None, error)
 
     async def serve(self, exchange: Exchange, tenant: str, server: str | None) -> None:
@@ -112,10 +113,12 @@ class EarlierDoor:
                 return
             await self._listen(exchange, session, principal)
         except TauseError as error:
+            await self._methods.refuse(exchange, error, exchange.method)
             await _fail(exchange, None, error)
 
     async def _principal(self, exchange: Exchange, tenant: str, server: str | None) -> Principal:
         principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant, server)
+        exchange.asker = principal
         await self._methods.enter(exchange, principal)
         return principal
 
@@ -132,7 +135,10 @@ class EarlierDoor:
         if request.id is None:
             raise Refused(INVALID_REQUEST, "initialize is a request: it needs an id")
         session, token = self._tokens.begin(principal, server, request.params)
-        snapshot = await self._snapshot(session, principal)
+        ask = _initialize(session, principal, size)
+        snapshot = await self._methods.snapshot(ask)
+        await self._methods.note(ask)
+        exchange.noted = True
         body = orjson.dumps({"jsonrpc": "2.0", "id": request.id, "result": initialized(snapshot, session)})
         await exchange.reply(200, body, headers=[(SESSION, token.encode())])
 
@@ -153,6 +159,7 @@ class EarlierDoor:
             renew=lambda: self._identity.principal(credential, session.tenant, session.server),
             size=size,
             key=exchange.header(b"idempotency-key"),
+            exchange=exchange,
         )
         for message in asked:
             request_id = message["id"]
@@ -211,8 +218,12 @@ class EarlierDoor:
         await exchange.reply(200, b"")
 
     async def _snapshot(self, session: Session, principal: Principal) -> TenantSnapshot:
-        meta = modern_meta(session, None, {})
-        return await self._methods.snapshot(Ask(principal, session.server, "", "initialize", params={}, meta=meta))
+        return await self._methods.snapshot(_initialize(session, principal))
+
+
+def _initialize(session: Session, principal: Principal, size: int = 0) -> Ask:
+    meta = modern_meta(session, None, {})
+    return Ask(principal, session.server, "", "initialize", params={}, meta=meta, size=size)
 
 
 def _batch(session: Session, message: Any) -> list[Any]:

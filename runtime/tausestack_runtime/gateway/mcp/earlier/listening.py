@@ -84,6 +84,8 @@ class Listening:
         meta = modern_meta(session, None, {})
         ask = Ask(principal, session.server, session.id, LISTEN, params={}, meta=meta)
         await self._methods.snapshot(ask)
+        await self._methods.note(ask)
+        exchange.noted = True
         stream = _Stream()
         self._open.setdefault(session.id, set()).add(stream)
         await exchange.start_events()

@@ -11,7 +11,8 @@ import structlog
 from tausestack.contract import Principal
 from tausestack.errors import INVALID_PARAMS, METHOD_NOT_FOUND, InternalError, InvalidRequest, TauseError, to_jsonrpc
 from tausestack.raw import as_object, object_at
-from tausestack_runtime.gateway.call import NAMED, TOOLS_CALL
+from tausestack_runtime.gateway.call import NAMED, TOOLS_CALL, Outcome
+from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.discovery import capabilities_of
 from tausestack_runtime.gateway.mcp.earlier.listening import Listening
@@ -59,13 +60,14 @@ logger = structlog.get_logger("gateway")
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks: the session, the principal as of now, how to learn whether it still may, and the bytes that it sent."""
+    """Who asks: the session, the principal as of now, how to learn whether it still may, and what it sent."""
 
     session: Session
     principal: Principal
     renew: Renew
     size: int
     key: str | None
+    exchange: Exchange
 
 
 class Requests:
@@ -84,6 +86,7 @@ class Requests:
             request = parsed(message, asking.size)
             told = {"result": await self._result(asking, work, request)}
         except TauseError as error:
+            await self._methods.refuse(asking.exchange, error, str(message["method"]))
             told = {"error": _error(str(message["method"]), error)}
             if error.status in _WITH_STATUS and not work.batch and not isinstance(error, Answered):
                 work.refusal = error
@@ -99,9 +102,9 @@ class Requests:
         state = await self._states.of(session)
         ask = self._ask(asking, state, work, request)
         if request.method == "logging/setLevel":
-            return await self._set_level(asking, ask)
+            return (await self._methods.own(ask, self._set_level(asking, ask))).result
         if request.method in {"resources/subscribe", "resources/unsubscribe"}:
-            return await self._watch(asking, ask)
+            return (await self._methods.own(ask, self._watch(asking, ask))).result
         if request.method not in _PASSED:
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {request.method[:120]}", request.id)
         named = NAMED.get(request.method)
@@ -128,7 +131,7 @@ class Requests:
             send=self._relay.sender(asking.session, work),
         )
 
-    async def _set_level(self, asking: Asking, ask: Ask) -> dict[str, Any]:
+    async def _set_level(self, asking: Asking, ask: Ask) -> Outcome:
         level = ask.params.get("level")
         snapshot = await self._methods.snapshot(ask)
         if "logging" not in capabilities_of(snapshot, ask.server):
@@ -139,9 +142,9 @@ class Requests:
         for place in opened(state, snapshot):
             if "logging" in place.installation.offer.capabilities:
                 await self._relay.ask(asking.session, place, "logging/setLevel", {"level": level})
-        return {}
+        return Outcome({})
 
-    async def _watch(self, asking: Asking, ask: Ask) -> dict[str, Any]:
+    async def _watch(self, asking: Asking, ask: Ask) -> Outcome:
         """Answer `resources/subscribe` and `resources/unsubscribe`."""
         uri = ask.params.get("uri")
         if not isinstance(uri, str):
@@ -167,7 +170,7 @@ class Requests:
 
         await self._states.change(asking.session, edit)
         await self._listening.caught_up(asking.session)
-        return {}
+        return Outcome({})
 
 
 def _error(method: str, error: TauseError) -> dict[str, Any]:

@@ -10,7 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from tausestack.contract import Principal
-from tausestack.errors import INVALID_REQUEST, MISSING_CLIENT_CAPABILITY, DeadlineExceeded, UpstreamError
+from tausestack.errors import (
+    INVALID_REQUEST,
+    MISSING_CLIENT_CAPABILITY,
+    DeadlineExceeded,
+    TauseError,
+    UpstreamError,
+)
 from tausestack.raw import as_object, object_at
 from tausestack_runtime.gateway.call import Outcome
 from tausestack_runtime.gateway.mcp.asking import Ask
@@ -86,7 +92,11 @@ class Rounds:
             outcome = await self._methods.answer(ask)
             if not outcome.waits:
                 return outcome
-            answers = await self._round(ask, work, object_at(outcome.result, "inputRequests"))
+            try:
+                answers = await self._round(ask, work, object_at(outcome.result, "inputRequests"))
+            except TauseError as error:
+                error.noted = True  # the call that asked has its line, and there was none after it
+                raise
             again: dict[str, Any] = {"inputResponses": answers} if answers else {}
             if "requestState" in outcome.result:
                 again["requestState"] = outcome.result["requestState"]

@@ -1,0 +1,213 @@
+"""Meter and audit: the lines of every call, whatever comes of it, are in the ledger before its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+
+import orjson
+import structlog
+
+from tausestack.contract import Principal
+from tausestack.errors import (
+    ApprovalRequired,
+    Cancelled,
+    Forbidden,
+    HeaderMismatch,
+    InDoubt,
+    InternalError,
+    InvalidArguments,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    TauseError,
+    ToolFailed,
+)
+from tausestack.names import SYSTEM_TENANT
+from tausestack.scopes import OPERATOR
+from tausestack_runtime.gateway.call import TOOLS_CALL, UNDECIDED, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.identity import NotYours
+from tausestack_runtime.gateway.metrics import Metrics
+from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.ledger import FREE, Ledger, Line, Price, PriceList
+
+GATEWAY = "gateway"
+"""What metrics name where no server is asked."""
+
+MAX_NAME = 128
+"""How many characters of a name that was asked for are kept; what exists has no more."""
+
+_CHARGED = frozenset({"done", "cancelled"})
+_STOPPED = {"denied": "deny", "waiting": "wait"}
+"""The outcomes of calls that are not sent, and what was decided there."""
+_RULES = {
+    Forbidden.code: "scope",
+    ApprovalRequired.code: "approval",
+    NotFound.code: "installed",
+    RateLimited.code: "limit",
+    InvalidRequest.code: "form",
+    InvalidArguments.code: "form",
+    HeaderMismatch.code: "form",
+    PayloadTooLarge.code: "form",
+}
+"""The rule behind an error; behind a call that went through is its principal's role."""
+
+logger = structlog.get_logger("gateway")
+
+
+class Meter:
+    """Writes what calls did and cost."""
+
+    def __init__(self, ledger: Ledger, metrics: Metrics, prices: PriceList, snapshots: Snapshots) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._prices = prices
+        self._snapshots = snapshots
+
+    def price(self, name: str) -> Price:
+        """Return what a call of a price class costs now."""
+        return self._prices.of(name)
+
+    async def reseal(self) -> None:
+        """Have every head of the ledger sealed by the current master."""
+        await self._ledger.reseal()
+
+    async def intend(self, call: Call) -> None:
+        """Leave the line of a call that is about to have its effect."""
+        await self._ledger.append(self._line(call, kind="intent", decision="allow", outcome=""))
+
+    async def noted(self, call: Call, work: Awaitable[Outcome]) -> Outcome:
+        """Return what comes of some work, or raise it, once the call's line is in the ledger."""
+        try:
+            outcome = await work
+        except asyncio.CancelledError:
+            await self._ended(call, "cancelled", (call.stopped or Cancelled).code)
+            raise
+        except TauseError as error:
+            await self.refused(call, error)
+            raise
+        except Exception as error:
+            logger.exception("defect", call=call.id, tenant=call.tenant, server=call.server, tool=call.tool)
+            failure = InternalError(f"Something went wrong on our side; it is in the log under {call.id}")
+            await self.refused(call, failure)
+            raise failure from error
+        if outcome.failed:
+            call.state = CallState.FAILED
+            await self._ended(call, "failed", ToolFailed.code, outcome)
+        else:
+            call.state = CallState.DONE
+            await self._ended(call, "input_required" if outcome.waits else "done", "", outcome)
+        return outcome
+
+    async def note(self, call: Call, refusal: str = "") -> None:
+        """Leave the line of a call that a door answers itself, or refuses with an error's code."""
+        call.service, call.price = GATEWAY, self._prices.of(FREE)
+        if not refusal:
+            call.state = CallState.DONE
+        await self._ended(call, "denied" if refusal else "done", refusal)
+
+    async def answer(self, call: Call, work: Awaitable[Outcome]) -> Outcome:
+        """Return what a door answers itself to a call, once its line is in the ledger."""
+        call.service, call.price = GATEWAY, self._prices.of(FREE)
+        return await self.noted(call, work)
+
+    async def refuse(self, exchange: Exchange, error: TauseError, door: str, asked: str = "") -> None:
+        """Leave the line of a request that a door refuses, where it is known who asks and the ledger does not tell yet.
+
+        What another tenant's credential asks for stands in the chain of its own. `asked` says for what.
+        """
+        asker = error.asker if isinstance(error, NotYours) else exchange.asker
+        if asker is None or error.noted or exchange.noted:
+            return
+        call = Call(asker.tenant, asker, server="", tool="", arguments={}, door=door, deadline=0.0, method=asked)
+        call.service = GATEWAY
+        await self.refused(call, error)
+
+    async def refused(self, call: Call, error: TauseError) -> None:
+        """Leave the line of a call that came to nothing."""
+        undecided = isinstance(error, (Forbidden, NotFound, InvalidRequest)) and call.state in UNDECIDED
+        denied = undecided or isinstance(error, RateLimited)
+        error.noted = True
+        call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state
+        if denied:
+            outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
+        else:
+            outcome = "in_doubt" if isinstance(error, InDoubt) else "failed"
+        rule = f"limit:{error.data.get('limit', 'bound')}" if isinstance(error, RateLimited) else ""
+        rule = "tenant" if isinstance(error, NotYours) else rule
+        await self._ended(call, outcome, error.code, rule=rule)
+
+    async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None, rule: str = "") -> None:
+        self._metrics.ended(call.service, outcome, call.elapsed_us())
+        if call.principal.id == "gateway":
+            return
+        # What failed before it was decided on was neither allowed nor denied.
+        decided = "" if call.state in UNDECIDED else "allow"
+        kind = "denied" if outcome in _STOPPED else "result"
+        if call.state in UNDECIDED and OPERATOR in call.principal.scopes:
+            call.tenant = await self._real(call.tenant)
+        line = self._line(
+            call,
+            kind=kind,
+            decision=_STOPPED.get(outcome, decided),
+            outcome=outcome,
+            error=error,
+            rule=rule,
+            result=result,
+        )
+        await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
+
+    async def _real(self, tenant: str) -> str:
+        """Return the tenant whose chain tells what the operator asked of one: `_system` where that is none."""
+        try:
+            return (await self._snapshots.tenant(tenant)).tenant
+        except TauseError:
+            return SYSTEM_TENANT
+
+    def _line(
+        self, call: Call, *, kind: str, decision: str, outcome: str, error: str = "", rule: str = "",
+        result: Outcome | None = None,
+    ) -> Line:  # fmt: skip
+        raw: bytes = b"" if result is None else (result.raw or orjson.dumps(result.result))
+        return Line(
+            tenant=call.tenant,
+            call=call.id,
+            kind=kind,
+            at=datetime.now(UTC).isoformat(),
+            principal=call.principal.id,
+            agent=call.principal.agent or "",
+            run=call.principal.run or "",
+            parent="" if call.parent is None else call.parent.id,
+            door=call.door,
+            server=call.server[:MAX_NAME],
+            tool=(call.tool if call.method == TOOLS_CALL else call.method)[:MAX_NAME],
+            decision=decision,
+            rule=(rule or _RULES.get(error) or _role(call.principal)) if decision else "",
+            outcome=outcome,
+            error=error,
+            arguments_digest=digest(call.arguments if call.method == TOOLS_CALL else call.params),
+            result_digest="" if result is None else result.digest or digest(result.result),
+            bytes_in=call.bytes_in,
+            bytes_out=len(raw),
+            duration_us=call.elapsed_us(),
+            price=call.price.name,
+            amount_minor=call.price.amount_minor if _is_charged(call, outcome, error) else 0,
+            currency=call.price.currency,
+            price_version=call.price.version,
+            trace=call.trace,
+        )
+
+
+def _is_charged(call: Call, outcome: str, error: str) -> bool:
+    """Whether a call costs something: its tool has answered, or was at it when its caller went away.
+
+    What was refused, what failed on our side and what is in doubt is free; so is a question back, which is not the end.
+    """
+    return call.state not in UNDECIDED and (outcome in _CHARGED or (outcome == "failed" and error == ToolFailed.code))
+
+
+def _role(principal: Principal) -> str:
+    return f"role:{principal.role}" if principal.role else "system"

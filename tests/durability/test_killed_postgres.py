@@ -1,0 +1,78 @@
+"""`kill -9` of PostgreSQL under calls: no write that was acknowledged is lost, and calls go on by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks._postgres import Postgres, database, running_postgres
+
+from killing import Callers, check, until
+from stack import Tenant, running
+
+CALLS, KILLS = 300, 2
+SOAK_CALLS, SOAK_KILLS = 6_000, 20
+RECOVERED_SECONDS = 60.0
+"""What a machine that is busy with other tests may take; the figure that is printed is what counts."""
+
+
+async def killed(server: Postgres, callers: Callers, kills: int) -> list[float]:
+    """Kill the server again and again, and return how long after it was started anew the next write was done."""
+    recovered: list[float] = []
+    while len(recovered) < kills:
+        enough = len(callers.answered) + callers.most // (2 * kills)
+        await until(lambda: len(callers.answered) >= enough)  # noqa: B023 waited for at once
+        await asyncio.to_thread(server.kill)
+        at = time.monotonic()
+        await asyncio.to_thread(server.start)
+        await until(lambda: callers.written > at)  # noqa: B023 waited for at once
+        recovered.append(callers.written - at)
+    callers.most = len(callers.answered)
+    return recovered
+
+
+def written(tenant: Tenant, callers: Callers) -> None:
+    """Check that what was acknowledged as written is there."""
+    kept = {one["metric"]: one["quantity"] for one in tenant.must("billing/get_usage", {})["usage"]}
+    assert {name: kept.get(name) for name in callers.recorded if kept.get(name) != 1} == {}
+    twice: dict[str, Any] = {name: number for name, number in kept.items() if number > 1}
+    assert twice == {}
+
+
+def nothing_acknowledged_is_lost(folder: Path, calls: int, kills: int) -> None:
+    """Kill PostgreSQL under load, and compare what callers were told with what is there."""
+    with (
+        running_postgres() as server,
+        database(server.url) as url,
+        running(folder / "data", TAUSESTACK_DATABASE_URL=url) as stack,
+    ):
+        tenant = stack.tenant()
+        tenant.must("billing/record_usage", {"metric": "first", "quantity": 1})
+        callers = Callers(tenant, calls)
+
+        async def both() -> list[float]:
+            calling = asyncio.create_task(callers.run())
+            recovered = await killed(server, callers, kills)
+            await calling
+            return recovered
+
+        recovered = asyncio.run(both())
+        written(tenant, callers)
+        check(tenant, callers)
+        print(f"{kills} kills, {len(callers.recorded)} writes, the next one after {max(recovered):.2f} s at most")
+        assert max(recovered) < RECOVERED_SECONDS
+
+
+@pytest.mark.covers("durability:postgres")
+@pytest.mark.timeout(400)
+def test_a_killed_database_loses_no_acknowledged_write(tmp_path: Path) -> None:
+    nothing_acknowledged_is_lost(tmp_path, CALLS, KILLS)
+
+
+@pytest.mark.soak
+@pytest.mark.covers("durability:postgres-soak")
+def test_twenty_kills_of_the_database_lose_no_acknowledged_write(tmp_path: Path) -> None:
+    nothing_acknowledged_is_lost(tmp_path, SOAK_CALLS, SOAK_KILLS)
