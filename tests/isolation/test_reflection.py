@@ -33,7 +33,7 @@ from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOUR
 
 PLACES = {
     "", "/", "tenants", "servers", "mcp", "/api/v2/", "/health", "/health/ready", "/metrics", "docs", "doctor",
-    "session", "keys",
+    "session", "keys", "/oauth/", "/.well-known/",
 }  # fmt: skip
 """What the gateway's doors are told apart by, beside the tables of routes."""
 SAID_BESIDE = {
@@ -58,8 +58,8 @@ OWN_SERVICES = {entry.name for entry in bundled().entries if entry.own} | {
 }
 LOGGED = {
     "again_in", "agent", "added", "attempt", "call", "changed", "code", "crashes", "data", "error", "exc_info",
-    "gateway", "installation", "kind", "method", "module", "number", "path", "pid", "reason", "run", "runs", "seconds",
-    "server", "service", "session", "state", "task", "tenant", "tool", "url", "why",
+    "gateway", "installation", "kind", "left_out", "method", "module", "number", "path", "pid", "reason", "run", "runs",
+    "seconds", "server", "service", "session", "state", "task", "tenant", "tool", "url", "why",
     "text",  # what a third party's process says on its standard error, under its tenant's name
 }  # fmt: skip
 """The fields of log lines; none of them holds what a tenant stored or said."""
