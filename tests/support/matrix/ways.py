@@ -76,6 +76,7 @@ HERE_ALONE = {
     "demo": "makes tenants of its own with the operator's key",
     "doctor": "looks at this machine, and asks with the operator's key",
     "token": "signs with the data folder's key, on this machine",
+    "db": "opens this machine's own databases",
     "new": "writes files on this machine",
 }
 """Commands that are no door of a running stack."""
