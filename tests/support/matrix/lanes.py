@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from matrix.subjects import Subject
 from tausestack.client.sync import SyncClient
@@ -59,10 +59,10 @@ class Lane:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, stream: bool = False
     ) -> Reply:
         """Send a request over the lane's own connection; a stream is read for as long as it has something to say."""
-        raw = None if body is None else json.dumps(body).encode()
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
         sent |= headers or {}
-        self.sent += json.dumps([path, body, headers], ensure_ascii=False)
+        self.sent += json.dumps([path, body, headers], ensure_ascii=False, default=str)
         if stream:
             return self._streamed(method, path, raw, sent)
         try:
@@ -71,6 +71,13 @@ class Lane:
             self._connection.close()
             reply = self._asked(self._connection, method, path, raw, sent)
         return Reply(reply.status, _shown(reply), reply.read().decode())
+
+    def form(self, method: str, path: str, fields: dict[str, str]) -> Reply:
+        """Send fields as a browser or an OAuth client does."""
+        said = urlencode(fields, errors="replace")
+        if method == "GET":
+            return self.http("GET", f"{path}?{said}")
+        return self.http("POST", path, said.encode(), {"Content-Type": "application/x-www-form-urlencoded"})
 
     def mcp(
         self, tenant: str, server: str | None, method: str, params: dict[str, Any], *, stream: bool = False

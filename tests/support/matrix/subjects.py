@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from oauth_client import PASSWORD, OAuthClient
 from remotes import Party
 from stack import Stack, Tenant
 
@@ -135,6 +136,10 @@ def _furnish(subject: Subject, party: Party) -> None:
     keys = [tenant.client.post("/keys", json={"role": "viewer", "name": canary}).json()["id"] for _ in range(2)]
     subject.keys = {one["id"] for one in tenant.client.get("/keys").json()["keys"]}
     ids["key"], subject.hidden = keys[:1], {*subject.hidden, keys[1]}
+    user = f"u-{secrets.token_hex(6)}"
+    tenant.must("auth/create_user", {"id": user, "name": canary, "roles": ["viewer"], "password": PASSWORD})
+    given = OAuthClient(tenant, name=canary).signed_in(user)
+    ids["user"], ids["token"] = [user], [given["access_token"], given["refresh_token"]]
     ended = _run(tenant, f"{canary}: ¿es válido el NIT 900.123.456-8?")
     held = _run(tenant, f"crea una factura para {canary} por 50.000 COP de clases")
     assert held["status"] == "interrupted", held

@@ -25,6 +25,7 @@ from tausestack_runtime.cli.app import app
 from tausestack_runtime.gateway.call import NAMED
 from tausestack_runtime.gateway.mcp.lists import KINDS
 from tausestack_runtime.gateway.mcp.subscriptions import LISTEN
+from tausestack_runtime.gateway.oauth.door import ENDPOINTS
 from tausestack_runtime.gateway.rest.endpoint import ROUTES
 from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES
 from tausestack_runtime.platform.definitions import definitions
@@ -62,6 +63,8 @@ SELDOM = {
     "platform/verify_audit": 0.02,  # reads all of a chain that grows with each call
     "platform/get_usage": 0.1,
     "auth/create_api_key": 0.05,  # each stays in the tenant's snapshot
+    "auth/create_user": 0.05,  # a password's hash is made to cost
+    **dict.fromkeys(("auth/login", "auth/verify", "auth/set_password", "auth/change_password"), 0.2),
     "registry/install": 0.3,
     LISTEN: 0.1,  # a stream is read until it says nothing for a while
     "runs/{run}/events": 0.1,
@@ -73,6 +76,7 @@ HERE_ALONE = {
     "demo": "makes tenants of its own with the operator's key",
     "doctor": "looks at this machine, and asks with the operator's key",
     "token": "signs with the data folder's key, on this machine",
+    "db": "opens this machine's own databases",
     "new": "writes files on this machine",
 }
 """Commands that are no door of a running stack."""
@@ -82,6 +86,9 @@ OF_ITSELF = frozenset({"close", "aclose", "key", "may_repeat", "mcp", "path"})
 
 FACES = {None: SyncClient, "agents": SyncAgents, "approvals": SyncApprovals}
 """The faces of the SDK's client, by the attribute that leads to them."""
+
+OF_ALL = ("oauth-authorization-server", "jwks.json")
+"""The documents that are of no tenant."""
 
 KEYS = (("GET", "keys"), ("POST", "keys/master"), ("POST", "keys/signing"), ("POST", "keys/tenants/{tenant}"))
 """The routes of the stack's own keys."""
@@ -93,7 +100,15 @@ WITHIN = (None, "storage")
 def ways(tools: Iterable[Tool]) -> list[Way]:
     """Return every way in."""
     each = list(tools)
-    return [*_tool_ways(each), *_route_ways(), *_method_ways(), *_sdk_ways(), *_command_ways(), *_plain_ways()]
+    return [
+        *_tool_ways(each),
+        *_route_ways(),
+        *_oauth_ways(),
+        *_method_ways(),
+        *_sdk_ways(),
+        *_command_ways(),
+        *_plain_ways(),
+    ]
 
 
 def own_tools() -> list[Tool]:
@@ -211,6 +226,50 @@ def _params(method: str, picker: Picker) -> dict[str, Any]:
     named = {"name": about, "uri": uri, "taskId": picker.random.choice((f"{server}:{text}", text))}
     params = {NAMED[method]: named[NAMED[method]]} if method in NAMED else {}
     return {**params, "arguments": {"who": text}} if method == "prompts/get" else params
+
+
+def _oauth_ways() -> Iterator[Way]:
+    for endpoint, allowed in ENDPOINTS.items():
+        for method in allowed:
+
+            def run(lane: Lane, picker: Picker, method: str = method, endpoint: str = endpoint) -> Reply:
+                return lane.form(method, f"/oauth/{endpoint}", _form(lane, picker))
+
+            yield Way("oauth", f"{method} {endpoint}", run, reads=False, weight=3.0)
+    own, server = "/.well-known/oauth-protected-resource/tenants/{tenant}/mcp", "/servers/{server}/mcp"
+    documents = (own, own.replace("/mcp", server), *("/.well-known/" + one for one in OF_ALL))
+    for template in documents:
+
+        def show(lane: Lane, picker: Picker, template: str = template) -> Reply:
+            return lane.http("GET", re.sub(r"\{(\w+)\}", lambda one: _quoted(one[1], picker), template))
+
+        yield Way("oauth", template, show, reads=True, weight=2.0)
+
+
+def _quoted(name: str, picker: Picker) -> str:
+    return quote(str(picker.parameter(name)), safe="")
+
+
+def _form(lane: Lane, picker: Picker) -> dict[str, str]:
+    """Return the fields of a request to the authorization server, some of them."""
+    tenant, text = picker.tenant, picker.text()
+    fields = {
+        "grant_type": picker.random.choice(("authorization_code", "refresh_token", "client_credentials", text)),
+        "resource": f"{lane.url}/tenants/{tenant}/mcp",
+        "client_id": text,
+        "client_secret": text,
+        "code": f"tsc_{text}.{tenant}",
+        "refresh_token": picker.random.choice((picker.id("token"), f"tsr_{text}.{tenant}")),
+        "token": picker.random.choice((picker.id("token"), text)),
+        "subject_token": picker.id("token"),
+        "redirect_uri": "http://127.0.0.1:7777/callback",
+        "response_type": "code",
+        "scope": picker.random.choice(("tools:read", "tenant:admin", text)),
+        "state": text,
+        "username": picker.id("user"),
+        "password": text,
+    }
+    return {name: value for name, value in fields.items() if picker.random.random() < 0.6}
 
 
 def _sdk_ways() -> Iterator[Way]:

@@ -115,6 +115,8 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     **dict.fromkeys(
         ("agent", "input", "message", "query", "search", "reason", "reviewed", "taskId", "customer_id"), Picker.text
     ),
+    "user": lambda picker: picker.id("user"),
+    "token": lambda picker: picker.id("token"),
     "invoice_id": lambda picker: picker.id("invoice"),
     "key_id": lambda picker: picker.id("key"),
     "metric": lambda picker: picker.id("metric"),
