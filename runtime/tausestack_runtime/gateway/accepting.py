@@ -123,7 +123,7 @@ class Acceptor:
 class Served(Protocol):
     """An application that a server opens, and closes at its end."""
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Open what it needs."""
         ...
 
