@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -18,6 +21,8 @@ SECRET_FILE = "secret.key"  # noqa: S105 a file's name
 OPERATOR_FILE = "operator.key"
 OPERATOR_PREFIX = "tsk_operator_"
 MIN_SECRET_CHARACTERS = 32
+_UNTIL = "\tuntil="
+"""In the file of the masters: between a master and the end of its time."""
 
 
 class Keys:
@@ -44,21 +49,50 @@ class Keys:
         return found
 
 
+@dataclass(frozen=True)
+class Master:
+    """A master secret, and until when it holds, in seconds since the epoch."""
+
+    secret: str = field(repr=False)
+    keys: Keys
+    until: float = math.inf
+
+    @property
+    def line(self) -> str:
+        """How it stands in the file."""
+        return self.secret if self.until == math.inf else f"{self.secret}{_UNTIL}{self.until:.0f}"
+
+    @classmethod
+    def of(cls, line: str) -> Master:
+        """Read one, or raise `StartError`."""
+        secret, _, until = line.partition(_UNTIL)
+        return cls(secret, Keys(secret), float(until) if until.isdecimal() else math.inf)
+
+
 class Masters:
     """The master secrets that hold: the current one first, then those that it is taking over from.
 
     They come from the environment, or from `{data}/secret.key`, a line each, which is read again when it was replaced.
+    One that seals nothing any more holds for a while yet, for what was signed by a key of its own.
     """
 
     def __init__(
-        self, data: Path, secret: str | None = None, previous: str | None = None, *, make: bool = True
+        self,
+        data: Path,
+        secret: str | None = None,
+        previous: str | None = None,
+        *,
+        make: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Read them; a missing file is made unless `make` is false. Raises `StartError` for one that is no good."""
         self.path = data / SECRET_FILE
         self.given = secret is not None
         """Whether they come from the environment, which only the operator changes."""
+        self._clock = clock
         self._seen: tuple[int, int] | None = None
-        self._live = () if secret is None else _distinct([secret] if previous is None else [secret, previous])
+        given = [each for each in (secret, previous) if each is not None]
+        self._known = _distinct([Master(each, Keys(each)) for each in given]) if self.given else ()
         if previous is not None and secret is None:
             raise StartError("TAUSESTACK_SECRET_KEY_PREVIOUS needs TAUSESTACK_SECRET_KEY, the new one, beside it")
         if make and not self.given:
@@ -72,19 +106,15 @@ class Masters:
 
     def live(self) -> tuple[Keys, ...]:
         """Return the masters that hold now."""
-        if not self.given:
-            seen = _identity(self.path)
-            if seen is None or seen != self._seen:
-                self._live, self._seen = self._reread(), seen
-        return self._live
+        return tuple(one.keys for one in self._holding())
 
-    def _reread(self) -> tuple[Keys, ...]:
-        try:
-            return _distinct(_read(self.path, "").splitlines())
-        except StartError as error:
-            if not self._live:
-                raise
-            raise Unavailable(f"the master key can't be read any more: {error}") from error
+    def sealing(self) -> tuple[Keys, ...]:
+        """Return those of them that anything may be sealed by: two while one takes over, else one."""
+        return tuple(one.keys for one in self._holding() if one.until == math.inf)
+
+    def leaving(self) -> dict[str, float]:
+        """Return those of them that seal nothing any more, and until when each holds."""
+        return {one.keys.id: one.until for one in self._holding() if one.until != math.inf}
 
     @property
     def current(self) -> Keys:
@@ -92,21 +122,49 @@ class Masters:
         return self.live()[0]
 
     def begin(self) -> bool:
-        """Put a new master beside the old; return false, and leave them, where one is taking over already."""
-        if len(self.live()) > 1:
+        """Put a new master before the others; return false, and leave them, where one is taking over already."""
+        if len(self.sealing()) > 1:
             return False
         if self.given:
             raise StartError(
                 "the master secret comes from the environment: start the stack with a new TAUSESTACK_SECRET_KEY and "
                 "the present one as TAUSESTACK_SECRET_KEY_PREVIOUS, then rotate again"
             )
-        _replace(self.path, [secrets.token_hex(32), *_read(self.path, "").splitlines()])
+        fresh = secrets.token_hex(32)
+        self._write([Master(fresh, Keys(fresh)), *self._holding()])
         return True
 
-    def retire(self) -> None:
-        """Forget all but the current master: nothing is sealed by the others any more."""
-        if not self.given and len(self.live()) > 1:
-            _replace(self.path, _read(self.path, "").splitlines()[:1])
+    def retire(self, seconds: float) -> None:
+        """Let all but the current master hold for some seconds more: nothing is sealed by them any more."""
+        if not self.given:
+            until = self._clock() + seconds
+            current, *others = self._holding()
+            self._write([current, *(replace(one, until=min(one.until, until)) for one in others)])
+
+    def prune(self) -> None:
+        """Forget the masters that hold no longer."""
+        if not self.given and len(self._holding()) < len(self._known):
+            self._write(self._holding())
+
+    def _holding(self) -> list[Master]:
+        if not self.given:
+            seen = _identity(self.path)
+            if seen is None or seen != self._seen:
+                self._known, self._seen = self._reread(), seen
+        now = self._clock()
+        return [one for one in self._known if one.until > now]
+
+    def _write(self, masters: Sequence[Master]) -> None:
+        now = self._clock()
+        _replace(self.path, [one.line for one in masters if one.until > now])
+
+    def _reread(self) -> tuple[Master, ...]:
+        try:
+            return _distinct([Master.of(line) for line in _read(self.path, "").splitlines()])
+        except StartError as error:
+            if not self._known:
+                raise
+            raise Unavailable(f"the master key can't be read any more: {error}") from error
 
 
 def operator_key(data: Path, *, make: bool = True) -> str:
@@ -136,8 +194,10 @@ def _read(path: Path, prefix: str) -> str:
     return text
 
 
-def _distinct(given: Sequence[str]) -> tuple[Keys, ...]:
-    return tuple(Keys(secret) for secret in dict.fromkeys(given))
+def _distinct(given: Sequence[Master]) -> tuple[Master, ...]:
+    return tuple(
+        {one.keys.id: one for one in reversed(given)}[each] for each in dict.fromkeys(one.keys.id for one in given)
+    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -95,13 +95,35 @@ def test_a_new_master_stands_beside_the_old_until_that_is_retired(tmp_path: Path
     assert [one.id for one in elsewhere.live()] == [new, old]
     assert not masters.begin(), "broken off and begun again it is the same rotation"
     assert [one.id for one in Masters(tmp_path).live()] == [new, old]
-    masters.retire()
-    masters.retire()
+    masters.retire(0)
+    masters.retire(0)
     assert [one.id for one in elsewhere.live()] == [one.id for one in Masters(tmp_path).live()] == [new]
     (tmp_path / "secret.key").chmod(0o644)
     (tmp_path / "secret.key").touch()
     with pytest.raises(Unavailable, match="chmod 600"):
         elsewhere.live()
+
+
+@pytest.mark.covers("keys:file-replaced")
+def test_a_master_that_seals_no_more_holds_for_what_it_signed_and_then_no_longer(tmp_path: Path) -> None:
+    now = [1000.0]
+    masters = Masters(tmp_path, clock=lambda: now[0])
+    first = masters.current.id
+    masters.begin()
+    masters.retire(600)
+    second = masters.current.id
+    assert masters.leaving() == {first: 1600.0}
+    assert [one.id for one in masters.sealing()] == [second]
+    assert masters.begin(), "one that is leaving stands in no other's way"
+    masters.retire(600)
+    assert set(masters.leaving()) == {first, second}
+    again = Masters(tmp_path, clock=lambda: now[0])
+    assert [one.id for one in again.live()] == [masters.current.id, second, first]
+    now[0] = 1601.0
+    assert [one.id for one in again.live()] == [masters.current.id]
+    again.prune()
+    assert (tmp_path / "secret.key").read_text().count("\n") == 1
+    assert Masters(tmp_path).current.id == masters.current.id
 
 
 @pytest.mark.covers("keys:of-the-environment")

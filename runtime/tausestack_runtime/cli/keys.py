@@ -42,9 +42,10 @@ def list_keys(as_json: JsonOption = False) -> None:
         show_json(found)
         return
     rows = [{"key": "master", "name": name, "holds": _first(index)} for index, name in enumerate(found["masters"])]
+    rows += [{"key": "master", "name": name, "holds": _until(until)} for name, until in found["leaving"].items()]
     for index, key in enumerate(found["signing"]):
         until = key["retires_at"]
-        holds = _first(index) if until is None else f"until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+        holds = _first(index) if until is None else _until(until)
         rows.append({"key": "signing", "name": key["kid"], "holds": holds})
     show_table(rows, ("key", "name", "holds"), "no keys")
 
@@ -61,12 +62,18 @@ def rotate(
     retire: Annotated[
         str | None, typer.Option(metavar="KID", help="with signing: refuse this key at once, rather than in an hour")
     ] = None,
+    at_once: Annotated[
+        bool,
+        typer.Option("--at-once", help="with master: refuse what the old one's keys signed, rather than in 10 min"),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Replace a key while the stack runs; where this was broken off, the same command goes on with it."""
     if (tenant is not None and which is not Key.data) or (retire is not None and which is not Key.signing):
         raise Refusal("--tenant goes with data, and --retire with signing")
-    found = run(_rotate(which, tenant, retire, quiet=as_json))
+    if at_once and which is not Key.master:
+        raise Refusal("--at-once goes with master")
+    found = run(_rotate(which, tenant, retire, at_once=at_once, quiet=as_json))
     if as_json:
         show_json(found)
     elif which is Key.signing:
@@ -76,10 +83,10 @@ def rotate(
     elif len(found["masters"]) > 1:
         say("nothing is sealed by TAUSESTACK_SECRET_KEY_PREVIOUS any more: the next start can do without it")
     else:
-        say(f"{found['masters'][0]} is the master key; the one before it is forgotten")
+        say(f"{found['masters'][0]} is the master key; nothing is sealed by the one before it any more")
 
 
-async def _rotate(which: Key, tenant: str | None, retire: str | None, *, quiet: bool) -> dict[str, Any]:
+async def _rotate(which: Key, tenant: str | None, retire: str | None, *, at_once: bool, quiet: bool) -> dict[str, Any]:
     async with operator() as client:
         if which is Key.signing:
             return await client.rotate_signing_key(retire)
@@ -90,12 +97,18 @@ async def _rotate(which: Key, tenant: str | None, retire: str | None, *, quiet: 
             await _reseal(client, one, renew=which is Key.data)
             if not quiet and number % SAID_EVERY == 0:
                 say(f"{number} of {len(every)} tenants")
-        return await client.end_master_rotation() if which is Key.master else {"tenants": len(every)}
+        if which is Key.master:
+            return await client.end_master_rotation(at_once=at_once)
+        return {"tenants": len(every)}
 
 
 async def _reseal(client: Operator, tenant: str, *, renew: bool) -> None:
     while (await client.reseal(tenant, renew=renew))["left"]:
         continue
+
+
+def _until(seconds: float) -> str:
+    return f"until {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _first(index: int) -> str:

@@ -13,6 +13,9 @@ from tausestack_runtime.settings import StartError
 from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.instances import Instances
 
+MASTER_HELD_SECONDS = 600
+"""How long a master that seals nothing any more still holds: longer than an access token, or a request to consent."""
+
 
 class KeyDesk:
     """Answers the gateway for whoever rotates keys, and services for the keys that they seal with."""
@@ -23,12 +26,16 @@ class KeyDesk:
         self._instances = instances
 
     def keys(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """Return the names of the keys that hold: `{masters: [id], signing: [{kid, made_at, retires_at}]}`."""
+        """Return the names of the keys that hold: `{masters: [id], leaving: {id: until}, signing: [{kid, …}]}`.
+
+        Times are in seconds since the epoch.
+        """
         published = [
             {"kid": key["kid"], "made_at": key.get("iat"), "retires_at": key.get(RETIRES)}
             for key in self._signing.jwks()["keys"]
         ]
-        return {"masters": [master.id for master in self._masters.live()], "signing": published}
+        masters = [master.id for master in self._masters.sealing()]
+        return {"masters": masters, "leaving": self._masters.leaving(), "signing": published}
 
     def sealing_keys(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the keys that the service whose process asks seals or signs with, by master, the current first."""
@@ -38,7 +45,8 @@ class KeyDesk:
             name = instance.spec.seals or instance.spec.signs
             if held is None or not hmac.compare_digest(held, credential) or name is None:
                 continue
-            return {"keys": {master.id: master.subkey(name).hex() for master in self._masters.live()}}
+            masters = self._masters.sealing() if instance.spec.seals else self._masters.live()
+            return {"keys": {master.id: master.subkey(name).hex() for master in masters}}
         raise Forbidden("no process of a service that seals or signs has this credential")
 
     def begin_master(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -51,10 +59,13 @@ class KeyDesk:
         return self.keys(request)
 
     def retire_master(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Forget every master but the current one; who asks has seen that nothing is sealed by them any more."""
+        """Let the current master be the only one; who asks has seen that nothing is sealed by the others any more.
+
+        Those hold until what was signed by their keys has expired, or with `at_once` no longer.
+        """
         if request.get("current") != self._masters.current.id:
             raise Conflict("another rotation of the master key has begun meanwhile")
-        self._masters.retire()
+        self._masters.retire(0 if request.get("at_once") is True else MASTER_HELD_SECONDS)
         return self.keys(request)
 
     def rotate_signing(self, request: dict[str, Any]) -> dict[str, Any]:

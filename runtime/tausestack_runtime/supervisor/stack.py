@@ -41,7 +41,7 @@ GRACE_SECONDS = 0.5
 """What a process may take beyond its drain to end by itself."""
 SWEEP_SECONDS = 0.1
 
-LOOK_SECONDS = 3600.0
+LOOK_SECONDS = 600.0
 """How often the age of the signing key is looked at."""
 
 
@@ -192,9 +192,10 @@ class Supervisor:
     def _look_at_signing_key(self) -> None:
         """Let a signing key that is old enough give way, and unpublish those that hold no longer."""
         try:
+            self._masters.prune()
             self._signing.ensure(self._signing_age)
-        except TauseError as error:
-            self._log.error("the signing key can't give way", reason=error.message)
+        except (TauseError, StartError) as error:
+            self._log.error("the keys can't give way", reason=str(error))
         self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
 
     def _wake_workers(self) -> None:

@@ -86,9 +86,14 @@ class Operator(WireClient):
         """Put a new master key beside the present one, or find the rotation that is under way; return the keys."""
         return await self.wire.request("POST", path_of("keys", "master"), body={})
 
-    async def end_master_rotation(self) -> dict[str, Any]:
-        """Have the older master key forgotten, once nothing is sealed by it; return the keys."""
-        return await self.wire.request("POST", path_of("keys", "master", "retire"), body={}, timeout=_ALL_SECONDS)
+    async def end_master_rotation(self, *, at_once: bool = False) -> dict[str, Any]:
+        """Have the older master key forgotten, once nothing is sealed by it; return the keys.
+
+        It holds for ten minutes more, for access tokens that were signed by its keys, or with `at_once` no longer.
+        """
+        return await self.wire.request(
+            "POST", path_of("keys", "master", "retire"), body={"at_once": at_once}, timeout=_ALL_SECONDS
+        )
 
     async def reseal(self, tenant: str, *, renew: bool = False) -> dict[str, Any]:
         """Seal a tenant's data keys by the current master key; with `renew` its values by a new data key, in steps.

@@ -33,8 +33,8 @@ class KeyRotation:
 
         `GET keys` · `POST keys/master` begins a rotation or finds the one under way · `POST keys/tenants/{tenant}`
         seals a tenant's data keys by the current master, with `{"renew": true}` its values by a data key of their own,
-        and says how many are left · `POST keys/master/retire` ends the rotation · `POST keys/signing`, with
-        `{"retire": kid}` to refuse one at once.
+        and says how many are left · `POST keys/master/retire` ends the rotation, with `{"at_once": true}` for what was
+        signed as well · `POST keys/signing`, with `{"retire": kid}` to refuse one at once.
         """
         step = path.removeprefix("keys").strip("/")
         if method == "GET" and not step:
@@ -49,7 +49,7 @@ class KeyRotation:
                 raise InvalidArguments("retire is the kid of a signing key")
             return await self._control.keys("rotate_signing", retire=retire)
         if step == "master/retire":
-            return await self._retire(tenants)
+            return await self._retire(tenants, at_once=body.get("at_once") is True)
         if step.startswith("tenants/"):
             tenant = step.removeprefix("tenants/")
             if tenant != SYSTEM_TENANT and check_tenant(tenant) not in await tenants():
@@ -57,13 +57,13 @@ class KeyRotation:
             return await self._reseal(tenant, renew=body.get("renew") is True)
         raise not_found()
 
-    async def _retire(self, tenants: Tenants) -> dict[str, Any]:
+    async def _retire(self, tenants: Tenants, *, at_once: bool) -> dict[str, Any]:
         """Forget the older masters, having made sure, tenant by tenant, that they seal nothing any more."""
         current = (await self._control.keys("keys"))["masters"][0]
         for tenant in [SYSTEM_TENANT, *await tenants()]:
             await self._reseal(tenant, renew=False)
         await self._reseal_ledger()
-        return await self._control.keys("retire_master", current=current)
+        return await self._control.keys("retire_master", current=current, at_once=at_once)
 
     async def _reseal(self, tenant: str, *, renew: bool) -> dict[str, Any]:
         done = left = 0
