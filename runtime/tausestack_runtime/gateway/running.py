@@ -61,8 +61,8 @@ class Running:
             try:
                 await self._snapshots.tenant(tenant)
             except (TenantSuspended, NotFound) as error:
-                ended = self.end(tenant, error)
-                logger.info("a tenant's calls were ended", tenant=tenant, calls=ended, reason=error.code)
+                self.end(tenant, error)
+                logger.info("a tenant's calls were ended", tenant=tenant, reason=error.code)
             except TauseError as error:
                 logger.info("running calls can't be checked", error=error.message)
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from tausestack_runtime.ledger.head import HEAD_BYTES, unpack
+from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, unpack
 from tausestack_runtime.ledger.register import Register
 from tausestack_runtime.ledger.writing import Turn, file_of
 
 
 def count(data: Path, keys: Sequence[bytes], tenant: str) -> int:
-    """Return how many lines a tenant has, as its head tells; raises `BrokenHead` where that is not whole."""
+    """Return how many lines a tenant has, as its head tells; 0 where that is not whole."""
     path = file_of(data, tenant)
     if not path.exists():
         return 0
-    with path.open("rb") as file:
+    with path.open("rb") as file, suppress(BrokenHead):
         return unpack(file.read(HEAD_BYTES), tenant, keys).lines
+    return 0
 
 
 def erase(data: Path, keys: Sequence[bytes], tenant: str, gateway: int) -> int:

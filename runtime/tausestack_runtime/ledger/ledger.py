@@ -132,6 +132,12 @@ class Ledger:
         """Return how many lines a tenant has."""
         return await self._read(erasing.count, tenant)
 
+    async def let_go(self, tenant: str) -> None:
+        """Hold nothing of a tenant's chain open, in the writer's turn: the tenant is to be deleted."""
+        waiting = _Append(tenant, [], asyncio.get_running_loop())
+        self._waiting.put([waiting])
+        await waiting.done
+
     async def erase(self, tenant: str) -> int:
         """Delete a tenant's chain without a trace, and return how many lines it had."""
         return await self._read(erasing.erase, tenant, self._gateway)
@@ -193,6 +199,8 @@ class Ledger:
         """Write a tenant's appends at once; where that fails, each alone, so that a fault is one's own."""
         try:
             writer.write(tenant, [one for append in appends for one in append.rows])
+            if not all(append.rows for append in appends):
+                writer.let_go(tenant)
         except Exception as error:  # noqa: BLE001 it is raised to whoever waits for the lines
             if len(appends) == 1:
                 return [(appends[0], error)]

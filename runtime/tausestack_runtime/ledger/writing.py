@@ -122,6 +122,17 @@ class Writer:
             if len(newer) > MAX_SEEN:
                 self._seen = newer, set()
 
+    def let_go(self, tenant: str) -> None:
+        """Close a tenant's file, and forget its calls."""
+        chain = self._chains.pop(tenant, None)
+        if chain is not None:
+            if chain in self._written:
+                chain.flush()
+                self._written.remove(chain)
+            chain.close()
+        for seen in self._seen:
+            seen.difference_update([call for call in seen if call[0] == tenant])
+
     def flush(self) -> None:
         """Have what was written on the disk, where that is asked for: all at once, as the disk makes one of many."""
         if self._flushes is not None and self._written:

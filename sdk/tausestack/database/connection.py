@@ -92,6 +92,11 @@ class Connection:
             raise
         await self.execute(sa.text(f"RELEASE SAVEPOINT {name}"))
 
+    async def wipe(self) -> None:
+        """Have what is deleted overwritten and not only unlinked: where it lies in a file of SQLite that stays."""
+        if self.dialect == "sqlite":
+            await self.execute(sa.text("PRAGMA secure_delete = ON"))
+
     async def commit(self) -> None:
         """Make the transaction lasting and close it; when this raises, nothing was kept."""
         self._check_open()

@@ -53,9 +53,7 @@ class Whole:
         found = await self.count(tenant)
         if await self._databases.exists(SYSTEM_TENANT):
             async with self._databases.transaction(SYSTEM_TENANT) as db:
-                if db.dialect == "sqlite":
-                    # What is deleted is overwritten, not only unlinked, since the file stays.
-                    await db.execute(sa.text("PRAGMA secure_delete = ON"))
+                await db.wipe()
                 for table, owner in await self.owned(db):
                     await db.change(sa.delete(table).where(owner == tenant))
             await self._databases.settle(SYSTEM_TENANT)

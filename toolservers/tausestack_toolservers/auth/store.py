@@ -37,8 +37,7 @@ async def set_status(system: Connection, tenant_id: str, status: str) -> None:
 
 async def strike_tenant(system: Connection, tenant_id: str, status: str) -> None:
     """Remove a tenant of a status from `_system`, so that the file keeps no trace of it."""
-    if system.dialect == "sqlite":
-        await system.execute(sa.text("PRAGMA secure_delete = ON"))
+    await system.wipe()
     await system.execute(sa.delete(tenants).where(tenants.c.id == tenant_id, tenants.c.status == status))
 
 
