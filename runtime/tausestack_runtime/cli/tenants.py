@@ -168,9 +168,7 @@ def delete_tenant(
 ) -> None:
     """Delete all that there is of a tenant, and print the receipt of what that was; the audit chain goes as well."""
     if not yes:
-        raise Refusal(
-            f"nothing was deleted: 'tausestack tenant export {tenant} FILE' keeps it, and --yes says that it is meant"
-        )
+        raise Refusal("nothing was deleted: it can't be undone, and --yes says that it is meant")
 
     async def work() -> dict[str, Any]:
         async with operator() as client:
