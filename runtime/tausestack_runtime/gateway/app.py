@@ -230,6 +230,7 @@ class Gateway:
         self._offers.clear()
         self._states.clear()
         self._uses.forget(tenant)
+        await self._ledger.forget(tenant)
         await self._upstreams.forget(tenant)
 
     async def _operations(self, exchange: Exchange) -> None:

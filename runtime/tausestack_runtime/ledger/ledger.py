@@ -30,7 +30,7 @@ GATHER_SECONDS = 0.003
 
 
 class _Append:
-    """Lines that wait for the writer, and who waits for them."""
+    """Lines that wait for the writer, and who waits for them; none of them where the tenant's file is to be closed."""
 
     __slots__ = ("done", "loop", "rows", "tenant")
 
@@ -132,6 +132,13 @@ class Ledger:
         """Return how many lines a tenant has."""
         return await self._read(erasing.count, tenant)
 
+    async def forget(self, tenant: str) -> None:
+        """Close a tenant's file, after what waits for it; its next line opens it again."""
+        closing = _Append(tenant, [], asyncio.get_running_loop())
+        self._pass_on()
+        self._waiting.put([closing])
+        await closing.done
+
     async def erase(self, tenant: str) -> int:
         """Delete a tenant's chain without a trace, and return how many lines it had."""
         return await self._read(erasing.erase, tenant, self._gateway)
@@ -193,6 +200,8 @@ class Ledger:
         """Write a tenant's appends at once; where that fails, each alone, so that a fault is one's own."""
         try:
             writer.write(tenant, [one for append in appends for one in append.rows])
+            if not all(append.rows for append in appends):
+                writer.forget(tenant)
         except Exception as error:  # noqa: BLE001 it is raised to whoever waits for the lines
             if len(appends) == 1:
                 return [(appends[0], error)]

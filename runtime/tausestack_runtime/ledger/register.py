@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,14 +34,14 @@ class Register:
         """Return whether a tenant's chain has begun and was not dropped."""
         self._read, lines = self._chain.since(self._read)
         take(self._known, (raw for _, raw in lines))
-        return tenant in self._known
+        return word(tenant) in self._known
 
     def note(self, tenant: str, *, begun: bool) -> None:
         """Note that a tenant's chain begins, or was dropped with all that the tenant had."""
         now = datetime.now(UTC).isoformat()
         kind = _BEGUN if begun else _DROPPED
         self._chain.refresh()
-        self._chain.write([row(Line(tenant=SYSTEM_TENANT, call="", kind=kind, at=now, tool=tenant))])
+        self._chain.write([row(Line(tenant=SYSTEM_TENANT, call="", kind=kind, at=now, tool=word(tenant)))])
 
     def flush(self) -> None:
         """Have the file on the disk."""
@@ -49,6 +50,11 @@ class Register:
     def close(self) -> None:
         """Close the file."""
         self._chain.close()
+
+
+def word(tenant: str) -> str:
+    """Return what stands for a tenant here: of one that was deleted not even the name is kept."""
+    return hashlib.sha256(tenant.encode()).hexdigest()
 
 
 def take(known: set[str], lines: Iterable[bytes]) -> None:

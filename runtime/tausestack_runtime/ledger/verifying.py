@@ -13,7 +13,7 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.ledger.head import HEAD_BYTES
 from tausestack_runtime.ledger.line import ENDS, FIRST_HASH, link, parted
 from tausestack_runtime.ledger.reading import Open, gently, opened
-from tausestack_runtime.ledger.register import register_of, take
+from tausestack_runtime.ledger.register import register_of, take, word
 from tausestack_runtime.ledger.scan import forwards
 
 MAX_ENDS = 2**17
@@ -52,7 +52,7 @@ def _begun(data: Path, keys: Sequence[bytes], tenant: str) -> bool:
     with opened(data, keys, SYSTEM_TENANT, register_of(data)) as chain:
         if chain is not None:
             take(known, (raw for _, raw in gently(forwards(chain.file, HEAD_BYTES, min(chain.head.bytes, chain.size)))))
-    return tenant in known
+    return word(tenant) in known
 
 
 class _Walk:

@@ -122,6 +122,12 @@ class Writer:
             if len(newer) > MAX_SEEN:
                 self._seen = newer, set()
 
+    def forget(self, tenant: str) -> None:
+        """Close a tenant's file."""
+        chain = self._chains.pop(tenant, None)
+        if chain is not None:
+            chain.close()
+
     def flush(self) -> None:
         """Have what was written on the disk, where that is asked for: all at once, as the disk makes one of many."""
         if self._flushes is not None and self._written:
