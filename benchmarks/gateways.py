@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +33,7 @@ CONCURRENT = 32
 BOUND = 1.15
 WAIT_SECONDS = 60.0
 TENANT = "bench"
+UP = (str(Path(sys.executable).with_name("tausestack")), "up")
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -131,17 +132,16 @@ async def compared(one: Stack, two: Stack) -> tuple[list[Figures], list[Figures]
 
 
 @contextlib.contextmanager
-def running(url: str, gateways: int) -> Generator[Stack]:
-    """Start a stack with a tenant that has `colombia` installed, and stop it after use."""
+def running(command: Sequence[str], **settings: str) -> Generator[Stack]:
+    """Start a stack by a command, with a tenant that has `colombia` installed, and stop it after use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="tsg", dir="/tmp") as folder:
         data = Path(folder) / "data"
-        command = [str(Path(sys.executable).with_name("tausestack")), "up", "--data", str(data), "--port", str(port)]
-        command += ["--gateways", str(gateways)]
-        environment = {"PATH": os.environ["PATH"], "HOME": folder, "TAUSESTACK_LOG_LEVEL": "warning"}
-        with subprocess.Popen(command, env={**environment, "TAUSESTACK_DATABASE_URL": url}) as process:
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, "TAUSESTACK_LOG_LEVEL": "warning", **settings}
+        environment |= {"TAUSESTACK_DATA": str(data), "TAUSESTACK_PORT": str(port)}
+        with subprocess.Popen(command, env=environment) as process:
             try:
                 with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_SECONDS, trust_env=False) as http:
                     yield _prepared(http, process, data, port)
@@ -189,7 +189,7 @@ def _request(port: int, key: str) -> bytes:
     return "\r\n".join(lines).encode() + _HEAD_END + body
 
 
-def _mean_cpu(rounds: list[Figures]) -> float:
+def mean_cpu(rounds: list[Figures]) -> float:
     """Return the mean: what a busy machine adds to a round, it adds to both stacks' in the long run."""
     return statistics.mean(figures.cpu for figures in rounds)
 
@@ -200,8 +200,8 @@ def main() -> int:
         postgres() as server,
         database(server) as first,
         database(server) as second,
-        running(first, 1) as one,
-        running(second, 2) as two,
+        running(UP, TAUSESTACK_DATABASE_URL=first) as one,
+        running(UP, TAUSESTACK_DATABASE_URL=second, TAUSESTACK_GATEWAYS="2") as two,
     ):
         found = uvloop.run(compared(one, two))
     print(f"{CONCURRENT} calls at once, {ROUNDS} rounds of {CALLS}")
@@ -210,8 +210,8 @@ def main() -> int:
         latency, rate = (
             statistics.median(getattr(figures, name) for figures in rounds) for name in ("latency", "rate")
         )
-        print(f"{number:<10}{_mean_cpu(rounds):>9.0f}{latency:>9.0f}{rate:>10.0f}")
-    ratio = _mean_cpu(found[1]) / _mean_cpu(found[0])
+        print(f"{number:<10}{mean_cpu(rounds):>9.0f}{latency:>9.0f}{rate:>10.0f}")
+    ratio = mean_cpu(found[1]) / mean_cpu(found[0])
     print(f"CPU a call, two against one: {ratio:.2f}x, bound {BOUND}x")
     return 0 if ratio <= BOUND else 1
 

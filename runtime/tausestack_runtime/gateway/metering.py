@@ -122,6 +122,8 @@ class Meter:
         asker = error.asker if isinstance(error, NotYours) else exchange.asker
         if asker is None or error.noted or exchange.noted:
             return
+        if isinstance(error, NotYours) and await self._real(asker.tenant) != asker.tenant:
+            return  # one that is suspended, or being deleted, gets no more lines
         call = Call(asker.tenant, asker, server="", tool="", arguments={}, door=door, deadline=0.0, method=asked)
         call.service = GATEWAY
         await self.refused(call, error)
@@ -161,7 +163,7 @@ class Meter:
         await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
 
     async def _real(self, tenant: str) -> str:
-        """Return the tenant whose chain tells what the operator asked of one: `_system` where that is none."""
+        """Return a tenant that is there and active, and `_system` in place of every other."""
         try:
             return (await self._snapshots.tenant(tenant)).tenant
         except TauseError:

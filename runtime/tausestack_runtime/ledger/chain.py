@@ -118,7 +118,7 @@ class Chain:
 
     def damaged(self, why: str) -> None:
         """Note that something of the chain is gone."""
-        logger.error("the ledger is damaged", tenant=self._tenant, file=str(self._path), why=why)
+        logger.error("the ledger is damaged", tenant=self._tenant, path=str(self._path), why=why)
         now = datetime.now(UTC).isoformat()
         self.write([row(Line(tenant=self._tenant, call="", kind="gap", at=now, error=why))])
 

@@ -30,7 +30,7 @@ GATHER_SECONDS = 0.003
 
 
 class _Append:
-    """Lines that wait for the writer, and who waits for them."""
+    """Lines that wait for the writer, and who waits for them; none of them where the tenant's file is to be closed."""
 
     __slots__ = ("done", "loop", "rows", "tenant")
 
@@ -135,6 +135,7 @@ class Ledger:
     async def let_go(self, tenant: str) -> None:
         """Hold nothing of a tenant's chain open, in the writer's turn: the tenant is to be deleted."""
         waiting = _Append(tenant, [], asyncio.get_running_loop())
+        self._pass_on()
         self._waiting.put([waiting])
         await waiting.done
 
