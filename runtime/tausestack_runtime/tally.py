@@ -8,7 +8,9 @@ one that died had open is struck off by the supervisor.
 from __future__ import annotations
 
 import fcntl
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from tausestack.errors import RateLimited
 from tausestack.tenancy import cache_key
@@ -39,16 +41,18 @@ class Tally:
     def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
         """Take `size(gateways)` bytes, and the descriptor that they are locked by; -1: nobody else has them."""
         self._gateways = gateways
-        self._locked: AbstractContextManager[None] = _Lock(descriptor) if gateways > 1 else nullcontext()
+        self.locked: AbstractContextManager[object] = _Lock(descriptor) if gateways > 1 else threading.RLock()
+        """Held while something is decided; what holds it may decide several things at once."""
         self._keys = memory[_KEYS_AT:_STAMPS_AT]
+        self._words = self._keys.cast("Q")
         self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
         self._windows = memory[_WINDOWS_AT:_HELD_AT].cast("I")
         self._open = memory[_HELD_AT : size(gateways)].cast("I")
-        self._places: dict[str, tuple[bytes, int]] = {}
+        self._places: dict[str, _Place] = {}
 
     def hit(self, tenant: str, limit: int, amount: int, second: int) -> bool:
         """Count calls of a second, or return False where the last minute would have more than the limit."""
-        with self._locked:
+        with self.locked:
             slot = self._slot(tenant, second)
             at = slot * _WINDOW
             window = self._windows
@@ -60,7 +64,7 @@ class Tally:
 
     def window(self, tenant: str, second: int) -> tuple[int, int]:
         """Return the first second that has calls of the last minute, and how many there are; this one, 0 for none."""
-        with self._locked:
+        with self.locked:
             at = self._slot(tenant, second) * _WINDOW
             total = self._windows[at]
             if not total:
@@ -71,27 +75,28 @@ class Tally:
 
     def clear(self, tenant: str, second: int) -> None:
         """Forget a tenant's calls."""
-        with self._locked:
+        with self.locked:
             at = self._slot(tenant, second) * _WINDOW
             self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
 
     def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
         """Count one more that a gateway has open, or return False where the gateways would have more than the limit."""
-        with self._locked:
+        with self.locked:
             slot = self._slot(tenant, second)
-            if limit <= self._sum(slot, what):
+            cells = self._open
+            cell = slot * _HELD + what
+            if limit <= (cells[cell] if self._gateways == 1 else self._sum(slot, what)):
                 return False
-            self._open[self._cell(number, slot, what)] += 1
+            cells[cell + (number - 1) * SLOTS * _HELD] += 1
             return True
 
     def give_back(self, number: int, what: int, tenant: str) -> None:
         """Count one less that a gateway has open: its own cell, which nobody else writes while it lives."""
-        _, slot = self._places[tenant]
-        self._open[self._cell(number, slot, what)] -= 1
+        self._open[((number - 1) * SLOTS + self._places[tenant].slot) * _HELD + what] -= 1
 
     def held(self, what: int, tenant: str, second: int) -> int:
         """Return how many all gateways have open."""
-        with self._locked:
+        with self.locked:
             return self._sum(self._slot(tenant, second), what)
 
     def forget(self, number: int) -> None:
@@ -100,24 +105,26 @@ class Tally:
         self._open[start : start + SLOTS * _HELD] = memoryview(bytes(_GATEWAY)).cast("I")
 
     def _sum(self, slot: int, what: int) -> int:
-        if self._gateways == 1:
-            return self._open[slot * _HELD + what]
         return sum(self._open[slot * _HELD + what :: SLOTS * _HELD])
-
-    def _cell(self, number: int, slot: int, what: int) -> int:
-        return ((number - 1) * SLOTS + slot) * _HELD + what
 
     def _slot(self, tenant: str, second: int) -> int:
         """Return a tenant's slot with what is over a minute old taken out; the lock is held."""
-        known = self._places.get(tenant)
-        if known is None or self._key(known[1]) != known[0]:
-            key = bytes.fromhex(cache_key(tenant, "", "", "limits"))[:_KEY]
-            known = self._places[tenant] = (key, self._find(key, second))
-        slot = known[1]
+        place, words = self._places.get(tenant), self._words
+        if place is None or words[place.at] != place.first or words[place.at + 1] != place.last:
+            place = self._place(tenant, second)
+        slot = place.slot
         behind = second - self._stamps[slot]
         if behind > 0:
             self._advance(slot, behind, second)
         return slot
+
+    def _place(self, tenant: str, second: int) -> _Place:
+        """Find a tenant's slot anew: it has none yet, or another has it since nothing was left in it."""
+        key = bytes.fromhex(cache_key(tenant, "", "", "limits"))[:_KEY]
+        slot = self._find(key, second)
+        at = slot * _KEY // 8
+        place = self._places[tenant] = _Place(slot, at, self._words[at], self._words[at + 1])
+        return place
 
     def _key(self, slot: int) -> bytes:
         return self._keys[slot * _KEY : slot * _KEY + _KEY].tobytes()
@@ -155,17 +162,32 @@ class Tally:
         return idle and not any(self._sum(slot, what) for what in (CALLS, CONNECTIONS))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A tenant's slot, where its key stands, and the two words of that: they are another's once the slot is."""
+
+    slot: int
+    at: int
+    first: int
+    last: int
+
+
 class _Lock(AbstractContextManager[None]):
-    """A lock between processes, which the kernel takes from one that dies."""
+    """A lock between processes, which the kernel takes from one that dies; who holds it may enter again."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._depth = 0
 
     def __enter__(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+        if not self._depth:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+        self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+        self._depth -= 1
+        if not self._depth:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
 
 
 def size(gateways: int) -> int:

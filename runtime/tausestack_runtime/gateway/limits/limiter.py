@@ -44,16 +44,18 @@ class Limiter:
         if call.parent is not None:
             return
         amounts = limits.amounts
-        self.take(CALLS, call.tenant, AT_ONCE, amounts.get(AT_ONCE))
-        call.placed = True
         most = amounts.get(MINUTELY)
-        if most is None or (call.server == "platform" and call.tool in FREE):
-            return
-        if not self._windows.hit(per_minute(most), call.tenant):
+        with self._tally.locked:
+            self.take(CALLS, call.tenant, AT_ONCE, amounts.get(AT_ONCE))
+            call.placed = True
+            if most is None or (call.server == "platform" and call.tool in FREE):
+                return
+            if self._windows.hit(per_minute(most), call.tenant):
+                return
             self.leave(call)
-            reset, left = self._windows.get_window_stats(per_minute(most), call.tenant)
-            wait = max(1, math.ceil(reset - self._clock()))
-            raise exceeded(MINUTELY, KINDS[MINUTELY].about, most, most - min(left, most), retry_after=wait)
+        reset, left = self._windows.get_window_stats(per_minute(most), call.tenant)
+        wait = max(1, math.ceil(reset - self._clock()))
+        raise exceeded(MINUTELY, KINDS[MINUTELY].about, most, most - min(left, most), retry_after=wait)
 
     def leave(self, call: Call) -> None:
         """Give back a call's place, where it has one."""
