@@ -56,7 +56,7 @@ OWN_SERVICES = {entry.name for entry in bundled().entries if entry.own} | {
     "",
 }
 LOGGED = {
-    "again_in", "agent", "added", "attempt", "call", "calls", "changed", "code", "crashes", "data", "error", "exc_info",
+    "again_in", "agent", "added", "attempt", "bytes", "call", "calls", "changed", "code", "crashes", "data", "error", "exc_info",
     "gateway", "installation", "kind", "left_out", "method", "module", "number", "path", "pid", "reason", "run", "runs",
     "seconds", "server", "service", "session", "state", "task", "tenant", "tenants", "tool", "url", "why",
     "text",  # what a third party's process says on its standard error, under its tenant's name
