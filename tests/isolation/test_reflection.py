@@ -56,9 +56,10 @@ OWN_SERVICES = {entry.name for entry in bundled().entries if entry.own} | {
     "",
 }
 LOGGED = {
-    "again_in", "agent", "added", "attempt", "bytes", "call", "calls", "changed", "code", "crashes", "data", "error", "exc_info",
-    "gateway", "installation", "kind", "left_out", "method", "module", "number", "path", "pid", "reason", "run", "runs",
-    "seconds", "server", "service", "session", "state", "task", "tenant", "tenants", "tool", "url", "why",
+    "again_in", "agent", "added", "attempt", "bytes", "call", "calls", "changed", "code", "crashes", "data",
+    "error", "exc_info", "gateway", "installation", "kind", "left_out", "method", "module", "number", "path",
+    "pid", "reason", "run", "runs", "seconds", "server", "service", "session", "state", "task", "tenant",
+    "tenants", "tool", "url", "why",
     "text",  # what a third party's process says on its standard error, under its tenant's name
 }  # fmt: skip
 """The fields of log lines; none of them holds what a tenant stored or said."""

@@ -8,8 +8,12 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
 from tausestack.errors import Unavailable
 from tausestack.names import check_tenant
+
+logger = structlog.get_logger("life")
 
 
 class Folder:
@@ -40,8 +44,9 @@ class Folder:
         found = self.count()
         if found:
             # Not by Python, which gives up where folders are nested by the thousand.
-            done = subprocess.run(["rm", "-rf", "--", str(self.path)], check=False, capture_output=True, text=True)  # noqa: S603, S607 a path of ours
+            done = subprocess.run(["rm", "-rf", "--", str(self.path)], check=False, stderr=subprocess.PIPE)  # noqa: S603, S607 a path of ours
             if done.returncode != 0:
+                logger.error("a folder can't be removed", path=str(self.path), reason=done.stderr.decode()[-1000:])
                 raise Unavailable("the tenant's folder can't be removed: see the log")
         return found
 
