@@ -19,7 +19,7 @@ from killing import Callers, check, until
 from ledgers import file_of
 from stack import Stack, running
 
-CALLS, KILLS = 600, 4
+CALLS, KILLS = 300, 3
 SOAK_CALLS, SOAK_KILLS = 10_000, 40
 
 

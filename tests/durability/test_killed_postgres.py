@@ -14,7 +14,7 @@ from benchmarks._postgres import Postgres, database, running_postgres
 from killing import Callers, check, until
 from stack import Tenant, running
 
-WRITES, KILLS, SOAK_KILLS = 10, 2, 20
+WRITES, KILLS, SOAK_KILLS = 10, 1, 20
 """How many writes are done between two kills."""
 RECOVERED_SECONDS = 60.0
 """What a machine that is busy with other tests may take; the figure that is printed is what counts."""
