@@ -26,9 +26,9 @@ _SERVER = 0.4
 """What a server's best tools count for another tool of it."""
 _SERVERS_BEST = 3
 _CLAUSES = 8
-_CLAUSE = 0.4
+_CLAUSE = 0.6
 """What the ranking of a part of a request counts beside that of the whole."""
-_FUSION = 5.0
+_FUSION = 3.0
 """How slowly a rank loses its worth where lists are fused: small favours each list's first."""
 _DEPTH = 50
 _COMMON = 400

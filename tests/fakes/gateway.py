@@ -288,7 +288,9 @@ async def key(request: Request) -> Response:
 
 
 async def verify(request: Request) -> Response:
-    return JSONResponse({"ok": tenant_of(request) == "acme", "lines": 3, "first_bad": None})
+    ok = tenant_of(request) == "acme"
+    told = {"ok": ok, "lines": 3, "calls": 3, "under_way": 0, "head": "0" * 64}
+    return JSONResponse({**told, "first_bad": None if ok else 2, "wrong": None if ok else "its hash"})
 
 
 async def agents(request: Request) -> Response:

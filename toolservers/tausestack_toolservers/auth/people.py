@@ -20,7 +20,7 @@ UserId = Annotated[
     Field(
         description="What the person signs in with: a name or an e-mail address.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$",
-        examples=["ana@acme.co"],
+        examples=["ana@example.co"],
     ),
 ]
 Roles = Annotated[list[Role], Field(description="What they may do: that of every role.", min_length=1, max_length=4)]
