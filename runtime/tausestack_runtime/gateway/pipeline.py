@@ -6,8 +6,6 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
 from tausestack.contract import Principal, ToolPolicy
 from tausestack.errors import (
     ApprovalRequired,
@@ -49,8 +47,6 @@ _CHANGING = frozenset({"tasks/update", "tasks/cancel"})
 _READS, _WRITES = ToolPolicy(side_effect="read"), ToolPolicy(side_effect="write", idempotent=True)
 
 _missing = functools.lru_cache(4096)(missing)
-
-logger = structlog.get_logger("gateway")
 
 
 class PlatformTools(Protocol):

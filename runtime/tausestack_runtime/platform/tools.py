@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
-import structlog
 
 from tausestack.contract import Principal
 from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
@@ -23,8 +22,6 @@ from tausestack_runtime.life.life import TenantLife
 from tausestack_runtime.life.tools import tools
 from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.rules import allowing, denying
-
-logger = structlog.get_logger("platform")
 
 
 class Platform:
