@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator
 
 from tausestack.database import Row, TenantDatabases
@@ -10,31 +11,33 @@ from tausestack_agents import store
 from tausestack_agents.bell import Bell
 from tausestack_agents.domain import ENDED
 
-WAIT_SECONDS = 1.0
+WAIT_SECONDS = 0.5
 """How long to wait for a ring before the log is read anyway: another process may have written."""
-COMMENT_SECONDS = 15
+HEARTBEAT_SECONDS = 15.0
 """How often a quiet stream is kept open by a comment."""
 
 
 async def follow(databases: TenantDatabases, bell: Bell, tenant: str, run: str, after: int) -> AsyncGenerator[bytes]:
-    """Yield a run's events after one as `text/event-stream`, the run's end last."""
-    seq, quiet = after, 0.0
+    """Yield a run's events after one as `text/event-stream`, and end once the run has ended.
+
+    All of it is read from the log, so that any process may go on where another one broke off.
+    """
+    seq, spoken = after, time.monotonic()
     while True:
         async with databases.reading(tenant) as db:
-            status = (await store.get_run(db, run)).status
+            found = await store.find_run(db, run)
             rows = await store.events_after(db, run, seq)
         for row in rows:
             seq = row.seq
             yield _event(row)
         if rows:
-            quiet = 0.0
+            spoken = time.monotonic()
             continue
-        if status in ENDED:
+        if found is None or found.status in ENDED:
             return
         await bell.wait(tenant, run, WAIT_SECONDS)
-        quiet += WAIT_SECONDS
-        if quiet >= COMMENT_SECONDS:
-            quiet = 0.0
+        if time.monotonic() - spoken >= HEARTBEAT_SECONDS:
+            spoken = time.monotonic()
             yield b": still here\n\n"
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tausestack.database import Row, TenantDatabases
-from tausestack_agents.store import add_event, check_fence, now
+from tausestack.database import Connection, Row, TenantDatabases
+from tausestack_agents import events as telling
+from tausestack_agents.events import Event, Kind
+from tausestack_agents.store import add_event, add_events, check_fence, now
 from tausestack_agents.tables import journal
 
 
@@ -57,11 +59,18 @@ class Journal:
             "key": call.key,
             "status": "intent",
         }
-        await self._write(call.task, call.call, values, "step")
+        await self._write(call.task, call.call, values)
 
-    async def keep_model(self, task: str, call: str, response: dict[str, Any]) -> None:
-        """Write a model's response."""
-        await self._write(task, call, {"kind": "model", "status": "done", "result": response}, None)
+    async def keep_model(self, task: str, call: str, response: dict[str, Any], *, last: bool = False) -> None:
+        """Write a model's response; the `last` of its task ends the step."""
+        await self._write(task, call, {"kind": "model", "status": "done", "result": response}, last=last)
+
+    async def tell(self, kind: Kind, data: dict[str, Any]) -> None:
+        """Append an event that no line of the journal tells: a piece of text, a handoff."""
+        async with self._databases.transaction(self._tenant) as db:
+            await check_fence(db, self.run, self.fence)
+            await add_event(db, self.run, kind, data)
+        self._on_write()
 
     async def settle(
         self,
@@ -78,28 +87,41 @@ class Journal:
             values["approval"] = approval
         if status not in {"waiting", "in_doubt"}:
             values["ended_at"] = now()
-        await self._write(call.task, call.call, values, "step")
+        await self._write(call.task, call.call, values)
 
     async def edit(self, call: ToolCall) -> None:
         """Write that a person changed the arguments of a call that was held."""
-        await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, "step")
+        await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, edited=True)
 
-    async def _write(self, task: str, call: str, values: dict[str, Any], event: str | None) -> None:
+    async def _write(
+        self, task: str, call: str, values: dict[str, Any], *, edited: bool = False, last: bool = False
+    ) -> None:
+        """Write a line and the events that tell of it, in one transaction."""
         here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
+        told: list[Event] = []
         async with self._databases.transaction(self._tenant) as db:
             await check_fence(db, self.run, self.fence)
             if not await db.change(sa.update(journal).where(*here).values(**values)):
-                count = await db.scalar(
-                    sa.select(sa.func.count()).select_from(journal).where(journal.c.run == self.run)
-                )
+                position, of_task = await self._lines(db, task)
                 await db.execute(
-                    sa.insert(journal).values(run=self.run, task=task, call=call, position=count, at=now(), **values)
+                    sa.insert(journal).values(run=self.run, task=task, call=call, position=position, at=now(), **values)
                 )
-            line = await db.one(sa.select(journal).where(*here)) if event else None
-            if event and line is not None:
-                shown = {"server": line.server, "tool": line.tool, "arguments": line.arguments, "status": line.status}
-                await add_event(db, self.run, event, {**shown, "call": f"{task}/{call}"})
+                told += [] if of_task else [telling.step(task, "running")]
+            line = await db.one(sa.select(journal).where(*here))
+            assert line is not None
+            if line.kind == "tool":
+                told += telling.call(line, edited=edited)
+            elif (spent := telling.model_cost(f"{task}/{call}", line.result)) is not None:
+                told.append(spent)
+            await add_events(db, self.run, [*told, *([telling.step(task, "done")] if last else [])])
         self._on_write()
+
+    async def _lines(self, db: Connection, task: str) -> tuple[int, int]:
+        """Return how many lines the journal has, and how many of them are a task's."""
+        of_task = sa.func.coalesce(sa.func.sum(sa.case((journal.c.task == task, 1), else_=0)), 0)
+        row = await db.one(sa.select(sa.func.count(), of_task).where(journal.c.run == self.run))
+        assert row is not None
+        return int(row[0]), int(row[1])
 
     async def tool_calls(self, task: str) -> list[Row]:
         """Return the lines of a task's tool calls, in order."""

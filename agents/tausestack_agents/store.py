@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from tausestack.database import Connection, Row
 from tausestack.errors import NotFound
 from tausestack.raw import as_object
+from tausestack_agents import events as telling
 from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY
+from tausestack_agents.events import Event, Kind
 from tausestack_agents.tables import events, journal, runs
 
 
@@ -26,7 +28,7 @@ def now() -> str:
 async def add_run(db: Connection, values: dict[str, Any]) -> None:
     """Insert a run as pending, with its first event."""
     await db.execute(sa.insert(runs).values(status="pending", fence=0, created_at=now(), **values))
-    await add_event(db, values["id"], "pending", {"agent": values["agent"], "input": values["input"]})
+    await add_event(db, values["id"], *telling.started(values["agent"], values["input"]))
 
 
 async def count_runs(db: Connection, since: str) -> int:
@@ -69,13 +71,13 @@ async def claim_run(db: Connection, run: str) -> Row | None:
     )
     if not changed:
         return None
-    await add_event(db, run, "running", {})
+    await add_event(db, run, "run", {"status": "running"})
     return await get_run(db, run)
 
 
 async def check_fence(db: Connection, run: str, fence: int) -> None:
-    """Raise `Fenced` unless a claim still holds."""
-    held = await db.one(sa.select(runs.c.fence, runs.c.status).where(runs.c.id == run))
+    """Raise `Fenced` unless a claim still holds; until the transaction ends nobody else writes for the run."""
+    held = await db.one(sa.select(runs.c.fence, runs.c.status).where(runs.c.id == run).with_for_update())
     if held is None or held.fence != fence or held.status in ENDED:
         raise Fenced(run)
 
@@ -85,8 +87,9 @@ async def end_run(db: Connection, run: str, fence: int, status: str, **values: A
     await check_fence(db, run, fence)
     ended = now() if status in ENDED else None
     await db.execute(sa.update(runs).where(runs.c.id == run).values(status=status, ended_at=ended, **values))
-    kept = {name: value for name, value in values.items() if name in {"output", "interrupt", "error"} and value}
-    await add_event(db, run, status, kept)
+    if ended is not None:
+        await add_event(db, run, "cost", cost(await journal_of(db, run)))
+    await add_events(db, run, telling.status(status, values))
 
 
 async def cancel_run(db: Connection, run: str) -> bool:
@@ -102,7 +105,8 @@ async def cancel_run(db: Connection, run: str) -> bool:
             .where(journal.c.run == run, journal.c.status == "waiting")
             .values(status="rejected", ended_at=now())
         )
-        await add_event(db, run, "cancelled", {})
+        await add_event(db, run, "cost", cost(await journal_of(db, run)))
+        await add_event(db, run, "run", {"status": "cancelled"})
     return bool(changed)
 
 
@@ -130,10 +134,16 @@ def decided(run: Row) -> bool:
     return run.decision.get("approval") == run.interrupt.get("approval")
 
 
-async def add_event(db: Connection, run: str, kind: str, data: dict[str, Any]) -> None:
-    """Append an event to a run's log."""
+async def add_event(db: Connection, run: str, kind: Kind, data: dict[str, Any]) -> None:
+    """Append an event to a run's log, in the transaction of what it tells, which holds the run's row."""
     last = await db.scalar(sa.select(sa.func.max(events.c.seq)).where(events.c.run == run))
     await db.execute(sa.insert(events).values(run=run, seq=(last or 0) + 1, kind=kind, data=data, at=now()))
+
+
+async def add_events(db: Connection, run: str, told: list[Event]) -> None:
+    """Append several events to a run's log."""
+    for kind, data in told:
+        await add_event(db, run, kind, data)
 
 
 async def events_after(db: Connection, run: str, seq: int) -> list[Row]:

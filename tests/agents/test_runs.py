@@ -189,8 +189,14 @@ async def test_the_event_stream_tells_every_step_and_ends_with_the_run(agents: A
     reply = await agents.http.get(f"/http/runs/{run['id']}/events", headers=headers)
     events = _events(reply.text)
     assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
-    assert [kind for _, kind, _ in events if kind != "step"] == ["pending", "running", "success"]
-    assert [data["status"] for _, kind, data in events if kind == "step"] == ["intent", "done", "intent", "done"]
+    assert [data["status"] for _, kind, data in events if kind == "run"] == ["pending", "running", "success"]
+    each = ["step", "tool_call", "tool_result", "step"]
+    assert [kind for _, kind, _ in events] == ["run", "run", *each, *each, "cost", "run"]
+    assert [data["status"] for _, kind, data in events if kind == "tool_result"] == ["done", "done"]
+    assert [data["tool"] for _, kind, data in events if kind == "tool_call"] == ["validate_nit", "get_current_time"]
+    assert {(data["run"], data["at"][:2]) for _, _, data in events} == {(run["id"], "20")}
+    assert events[-2][2]["tool_calls"] == 2
+    assert events[-1][2]["output"] == run["output"]
     rest = await agents.http.get(
         f"/http/runs/{run['id']}/events", headers={**headers, "last-event-id": str(len(events) - 1)}
     )
@@ -285,7 +291,7 @@ async def test_a_decision_that_comes_before_the_run_has_noted_that_it_waits_is_n
     gate.set()
     follower = {"authorization": f"Bearer {agents.acme.assertion}"}
     text = (await agents.http.get(f"/http/runs/{started['id']}/events", headers=follower)).text
-    assert [kind for _, kind, _ in _events(text)][-1] == "success"
+    assert _events(text)[-1][2]["status"] == "success"
     assert agents.gateway.effects["billing/create_invoice"] == 1
 
 

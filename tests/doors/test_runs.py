@@ -13,11 +13,12 @@ INVOICE = "Crea una factura para Café Andino por 250.000 COP de asesoría"
 @pytest.mark.covers("approvals:withdrawn", "client:stream-waits")
 def test_a_stream_ends_where_the_run_waits_and_cancelling_withdraws_its_approval(stack: Stack, tenant: Tenant) -> None:
     with ts.connect_sync(tenant=tenant.name, api_key=tenant.key, url=stack.url) as client:
-        kinds = [event.kind for event in client.agents.stream("concierge", INVOICE)]
-        assert kinds[-1] == "interrupted"
+        told = list(client.agents.stream("concierge", INVOICE))
+        assert [event.status for event in told if event.kind == "run"] == ["pending", "running", "interrupted"]
+        assert [event.content["status"] for event in told if event.kind == "approval"] == ["pending"]
         (waiting,) = client.approvals.list(status="pending")
         assert client.agents.cancel(waiting["run"]).status == "cancelled"
-        after = [event.kind for event in client.agents.events(waiting["run"])]
+        after = [event.status for event in client.agents.events(waiting["run"])]
         assert after[-1] == "cancelled"
     (withdrawn,) = tenant.client.get("/approvals").json()["approvals"]
     assert withdrawn["status"] == "withdrawn"

@@ -254,9 +254,25 @@ def events(tenant: Tenant, run: str, after: str | None = None) -> list[str]:
             field, _, value = line.partition(": ")
             if field == "id":
                 found.append(value)
-            elif field == "event" and value in {"interrupted", "success"}:
+            elif field == "data" and json.loads(value).get("status") in {"interrupted", "success"}:
                 break
     return found
+
+
+@pytest.mark.covers("agents:events-after-a-kill")
+def test_following_goes_on_through_the_other_gateway_where_one_dies(
+    gateways: Gateways, through: dict[int, Tenant]
+) -> None:
+    run = through[1].client.post("/runs", json={"agent": "concierge", "input": INVOICE, "wait": 30}).json()
+    with through[1].client.stream("GET", f"/runs/{run['id']}/events") as reply:
+        lines = reply.iter_lines()
+        assert "id: 1" in lines
+        gateways.kill(1)
+        with pytest.raises(httpx2.TransportError):
+            list(lines)
+    rest = events(through[2], run["id"], after="1")
+    assert rest == [str(number) for number in range(2, len(rest) + 2)]
+    until(gateways.all_serve)
 
 
 @pytest.mark.covers("gateways:hand-over")

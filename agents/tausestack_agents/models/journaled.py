@@ -43,9 +43,10 @@ class JournaledModel(WrapperModel):
             assert isinstance(replayed, ModelResponse)
             return replayed
         response = await self._asked_for(call, messages, model_settings, model_request_parameters)
-        await self._journal.keep_model(
-            self._task, call, ModelMessagesTypeAdapter.dump_python([response], mode="json")[0]
-        )
+        kept = ModelMessagesTypeAdapter.dump_python([response], mode="json")[0]
+        outputs = {tool.name for tool in model_request_parameters.output_tools}
+        last = not response.tool_calls or any(each.tool_name in outputs for each in response.tool_calls)
+        await self._journal.keep_model(self._task, call, kept, last=last)
         return response
 
     async def _asked_for(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from tausestack_runtime.cli.servers import json_object
 if TYPE_CHECKING:
     from tausestack.client import Run
 
-agent_app = typer.Typer(help="Agents: list, run, show, resume, cancel.", rich_markup_mode=None)
+agent_app = typer.Typer(help="Agents: list, run, show, events, resume, cancel.", rich_markup_mode=None)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="the run's id")]
 DEFAULT_WAIT = 120.0
@@ -65,6 +67,30 @@ def show_agent_run(run_id: RunArgument, tenant: TenantOption, as_json: JsonOptio
         show_json(found.model_dump(mode="json", exclude_none=True))
     else:
         show_run(found, tenant)
+
+
+@agent_app.command("events")
+def follow_events(
+    run_id: RunArgument,
+    tenant: TenantOption,
+    after: Annotated[str | None, typer.Option(metavar="N", help="only those after this one")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a run's events until it ended, or waits for a person; with --json a line for each."""
+
+    async def work() -> None:
+        async with tenant_client(tenant) as client, aclosing(client.agents.events(run_id, after=after)) as events:
+            async for event in events:
+                told: dict[str, Any] = {"id": event.id, "kind": event.kind, **event.content}
+                if as_json:
+                    print(json.dumps(told, ensure_ascii=False), flush=True)
+                else:
+                    rest = {name: each for name, each in event.content.items() if name not in {"run", "at"}}
+                    print(f"{event.id:>4} {event.kind:<12} {plain(rest)}", flush=True)
+                if event.status == "interrupted" and (await client.agents.get(run_id)).settled:
+                    return
+
+    run(work())
 
 
 @agent_app.command("resume")

@@ -40,11 +40,19 @@ class Tenant(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a run: its place in the run's event log, its kind, and its JSON."""
+    """One event of a run: its place in the run's event log, its kind, and its JSON.
+
+    Kinds are `run`, `step`, `token`, `tool_call`, `tool_result`, `approval`, `cost`, `handoff` and `error`.
+    """
 
     id: str
     kind: str
     content: Any
+
+    @property
+    def status(self) -> str | None:
+        """The run's status, where this is what the event tells."""
+        return self.content.get("status") if self.kind == "run" and isinstance(self.content, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] raw JSON
 
 
 class Agents:
@@ -90,13 +98,14 @@ class Agents:
     ) -> AsyncGenerator[Event]:
         """Start a run and yield its events until it ended or waits for a person; a broken stream goes on.
 
-        The last event of a run that waits is `interrupted`. After `resume`, `events(run, after=event.id)` has the rest.
+        The last event of a run that waits has the status `interrupted`. After `resume`, `events(run, after=event.id)`
+        has the rest.
         """
         run = await self.run(agent, input, thread=thread)
         async with aclosing(self.events(run.id)) as events:
             async for event in events:
                 yield event
-                if event.kind == "interrupted":
+                if event.status == "interrupted":
                     return
 
     async def events(self, run: str, *, after: str | None = None) -> AsyncGenerator[Event]:

@@ -68,7 +68,7 @@ class SyncAgents:
         return self._thread.run(self._agents.wait, run, timeout=timeout)
 
     def stream(self, agent: str, input: str, *, thread: str | None = None) -> Generator[Event]:
-        """Start a run and yield its events until it ended or waits for a person (the last is `interrupted` then)."""
+        """Start a run and yield its events until it ended, or waits for a person: its last status is `interrupted`."""
         return self._followed(self._agents.stream(agent, input, thread=thread))
 
     def events(self, run: str, *, after: str | None = None) -> Generator[Event]:

@@ -1,0 +1,82 @@
+"""What the event log of a run tells: its kinds, and the shape of each.
+
+Every event is an object; over a stream `run` and `at` (UTC, ISO 8601) stand beside what is here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, get_args
+
+from tausestack.database import Row
+from tausestack.raw import as_object, object_at
+from tausestack_agents.domain import ENDED
+
+Kind = Literal["run", "step", "token", "tool_call", "tool_result", "approval", "cost", "handoff", "error"]
+KINDS: frozenset[str] = frozenset(get_args(Kind))
+MAX_RESULT = 4000
+"""Characters of a result's JSON that an event repeats; a longer one stands in the run alone."""
+
+Event = tuple[Kind, dict[str, Any]]
+
+_TOLD = ("output", "interrupt", "error")
+
+
+def started(agent: str, request: str) -> Event:
+    """Return that a run was accepted."""
+    return "run", {"status": "pending", "agent": agent, "input": request}
+
+
+def status(now: str, values: dict[str, Any]) -> list[Event]:
+    """Return what a run's new status is to be told by: where it failed an `error` first, and `run` last."""
+    told = {name: values[name] for name in _TOLD if values.get(name)}
+    events: list[Event] = [("run", {"status": now, **told})]
+    if now in ENDED and told.get("error"):
+        events.insert(0, ("error", dict(told["error"])))
+    return events
+
+
+def step(task: str, now: Literal["running", "done"]) -> Event:
+    """Return that a task of the graph began, or has said all it had to say."""
+    return "step", {"task": task, "status": now}
+
+
+def call(line: Row, *, edited: bool) -> list[Event]:
+    """Return what a line of the journal tells, once it was written: a call begun, held, decided on, or ended."""
+    about: dict[str, Any] = {"call": f"{line.task}/{line.call}", "server": line.server, "tool": line.tool}
+    if line.status == "intent":
+        if edited:
+            return [("approval", {**about, **_approval(line), "status": "approved", "arguments": line.arguments})]
+        return [("tool_call", {**about, "arguments": line.arguments})]
+    if line.status == "waiting":
+        return [("approval", {**about, **_approval(line), "status": "pending", "arguments": line.arguments})]
+    ended: Event = ("tool_result", {**about, "status": line.status, **_outcome(line)})
+    if line.status == "rejected" and line.approval is not None:
+        said = as_object(line.error) or {}
+        refused = {"status": "expired" if said.get("code") == "approval_expired" else "rejected"}
+        return [("approval", {**about, **_approval(line), **refused, "reason": said.get("message", "")}), ended]
+    return [ended]
+
+
+def model_cost(call: str, response: dict[str, Any]) -> Event | None:
+    """Return what one request to a model cost, or None where it cost nothing."""
+    usage, details = object_at(response, "usage"), object_at(response, "provider_details")
+    spent = {
+        "input_tokens": int(usage.get("input_tokens") or 0),
+        "output_tokens": int(usage.get("output_tokens") or 0),
+        "usd": float(details.get("usd") or 0),
+    }
+    return ("cost", {"call": call, "model": response.get("model_name"), **spent}) if any(spent.values()) else None
+
+
+def _approval(line: Row) -> dict[str, Any]:
+    return {} if line.approval is None else {"approval": line.approval}
+
+
+def _outcome(line: Row) -> dict[str, Any]:
+    if line.error is not None:
+        return {"error": line.error}
+    found = (as_object(line.result) or {}).get("structuredContent")
+    if found is None:
+        return {}
+    return {"result": found} if len(json.dumps(found)) <= MAX_RESULT else {"truncated": True}
