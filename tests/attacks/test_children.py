@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from attackers import cost
+from remotes import eventually, listening
 from stack import Stack, Tenant, running
 from wheels import publish
 
@@ -59,6 +60,20 @@ def a_vast_schema_costs_nothing(stack: Stack, seconds: float, calls: int) -> Non
     attack = ["requests", stack.url, path, attacker.key, json.dumps(asked)]
     said = cost(stack, attack, seconds, calls, about="plans of a schema of 50,000 values", adapter=attacker.name)
     assert set(said) == {"200"}
+
+
+@pytest.mark.covers("adapters:pins")
+def test_a_tool_that_a_hosted_server_adds_waits_for_approval_at_its_word(besieged: Stack) -> None:
+    tenant = installed(besieged, "growing")
+    with listening(tenant, {"toolsListChanged": True}) as messages:
+        assert next(messages)["method"] == "notifications/subscriptions/acknowledged"
+        assert tenant.call("unbounded/fine", {}).status_code == 200
+        eventually(lambda: tenant.client.get("/servers/unbounded").json()["status"] == "quarantined", 50)
+        assert next(messages)["method"] == "notifications/tools/list_changed"
+    assert tenant.call("unbounded/new", {}).status_code == 404
+    assert tenant.call("unbounded/fine", {}).status_code == 200
+    assert tenant.client.post("/servers/unbounded/approve", json={"approve": True}).status_code == 200
+    eventually(lambda: "new" in {tool["name"] for tool in tenant.client.get("/servers/unbounded").json()["tools"]})
 
 
 @pytest.mark.covers("attacks:vast-line")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from remotes import EARLIER, Party, eventually, party
+from remotes import EARLIER, Party, eventually, listening, party
 from stack import Stack, Tenant, mcp_request
 from tausestack.names import wire_name
 
@@ -39,19 +38,6 @@ def result(tenant: Tenant, method: str, params: dict[str, Any], server: str | No
 
 def install(tenant: Tenant, one: Party, name: str, **more: Any) -> None:
     tenant.install(one.url, name=name, **more)
-
-
-@contextlib.contextmanager
-def listening(tenant: Tenant, wanted: dict[str, Any], server: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-    """Open a stream of notifications, and give the messages as they come."""
-    headers = {**tenant.headers, "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
-               "Mcp-Method": "subscriptions/listen"}  # fmt: skip
-    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-    params = {"notifications": wanted, "_meta": meta}
-    body = {"jsonrpc": "2.0", "id": "s-1", "method": "subscriptions/listen", "params": params}
-    url = f"{tenant.url}/tenants/{tenant.name}/" + ("mcp" if server is None else f"servers/{server}/mcp")
-    with httpx2.stream("POST", url, json=body, headers=headers, timeout=60, trust_env=False, verify=False) as stream:
-        yield (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
 
 
 @pytest.mark.covers("remote:verbatim")

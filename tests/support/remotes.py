@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import select
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from stack import Tenant
 
 MODERN = Path(__file__).parents[1] / "fakes" / "remote_party.py"
 """A server of 2026-07-28, and of nothing else."""
@@ -75,6 +78,19 @@ def _answers(running: Party) -> bool:
     with contextlib.suppress(httpx2.TransportError):
         return running.log() == []
     return False
+
+
+@contextlib.contextmanager
+def listening(tenant: Tenant, wanted: dict[str, Any], server: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+    """Open a stream of notifications, and give the messages as they come."""
+    headers = {**tenant.headers, "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+               "Mcp-Method": "subscriptions/listen"}  # fmt: skip
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    params = {"notifications": wanted, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": "s-1", "method": "subscriptions/listen", "params": params}
+    url = f"{tenant.url}/tenants/{tenant.name}/" + ("mcp" if server is None else f"servers/{server}/mcp")
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=60, trust_env=False, verify=False) as stream:
+        yield (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
 
 
 def eventually(holds: Any, seconds: float = START_SECONDS) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -60,14 +61,9 @@ class Door:
     async def _answer(self, reply: _Reply, tenant: str, assertion: str, name: str, asked: Asked) -> None:
         hosted: Hosted = self._service.state
 
-        async def launch() -> Launch | Remote:
-            spec = await self._service.call_gateway(
-                tenant, "registry/launch", {"server": name}, bearer=assertion, parent=asked.call
-            )
-            return parse_launch(spec)
-
         try:
-            result = await hosted.request(name, asked, launch, reply.event)
+            registry = _Registry(self._service, tenant, assertion, asked.call)
+            result = await hosted.request(name, asked, registry, reply.event)
         except Answered as error:
             await reply.end({"error": error.error}, error.status)
         except TauseError as error:
@@ -77,6 +73,25 @@ class Door:
             await reply.end({"error": to_jsonrpc(InternalError())}, 500)
         else:
             await reply.end({"result": result})
+
+
+@dataclass(frozen=True)
+class _Registry:
+    """The tenant's registry, as the call that is being served may ask it."""
+
+    service: Service
+    tenant: str
+    assertion: str
+    call: str | None
+
+    async def launch(self, name: str) -> Launch | Remote:
+        return parse_launch(await self._ask("registry/launch", {"server": name}))
+
+    async def observed(self, name: str, tools: list[dict[str, Any]], left_out: list[dict[str, str]]) -> None:
+        await self._ask("registry/observed", {"server": name, "tools": tools, "left_out": left_out})
+
+    async def _ask(self, address: str, arguments: dict[str, Any]) -> Any:
+        return await self.service.call_gateway(self.tenant, address, arguments, bearer=self.assertion, parent=self.call)
 
 
 class _Reply:

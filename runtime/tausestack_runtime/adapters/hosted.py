@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tausestack.contract import PROTOCOL_VERSION, tool_policy
 from tausestack.errors import InDoubt, TauseError, Unavailable
@@ -31,8 +30,17 @@ _LISTED = (
     ("resourceTemplates", "resources/templates/list"),
 )
 
-LaunchOf = Callable[[], Awaitable[Launch | Remote]]
-"""Asks the registry how an installed server is started."""
+
+class Registry(Protocol):
+    """The registry, as it may be asked and told within one request."""
+
+    async def launch(self, name: str) -> Launch | Remote:
+        """Return how an installed server is started."""
+        ...
+
+    async def observed(self, name: str, tools: list[dict[str, Any]], left_out: list[dict[str, str]]) -> None:
+        """Tell the tools that a server has now."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,20 +70,21 @@ class Hosted:
         self._launches: dict[str, Launch | Remote] = {}
         self._starting: dict[str, asyncio.Task[Session]] = {}
 
-    async def request(self, name: str, asked: Asked, launch_of: LaunchOf, tell: Tell) -> dict[str, Any]:
+    async def request(self, name: str, asked: Asked, registry: Registry, tell: Tell) -> dict[str, Any]:
         """Have an installed server serve a request and return its result, complete in the modern sense.
 
+        Where it has other tools than those approved, the registry is told of them first.
         Raises `InDoubt` where the server broke off in the middle of a tool that does more than read, and `Answered`
         for an error of the server's own.
         """
-        session = await self._session(name, launch_of)
+        session = await self._session(name, registry)
         try:
             try:
-                return await session.request(asked, tell)
+                return await self._asked(session, asked, registry, tell)
             except Expired:
                 await session.stop()
-                session = await self._session(name, launch_of)
-                return await session.request(asked, tell)
+                session = await self._session(name, registry)
+                return await self._asked(session, asked, registry, tell)
         except Expired as error:
             raise Unavailable(f"{name} ends every session at once") from error
         except Broken as error:
@@ -83,6 +92,18 @@ class Hosted:
             if tool is None or tool_policy({**tool, "_meta": foreign(tool.get("_meta") or {})}).retriable:
                 raise Unavailable(f"{error}; nothing was changed") from error
             raise InDoubt(f"{error}: the call may or may not have taken effect") from error
+
+    async def _asked(self, session: Session, asked: Asked, registry: Registry, tell: Tell) -> dict[str, Any]:
+        if asked.method.startswith("tools/"):
+            await session.settled()
+        news = session.news()
+        if news is not None:
+            try:
+                await registry.observed(session.name, *news)
+            except TauseError as error:
+                # What was not approved is refused all the same; it is told of again when the server starts again.
+                self._log.info("changed tools could not be told", server=session.name, error=error.message)
+        return await session.request(asked, tell)
 
     async def probe(self, name: str, launch: Launch | Remote) -> Probe:
         """Start a server once, or reach it, as it would be installed, and return what it says of itself.
@@ -130,13 +151,13 @@ class Hosted:
         found = {name: session.pid for name, session in self._sessions.items() if session.alive}
         return {name: pid for name, pid in found.items() if pid is not None}
 
-    async def _session(self, name: str, launch_of: LaunchOf) -> Session:
+    async def _session(self, name: str, registry: Registry) -> Session:
         session = self._sessions.get(name)
         if session is not None and session.alive:
             return session
         starting = self._starting.get(name)
         if starting is None:
-            starting = self._starting[name] = asyncio.create_task(self._start(name, launch_of))
+            starting = self._starting[name] = asyncio.create_task(self._start(name, registry))
             starting.add_done_callback(lambda _: self._starting.pop(name, None))
         # The first caller's going away does not end a start that others wait for.
         await asyncio.wait({starting})
@@ -144,8 +165,8 @@ class Hosted:
             raise Unavailable(f"{name} was stopped")
         return starting.result()
 
-    async def _start(self, name: str, launch_of: LaunchOf) -> Session:
-        launch = self._launches.get(name) or await launch_of()
+    async def _start(self, name: str, registry: Registry) -> Session:
+        launch = self._launches.get(name) or await registry.launch(name)
         session = self._sessions[name] = await self._started(name, launch, lasting=True)
         # How it speaks is asked once.
         self._launches[name] = replace(launch, protocols=tuple(session.said.protocols))

@@ -136,7 +136,8 @@ def main() -> None:
         elif method == "tools/list":
             start = int(params.get("cursor", 0))
             page: dict[str, Any] = {"tools": tools[start : start + 5]}
-            send({"id": number, "result": {**page, "nextCursor": str(start + 5)} if start + 5 < len(tools) else page})
+            more = MODE == "circle" or start + 5 < len(tools)
+            send({"id": number, "result": {**page, "nextCursor": str((start + 5) % 15)} if more else page})
         elif method == "tools/call":
             call(number, params)
         elif method == "notifications/cancelled":

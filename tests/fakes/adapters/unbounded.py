@@ -32,11 +32,17 @@ def tools() -> list[dict[str, Any]]:
         return [fine, {"name": "wordy", "description": "x" * 9_000, "inputSchema": {"type": "object"}}]
     if MODE == "tools":
         return [{**fine, "name": f"fine{number}"} for number in range(1001)]
+    if MODE == "growing" and grown:
+        return [fine, {**fine, "name": "new"}]
     return [fine]
 
 
+grown: list[bool] = []
+
+
 def main() -> None:
-    said = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "unbounded"}}
+    offers = {"tools": {"listChanged": True}}
+    said = {"protocolVersion": "2025-06-18", "capabilities": offers, "serverInfo": {"name": "unbounded"}}
     for line in sys.stdin:
         message = json.loads(line)
         method, number = message.get("method"), message.get("id")
@@ -57,6 +63,9 @@ def main() -> None:
             while True:
                 send({"method": "notifications/message", "params": {"level": "error", "data": "x"}})
         elif method == "tools/call":
+            if MODE == "growing" and not grown:
+                grown.append(True)
+                send({"method": "notifications/tools/list_changed"})
             send({"id": number, "result": {"content": [{"type": "text", "text": '"done"'}]}})
         elif number is not None:
             send({"id": number, "error": {"code": -32601, "message": "unknown"}})

@@ -37,6 +37,8 @@ class Host:
         self.own = stack.tenant("acme", system=True)
         self.spec: dict[str, Any] = dict(SPEC)
         stack.answer("registry/launch", lambda arguments: self.launched(arguments))
+        stack.answer("registry/observed", lambda arguments: self.observed.append(dict(arguments)))
+        self.observed: list[dict[str, Any]] = []
         self.launches: list[str] = []
 
     def launched(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +63,19 @@ class Host:
         if "error" in message:
             raise from_data(message["error"]["message"], message["error"].get("data") or {})
         return message["result"]
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """Return what is listed on every page."""
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, Any] = {}
+        while True:
+            body = request("tools/list", cursor)
+            reply = await self.http.post("/servers/fake/mcp", json=body, headers=self.headers())
+            page = reply.json()["result"]
+            found += page["tools"]
+            if "nextCursor" not in page:
+                return found
+            cursor = {"cursor": page["nextCursor"]}
 
 
 def request(method: str, params: dict[str, Any], **meta: Any) -> dict[str, Any]:
@@ -153,15 +168,43 @@ async def test_a_servers_error_comes_as_it_was_but_never_as_one_of_ours(host: Ho
 
 @pytest.mark.covers("adapters:pins")
 async def test_a_tool_that_is_not_what_was_approved_is_not_called(host: Host, launch: Callable[..., Any]) -> None:
-    body = request("tools/list", {})
-    tools = (await host.http.post("/servers/fake/mcp", json=body, headers=host.headers())).json()["result"]
-    pins = {tool["name"]: digest(tool) for tool in tools["tools"]}
+    pins = {tool["name"]: digest(tool) for tool in await host.tools()}
     await host.own.call("stop", {"name": "fake"})
     host.spec = {**SPEC, "pins": pins}
     assert await host.call("echo")
+    assert host.observed == []
     await host.own.call("stop", {"name": "fake"})
     host.spec = {**SPEC, "pins": pins, "argv": ["third_party:main", "changed"]}
     with pytest.raises(Conflict, match="approve it again"):
+        await host.call("echo")
+    # The registry was told what it is now, once, so that there is something to approve.
+    with pytest.raises(Conflict, match="approve it again"):
+        await host.call("look")
+    [told] = host.observed
+    assert (told["server"], told["left_out"]) == ("fake", [])
+    assert [tool["name"] for tool in told["tools"]] == list(pins)
+    assert {tool["description"] for tool in told["tools"]} == {"as of changed"}
+
+
+@pytest.mark.covers("adapters:pins")
+async def test_a_server_that_says_that_its_tools_changed_is_read_again_and_told_of(host: Host) -> None:
+    host.spec = {**SPEC, "argv": ["talkative:main"]}
+    tools = await host.tools()
+    await host.own.call("stop", {"name": "fake"})
+    host.spec = {**host.spec, "pins": {tool["name"]: digest(tool) for tool in tools}}
+    await host.call("grow")
+    while not host.observed:
+        await host.call("seen")
+    assert [tool["name"] for tool in host.observed[0]["tools"]] == [*(tool["name"] for tool in tools), "grown"]
+    with pytest.raises(Conflict, match="approve it again"):
+        await host.call("grown")
+    assert len(host.observed) == 1
+
+
+@pytest.mark.covers("adapters:bounds")
+async def test_a_list_whose_pages_go_round_in_a_circle_is_broken_off_and_told_of(host: Host) -> None:
+    host.spec = {**SPEC, "argv": ["third_party:main", "circle"]}
+    with pytest.raises(Unavailable, match="round in a circle"):
         await host.call("echo")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tausestack.errors import Conflict, NotFound, UpstreamError
 from tausestack.raw import objects_in
-from tausestack_runtime.adapters.bounds import MAX_TOOLS, trouble
+from tausestack_runtime.adapters.bounds import MAX_TOOLS, trouble, within_bounds
 from tausestack_runtime.adapters.pinning import digest
 from tausestack_runtime.adapters.session.peer import Peer
 
@@ -26,7 +26,7 @@ class Catalogue:
     def __init__(self, peer: Peer, pins: Mapping[str, str] | None) -> None:
         self._peer, self._pins = peer, pins
         self._tools: dict[str, _Definition] = {}
-        self._stale = False
+        self._stale = self._untold = False
         self.listed: list[dict[str, Any]] = []
         """The raw definitions, every one, in the server's order."""
 
@@ -42,6 +42,14 @@ class Catalogue:
             raise UpstreamError(f"it lists more than {MAX_TOOLS} tools")
         self.listed = found
         self._tools = {str(tool.get("name")): _defined(tool) for tool in found}
+        self._untold = any(self._is_new(name, tool) for name, tool in self._tools.items())
+
+    def news(self) -> tuple[list[dict[str, Any]], list[dict[str, str]]] | None:
+        """Return what the server has now, and what of it is left out, once where it is not all as it was approved."""
+        if not self._untold:
+            return None
+        self._untold = False
+        return within_bounds(self.listed)
 
     async def fresh(self) -> None:
         """Read the definitions again where the server has said that they have changed."""
@@ -67,8 +75,12 @@ class Catalogue:
         for one in page:
             name = str(one.raw.get("name"))
             if len(self._tools) < MAX_TOOLS or name in self._tools:
+                self._untold = self._untold or (self._tools.get(name) != one and self._is_new(name, one))
                 self._tools[name] = one
         return {**result, "tools": fine}
+
+    def _is_new(self, name: str, tool: _Definition) -> bool:
+        return self._pins is not None and self._pins.get(name) != tool.sha256
 
 
 def _defined(tool: dict[str, Any]) -> _Definition:
@@ -76,14 +88,20 @@ def _defined(tool: dict[str, Any]) -> _Definition:
 
 
 async def read_all(peer: Peer, method: str, field: str, most: int) -> list[dict[str, Any]]:
-    """Return the items of every page of a list, or of as many as it takes to have more than `most`."""
+    """Return the items of every page of a list, or of as many as it takes to have more than `most`.
+
+    Raises `UpstreamError` where a page points to one that was there already.
+    """
     found: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
-    for _ in range(most + 1):
+    seen: set[str] = set()
+    while True:
         page = await peer.call(method, params)
         found += objects_in(page.get(field))
         cursor = page.get("nextCursor")
-        if not isinstance(cursor, str) or len(found) > most or cursor == params.get("cursor"):
-            break
+        if not isinstance(cursor, str) or len(found) > most or len(seen) > most:
+            return found
+        if cursor in seen:
+            raise UpstreamError(f"the pages of its {method} go round in a circle")
+        seen.add(cursor)
         params = {"cursor": cursor}
-    return found

@@ -84,9 +84,13 @@ class Session:
         return await tongue.request(asked, tell)
 
     async def settled(self) -> None:
-        """Read the tools again where the server has told, just after its start, that they have changed."""
+        """Read the tools again where the server has told that they have changed."""
         if self._tongue is not None:
             await self._tongue.catalogue.fresh()
+
+    def news(self) -> tuple[list[dict[str, Any]], list[dict[str, str]]] | None:
+        """Return its tools, and those that are left out, once where they are not all as they were approved."""
+        return None if self._tongue is None else self._tongue.catalogue.news()
 
     async def offered(self, method: str, field: str, most: int) -> list[dict[str, Any]]:
         """Return the first items of a list that the server offers beside its tools."""

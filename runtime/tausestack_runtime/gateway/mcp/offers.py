@@ -11,7 +11,7 @@ from typing import Any, Literal
 import structlog
 
 from tausestack.contract import META_STALE, Principal, ToolPolicy
-from tausestack.errors import TauseError
+from tausestack.errors import TauseError, UpstreamError
 from tausestack.raw import object_at, objects_in
 from tausestack.scopes import SYSTEM
 from tausestack.tenancy import cache_key
@@ -76,10 +76,13 @@ class Offers:
         """Keep no list of anybody's."""
         self._kept.clear()
 
-    def forget(self, snapshot: TenantSnapshot, installation: Installation) -> None:
-        """Ask anew next time: the server said that its lists changed."""
-        for kind in METHODS:
-            self._kept.pop(cache_key(snapshot.tenant, "", snapshot.epoch, installation.name, kind), None)
+    def changed(self, snapshot: TenantSnapshot, installation: Installation, method: str) -> None:
+        """Ask anew next time, for the server said that a list of it changed; its tools at once, for they are pinned."""
+        keys = {kind: cache_key(snapshot.tenant, "", snapshot.epoch, installation.name, kind) for kind in METHODS}
+        for key in keys.values():
+            self._kept.pop(key, None)
+        if installation.foreign and method == "notifications/tools/list_changed":
+            self._task(keys["tools"], self._asked(snapshot, installation, "tools", keys["tools"], None))
 
     async def confirm(self, snapshot: TenantSnapshot) -> dict[str, str]:
         """Return why each server that is away is so, by name; those not heard of lately are asked, and briefly awaited.
@@ -137,6 +140,7 @@ class Offers:
         items: list[dict[str, Any]] = []
         ttl, cursor = MAX_TTL_MS, None
         deadline = _now() + ANSWER_SECONDS
+        seen: set[str] = set()
         for _ in range(MAX_PAGES):
             call = Call(
                 tenant=snapshot.tenant,
@@ -156,6 +160,9 @@ class Offers:
             ttl = min(ttl, said if isinstance(said, int) else DEFAULT_TTL_MS)
             if not isinstance(cursor, str) or len(items) >= MAX_ITEMS:
                 break
+            if cursor in seen:
+                raise UpstreamError(f"The pages of {installation.name}'s {method} go round in a circle")
+            seen.add(cursor)
         ttl = max(ttl, MIN_TTL_MS)
         return Listed(items[:MAX_ITEMS], ttl, _now() + ttl / 1000)
 

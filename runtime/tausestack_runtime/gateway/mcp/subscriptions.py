@@ -187,7 +187,7 @@ class Subscriptions:
         if asked_for_by is None or not part.get(asked_for_by):
             return
         if asked_for_by in LISTS.values():
-            self._offers.forget(snapshot, one)
+            self._offers.changed(snapshot, one, str(method))
         outward = Outward(one.name, plain=ask.server is not None or one.default)
         params = outward.task(outward.resource(object_at(message, "params")))
         # The id of our own subscription there means nothing here.
