@@ -76,7 +76,9 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
         return {**about, "supportedVersions": ["2026-07-28"], "capabilities": CAPABILITIES, "_meta": said,
                 "instructions": f"Mind {NAME}."}  # fmt: skip
     if method == "tools/list":
-        return {**about, "tools": TOOLS + MORE_TOOLS}
+        at = int(params.get("cursor") or 0)
+        more = {"nextCursor": str(1 - at)} if any(tool["name"] == "circle" for tool in MORE_TOOLS) else {}
+        return {**about, "tools": TOOLS + MORE_TOOLS, **more}
     if method == "prompts/list":
         cursor = params.get("cursor")
         prompts = [{"name": "greet", "description": "Greet.", "arguments": [{"name": "who"}], "odd": {"kept": True}}]

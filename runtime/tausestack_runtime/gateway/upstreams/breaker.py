@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tausestack.errors import InDoubt, RateLimited, TauseError, Unavailable
+from tausestack.errors import DeadlineExceeded, InDoubt, RateLimited, TauseError, Unavailable
 
 FAILURES = 3
 """How many times in a row a server has to fail before calls to it fail at once."""
@@ -69,14 +69,25 @@ class Breaker:
         elif error is None or isinstance(error, TauseError):
             self._answered()
 
+    def brief(self) -> Brief:
+        """Return the breaker as a question of the gateway's own meets it."""
+        return Brief(self)
+
+    def slow(self, reason: str) -> None:
+        """Note that a short time was not enough: what is known is stale, and calls are sent as before."""
+        self.in_flight -= 1
+        self.trying = False
+        self._failed(reason, opens=False)
+
     def _answered(self) -> None:
         self.heard = _now()
         if self.failures:
             self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, *, opens: bool = True) -> None:
         self.heard = _now()
-        self.failures += 1
+        if opens or self.open or self.failures + 1 < FAILURES:
+            self.failures += 1
         self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
         self.reason = reason
         if self.open:
@@ -92,6 +103,24 @@ class Breaker:
         if self.open:
             told["retry_in"] = max(0, round(self.retry_at - _now(), 1))
         return told
+
+
+class Brief:
+    """A question that is not waited for long: an answer that takes longer is no reason to leave the server alone."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        """Let the question through, as a call."""
+        self._breaker.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Note what came of it."""
+        if isinstance(error, DeadlineExceeded):
+            self._breaker.slow(error.message)
+        else:
+            self._breaker.__exit__(kind, error, trace)
 
 
 class Breakers:

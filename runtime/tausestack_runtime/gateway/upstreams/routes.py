@@ -80,7 +80,8 @@ class Upstreams:
         try:
             if not installation.foreign:
                 return await self._persist(call, installation, policy, epoch)
-            with self.breakers.of(call.tenant, installation.name):
+            breaker = self.breakers.of(call.tenant, installation.name)
+            with breaker.brief() if call.door == "gateway" else breaker:
                 return await self._persist(call, installation, policy, epoch)
         finally:
             del self.in_flight[call.id]
