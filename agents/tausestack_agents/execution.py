@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import structlog
@@ -16,19 +16,21 @@ from tausestack.database import Row, TenantDatabases
 from tausestack.errors import TauseError
 from tausestack_agents import store
 from tausestack_agents.bell import Bell
+from tausestack_agents.budget import Budget
 from tausestack_agents.checkpoints import Checkpoints, config
 from tausestack_agents.domain import ENDED
 from tausestack_agents.gateway import Delegation, GatewayClient
 from tausestack_agents.graph import Thinker, build, initial
 from tausestack_agents.journal import Journal
-from tausestack_agents.models import OFFLINE, model_name
+from tausestack_agents.models import Chosen, choose
+from tausestack_agents.models.failures import told
+from tausestack_agents.planner.text import language
 from tausestack_agents.specs import AgentSpec, agent
+from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check, seconds_left, worked
 from tausestack_agents.store import Fenced
 from tausestack_agents.thinkers import LanguageThinker, OfflineThinker
 from tausestack_agents.tools import ToolBox
-
-if TYPE_CHECKING:
-    from tausestack_agents.models.language import LanguageModel
+from tausestack_agents.unfinished import so_far
 
 logger = structlog.get_logger("agents")
 
@@ -70,20 +72,27 @@ class Executor:
 
     async def _taken(self, tenant: str, row: Row) -> None:
         log = logger.bind(tenant=tenant, run=row.id, agent=row.agent)
+        budgets, left = [Budget.model_validate(row.budget or {})], None
         try:
             spec = agent(row.agent)
-            with anyio.fail_after(spec.seconds):
-                await self._graph(tenant, row, spec)
+            budgets.append(spec.budget)
+            left = await self._seconds_left(tenant, row, budgets, spec.seconds)
+            with anyio.fail_after(spec.seconds if left is None else left):
+                await self._graph(tenant, row, spec, budgets)
         except TimeoutError:
-            await self._end(tenant, row, "timeout", error={"code": "timeout", "message": "The run took too long"})
+            await self._late(tenant, row, budgets, left)
         except Fenced:
             raise
         except TauseError as error:
             log.warning("run failed", code=error.code, reason=error.message)
             await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
+        except BudgetExceeded as error:
+            log.info("run is over its budget", kind=error.budget)
+            await self._unfinished(tenant, row, "error", error.told())
         except AgentRunError as error:
-            log.warning("model failed", reason=str(error))
-            await self._end(tenant, row, "error", error={"code": "model_error", "message": str(error)[:1000]})
+            failed = told(error)
+            log.warning("model failed", kind=failed["kind"], reason=failed["message"])
+            await self._unfinished(tenant, row, "error", failed)
         except Exception:
             log.exception("run broke")
             text = f"Something went wrong on our side; it is in the log under {row.id}"
@@ -93,14 +102,45 @@ class Executor:
         async with self._databases.transaction(tenant) as db:
             await store.end_run(db, row.id, row.fence, status, **values)
 
-    async def _graph(self, tenant: str, row: Row, spec: AgentSpec) -> None:
+    async def _unfinished(self, tenant: str, row: Row, status: str, error: dict[str, Any]) -> None:
+        """End a run early, with what it has."""
+        async with self._databases.transaction(tenant) as db:
+            output = so_far(await store.journal_of(db, row.id), language(row.input))
+            await store.end_run(db, row.id, row.fence, status, error=error, output=output, interrupt=None)
+
+    async def _seconds_left(self, tenant: str, row: Row, budgets: Sequence[Budget], longest: float) -> float | None:
+        """Return how long the run may go on within its budgets; None where that is longer than any run may."""
+        if all(budget.seconds is None for budget in budgets):
+            return None
+        async with self._databases.reading(tenant) as db:
+            left = seconds_left(budgets, worked(await store.events_of(db, row.id, "run")))
+        return left if left is not None and left <= longest else None
+
+    async def _late(self, tenant: str, row: Row, budgets: Sequence[Budget], left: float | None) -> None:
+        """End a run whose time is up: one with a budget of seconds is over it, any other took too long."""
+        given = [budget.seconds for budget in budgets if budget.seconds is not None]
+        if left is None:
+            late = {"code": "timeout", "message": "The run took too long"}
+            await self._unfinished(tenant, row, "timeout", late)
+        else:
+            await self._unfinished(tenant, row, "error", BudgetExceeded("seconds", min(given), min(given)).told())
+
+    async def _graph(self, tenant: str, row: Row, spec: AgentSpec, budgets: Sequence[Budget]) -> None:
         principal = Principal(
             tenant=tenant, id=row.principal, scopes=frozenset(row.scopes), agent=row.agent, run=row.id
         )
         delegation = Delegation(self._gateway, principal, spec.bounds)
         journal = Journal(self._databases, tenant, row.id, row.fence, on_write=lambda: self._bell.ring(tenant, row.id))
         tools = ToolBox(delegation, spec)
-        graph = build(_thinker(spec, tools, journal, delegation), tools)
+        rate = Rate.of(os.environ)
+        for budget in budgets:
+            check(budget, rate)
+        spending = Spending(budgets, rate)
+        if any(budget != Budget() for budget in budgets):
+            async with self._databases.reading(tenant) as db:
+                spending.count(await store.journal_of(db, row.id))
+        chosen = choose(spec.model, spec.fallbacks, row.model, os.environ)
+        graph = build(_thinker(spec, tools, journal, delegation, spending, chosen), tools)
         place: Any = config(tenant, row.thread)
         async with self._checkpoints.saver(tenant) as saver:
             compiled = graph.compile(checkpointer=saver)
@@ -136,14 +176,11 @@ class Executor:
             await store.end_run(db, row.id, row.fence, "interrupted", interrupt=interrupt, decision=kept)
 
 
-def _thinker(spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation) -> Thinker:
-    name = model_name(os.environ)
-    if name == OFFLINE:
-        return OfflineThinker(spec, tools, journal, delegation)
-    return LanguageThinker(spec, tools, journal, delegation, _language_model(name))
+def _thinker(
+    spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation, spending: Spending, chosen: Chosen
+) -> Thinker:
+    if chosen.offline:
+        return OfflineThinker(spec, tools, journal, delegation, spending)
+    from tausestack_agents.models.chain import chained  # litellm's module is read only where a model is asked
 
-
-def _language_model(name: str) -> Callable[[], LanguageModel]:
-    from tausestack_agents.models.language import LanguageModel  # its module is read only where a model is set
-
-    return lambda: LanguageModel(name)
+    return LanguageThinker(spec, tools, journal, delegation, spending, chained(chosen))

@@ -6,7 +6,7 @@ doubt: it is made again where that can do no harm, and otherwise waits for a per
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,24 @@ class Journal:
         }
         await self._write(call.task, call.call, values)
 
-    async def keep_model(self, task: str, call: str, response: dict[str, Any], *, last: bool = False) -> None:
-        """Write a model's response; the `last` of its task ends the step."""
-        await self._write(task, call, {"kind": "model", "status": "done", "result": response}, last=last)
+    async def reserve_model(self, task: str, call: str, attempts: Sequence[Mapping[str, Any]]) -> None:
+        """Write what a request to a model may use before it is made: for each attempt its model, tokens, US dollars."""
+        await self._write(
+            task, call, {"kind": "model", "status": "intent", "arguments": {"attempts": list(attempts)}}
+        )
+
+    async def keep_model(
+        self,
+        task: str,
+        call: str,
+        response: dict[str, Any],
+        attempts: Sequence[Mapping[str, Any]] = (),
+        *,
+        last: bool = False,
+    ) -> None:
+        """Write a model's response, and what attempts that failed used; the `last` of its task ends the step."""
+        values: dict[str, Any] = {"kind": "model", "status": "done", "result": response}
+        await self._write(task, call, {**values, "arguments": {"attempts": list(attempts)}}, last=last)
 
     async def tell(self, kind: Kind, data: dict[str, Any]) -> None:
         """Append an event that no line of the journal tells: a piece of text, a handoff."""

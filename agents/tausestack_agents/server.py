@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, TOOLS_READ
 from tausestack_agents import specs, store
 from tausestack_agents.bell import Bell
+from tausestack_agents.budget import Budget
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
 from tausestack_agents.domain import ENDED, Decision, RunStatus, parse_decision, run_id
@@ -27,6 +29,8 @@ from tausestack_agents.execution import Executor
 from tausestack_agents.following import follow
 from tausestack_agents.gateway import connected
 from tausestack_agents.keeping import RunsKeeper, State
+from tausestack_agents.models import Wanted, choose
+from tausestack_agents.spending import Rate, check
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.worker import Worker, working
 
@@ -85,6 +89,14 @@ async def run(
     wait: Annotated[
         float, Field(description="How many seconds to wait for the run to end or to need a decision.", ge=0)
     ] = 0,
+    budget: Annotated[
+        Budget | None,
+        Field(description="What the run may use at most, beside its agent's own budget.", examples=[{"tokens": 20000}]),
+    ] = None,
+    model: Annotated[
+        Wanted | None,
+        Field(description="Whether to think offline, with recorded answers or with the live model; for evaluations."),
+    ] = None,
 ) -> Run:
     """Start a run of an agent and return it; it goes on by itself until it ends or needs a decision."""
     state = _state(ctx)
@@ -93,12 +105,17 @@ async def run(
     spec = specs.agent(agent)
     if not input.strip():
         raise InvalidArguments("The input is empty")
+    if budget is not None:
+        check(budget, Rate.of(os.environ))
+    choose(spec.model, spec.fallbacks, model, os.environ)
     identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
     values: dict[str, Any] = {
         "id": identifier,
         "agent": spec.name,
         "thread": thread or f"thread_{identifier.removeprefix('run_')}",
         "input": input,
+        "budget": None if budget is None else budget.model_dump(mode="json", exclude_none=True),
+        "model": model,
         "principal": ctx.principal.id,
         "scopes": sorted(ctx.principal.scopes - {SYSTEM}),
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from tausestack.errors import NotFound
+from tausestack_agents.budget import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class AgentSpec:
     """How long a run may take, waiting for people left out."""
     tools_per_step: int
     """How many tools a step is shown, best first."""
+    model: str | None = None
+    """A litellm name; the deployment's own where there is none."""
+    fallbacks: tuple[str, ...] = ()
+    """Models to try in turn where that one fails."""
+    budget: Budget = field(default_factory=Budget)
+    """What a run may use at most."""
 
     def takes(self, address: str) -> bool:
         """Return whether the agent may use a tool."""

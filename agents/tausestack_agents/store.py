@@ -152,6 +152,13 @@ async def events_after(db: Connection, run: str, seq: int) -> list[Row]:
     return await db.execute(query)
 
 
+async def events_of(db: Connection, run: str, kind: str) -> list[Row]:
+    """Return a run's events of one kind, and its last event, in order."""
+    last = sa.select(sa.func.max(events.c.seq)).where(events.c.run == run).scalar_subquery()
+    query = sa.select(events).where(events.c.run == run, sa.or_(events.c.kind == kind, events.c.seq == last))
+    return await db.execute(query.order_by(events.c.seq))
+
+
 async def journal_of(db: Connection, run: str) -> list[Row]:
     """Return a run's journal in order."""
     return await db.execute(sa.select(journal).where(journal.c.run == run).order_by(journal.c.position))
@@ -191,7 +198,14 @@ def cost(lines: list[Row]) -> dict[str, Any]:
         "input_tokens": sum(int(each.get("input_tokens") or 0) for each in usage),
         "output_tokens": sum(int(each.get("output_tokens") or 0) for each in usage),
         "usd": round(sum(float(each.get("usd") or 0) for each in prices), 6),
+        **_pesos(prices),
     }
+
+
+def _pesos(prices: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same in pesos, and the dated rates that this was reckoned with, where there was one."""
+    rates = sorted({str(each["rate"]) for each in prices if each.get("rate")})
+    return {"cop": round(sum(float(each.get("cop") or 0) for each in prices), 2), "cop_rates": rates} if rates else {}
 
 
 def _step(line: Row) -> dict[str, Any]:

@@ -22,6 +22,8 @@ runs = sa.Table(
     sa.Column("output", sa.Text),
     sa.Column("interrupt", sa.JSON(none_as_null=True)),
     sa.Column("decision", sa.JSON(none_as_null=True)),
+    sa.Column("budget", sa.JSON(none_as_null=True)),
+    sa.Column("model", sa.Text),
     sa.Column("error", sa.JSON(none_as_null=True)),
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("started_at", sa.Text),

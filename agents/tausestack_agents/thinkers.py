@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent
@@ -16,7 +16,6 @@ from tausestack.raw import as_object
 from tausestack_agents.gateway import Delegation
 from tausestack_agents.graph import StepInput, Turn
 from tausestack_agents.journal import Journal
-from tausestack_agents.models.budget import Budget
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.models.offline import OfflineModel
 from tausestack_agents.planner.answer import compose
@@ -24,12 +23,12 @@ from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.text import Language
 from tausestack_agents.specs import AgentSpec
+from tausestack_agents.spending import Spending
 from tausestack_agents.tools import ToolBox
 from tausestack_agents.toolset import GatewayToolset
 
-if TYPE_CHECKING:
-    from tausestack_agents.models.language import LanguageModel  # read at run time only where a model is set
-
+Models = Callable[[str, Journal, Delegation, Spending], Model]
+"""Makes the language model of one task."""
 REQUESTS_PER_STEP = 16
 """How often one step may ask its model."""
 MAX_TURNS = 6
@@ -47,19 +46,28 @@ class Plan(BaseModel):
 class _Steps:
     """What both thinkers share: the run's tools, journal and delegation, and how a step's agent is run."""
 
-    def __init__(self, spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation) -> None:
+    def __init__(
+        self, spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation, spending: Spending
+    ) -> None:
         self._spec = spec
+        self._spending = spending
         self._tools = tools
         self._journal = journal
         self._delegation = delegation
 
     async def _run(self, step: StepInput, model: Model, prompt: str, history: list[ModelMessage]) -> dict[str, Any]:
+        self._spending.step(step.task)
         tools = await self._tools.given(step.part["tools"])
         toolset = GatewayToolset(
-            tools, task=step.task, journal=self._journal, delegation=self._delegation, decisions=step.decisions
+            tools,
+            task=step.task,
+            journal=self._journal,
+            delegation=self._delegation,
+            decisions=step.decisions,
+            spending=self._spending,
         )
         agent = Agent(
-            self._journaled(model, step.task),
+            model,
             output_type=str,
             deps_type=type(None),
             instructions=self._spec.instructions,
@@ -69,9 +77,6 @@ class _Steps:
             prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
         )
         return {"part": step.part["text"], "text": ran.output, "calls": await self._calls(step.task)}
-
-    def _journaled(self, model: Model, task: str) -> JournaledModel:
-        return JournaledModel(model, journal=self._journal, task=task)
 
     async def _calls(self, task: str) -> list[dict[str, Any]]:
         return [
@@ -102,7 +107,8 @@ class OfflineThinker(_Steps):
             if call["status"] == "done" and call["result"] is not None
         ]
         model = OfflineModel(step.part["text"], tools, spoken=step.spoken, earlier=earlier, today=step.today)
-        return await self._run(step, model, step.part["text"], [])
+        journaled = JournaledModel(model, journal=self._journal, task=step.task)
+        return await self._run(step, journaled, step.part["text"], [])
 
     async def word(self, request: str, results: list[dict[str, Any]], spoken: Language) -> str:
         """Return the parts' own texts under a label that says who speaks."""
@@ -118,19 +124,19 @@ class LanguageThinker(_Steps):
         tools: ToolBox,
         journal: Journal,
         delegation: Delegation,
-        model: Callable[[], LanguageModel],
+        spending: Spending,
+        models: Models,
     ) -> None:
-        super().__init__(spec, tools, journal, delegation)
-        self._model = model
-        self._budget, self._most = Budget(delegation), model().most
+        super().__init__(spec, tools, journal, delegation, spending)
+        self._models = models
 
-    def _journaled(self, model: Model, task: str) -> JournaledModel:
-        return JournaledModel(model, journal=self._journal, task=task, budget=self._budget, most=self._most)
+    def _model(self, task: str) -> Model:
+        return self._models(task, self._journal, self._delegation, self._spending)
 
     async def divide(self, request: str, turns: list[Turn]) -> list[str]:
         """Ask the model for the parts."""
         agent = Agent(
-            self._journaled(self._model(), "plan"),
+            self._model("plan"),
             output_type=Plan,
             instructions=(
                 "Divide the request into the parts that need different tools, in the order in which they have to be "
@@ -145,14 +151,14 @@ class LanguageThinker(_Steps):
         if step.results:
             told = [{"part": result["part"], "calls": result["calls"]} for result in step.results]
             prompt += "\n\nResults of the earlier parts of the same request:\n" + json.dumps(told, ensure_ascii=False)
-        return await self._run(step, self._model(), prompt, _history(step.turns))
+        return await self._run(step, self._model(step.task), prompt, _history(step.turns))
 
     async def word(self, request: str, results: list[dict[str, Any]], spoken: Language) -> str:
         """Let the model word the answer from the parts' results alone."""
         if len(results) == 1:
             return results[0]["text"]
         agent = Agent(
-            self._journaled(self._model(), "answer"),
+            self._model("answer"),
             output_type=str,
             instructions=(
                 "Answer the request in its own language from these results alone; add nothing that they don't hold. "

@@ -19,6 +19,7 @@ from tausestack_agents.domain import Decision, call_key
 from tausestack_agents.gateway import Delegation, text_of
 from tausestack_agents.journal import Journal, ToolCall
 from tausestack_agents.planner.choice import Candidate
+from tausestack_agents.spending import Spending
 
 _ANY = SchemaValidator(schema=core_schema.any_schema())
 """The gateway checks arguments against the tool's own schema, and says what is wrong."""
@@ -49,12 +50,14 @@ class GatewayToolset(AbstractToolset[None]):
         journal: Journal,
         delegation: Delegation,
         decisions: Mapping[str, Decision],
+        spending: Spending,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._task = task
         self._journal = journal
         self._delegation = delegation
         self._decisions = decisions
+        self._spending = spending
 
     @property
     def id(self) -> str:
@@ -94,6 +97,7 @@ class GatewayToolset(AbstractToolset[None]):
         policy = tool_policy(chosen.raw)
         safe = policy.retriable or policy.keyed
         if line is None:
+            self._spending.tool_call()
             await self._journal.intend(call)
             return await self._send(call, None, safe=safe)
         if line.status == "done":

@@ -25,7 +25,7 @@ import anyio
 import httpx2
 import pytest
 import uvicorn
-from chat_model import FakeModel
+from model_server import FakeModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -299,6 +299,13 @@ class Agents:
         """An admin of another."""
         return self.caller("globex")
 
+    async def events(self, run: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return the kinds and contents of the events of acme's run, up to its end."""
+        headers = {"authorization": f"Bearer {self.acme.assertion}"}
+        text = (await self.http.get(f"/http/runs/{run}/events", headers=headers, timeout=120)).text
+        told = [block.splitlines() for block in text.split("\n\n") if block.startswith("id:")]
+        return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for _, kind, data in told]
+
     def system(self, tenant: str) -> Caller:
         """The gateway itself, for a tenant."""
         return Caller(self.http, self.signer, Principal(tenant, "gateway", frozenset({SYSTEM})))
@@ -364,7 +371,7 @@ class Nursery:
     """A process that has imported the service, and forks it."""
 
     def __init__(self) -> None:
-        known = {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir()}
+        known = {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         self._parent = subprocess.Popen(
             [sys.executable, str(SCRIPT)], env=known, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -421,6 +428,12 @@ class Process:
                 else:
                     return Agents(http, self.signer, self.gateway, self.data)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._pid is not None
+        return self._pid
+
     async def aclose(self) -> None:
         """Close the connections to it."""
         for client in self._clients:
@@ -452,16 +465,12 @@ async def process(nursery: Nursery, gateway: FakeGateway, tmp_path: Path) -> Asy
 
 
 @pytest.fixture
-def model() -> Iterator[FakeModel]:
-    """A language model on loopback."""
+def model(nursery: Nursery) -> Iterator[FakeModel]:
+    """A language model on loopback, and processes that have imported what asks it."""
+    nursery.order({"import": "litellm"})
     fake = FakeModel()
-    server = uvicorn.Server(uvicorn.Config(fake.app(), log_level="error", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, args=([fake.listener],))
-    thread.start()
     yield fake
-    server.should_exit = True
-    thread.join()
-    fake.listener.close()
+    fake.close()
 
 
 @pytest.fixture

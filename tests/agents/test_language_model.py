@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from model_server import Answer, Call, calls, fails, plans, says
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
-
-def _call(name: str, arguments: dict[str, Any], identifier: str) -> dict[str, Any]:
-    function = {"name": name, "arguments": json.dumps(arguments)}
-    return {"tool_calls": [{"id": identifier, "type": "function", "function": function}]}
-
-
-def _planned(*parts: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda asked: _call(asked["tools"][0]["function"]["name"], {"parts": list(parts)}, "plan")
-
-
-def _says(text: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda _: {"content": text}
+TIME, INVOICE = "mcp-server-time__get_current_time", "billing__create_invoice"
 
 
 @pytest.mark.covers("agents:language-model")
 async def test_a_language_model_plans_uses_tools_and_words_the_answer(process: Any, gateway: Any, model: Any) -> None:
-    process.environ = {"TAUSESTACK_MODEL": "openai/gpt-4o-mini", "OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": model.url}
-    time, invoice = "mcp-server-time__get_current_time", "billing__create_invoice"
+    process.environ = model.environ()
     line = {"description": "té", "unit_price_minor": 1000}
     model.script = [
-        _planned("¿Qué hora es en Lima?", "Crea una factura para Ana por 10 COP de té"),
-        lambda asked: _call(time, {"timezone": "America/Lima"}, "call_1"),
-        _says("Son las cinco."),
-        lambda asked: _call(invoice, {"customer_id": "Ana", "items": [line]}, "call_2"),
-        _says("Factura hecha."),
-        _says("Son las cinco y la factura está hecha."),
+        plans("¿Qué hora es en Lima?", "Crea una factura para Ana por 10 COP de té"),
+        calls(TIME, {"timezone": "America/Lima"}),
+        says("Son las cinco."),
+        calls(INVOICE, {"customer_id": "Ana", "items": [line]}),
+        says("Factura hecha."),
+        says("Son las cinco y la factura está hecha."),
     ]
     agents = await process.start()
     held = await agents.acme.run("¿Qué hora es en Lima? Crea una factura para Ana por 10 COP de té")
@@ -50,18 +38,51 @@ async def test_a_language_model_plans_uses_tools_and_words_the_answer(process: A
     assert ended["cost"]["model_calls"] == 6
     assert ended["cost"]["input_tokens"] == 60
     assert ended["cost"]["usd"] > 0
-    told = model.asked[2]["messages"]
-    assert [message["role"] for message in told] == ["system", "user", "assistant", "tool"]
+    assert [message["role"] for message in model.asked[2].messages] == ["system", "user", "assistant", "tool"]
     assert gateway.effects["billing/create_invoice"] == 1
 
 
-@pytest.mark.covers("agents:language-model")
-async def test_a_model_that_fails_ends_the_run_with_its_reason(process: Any, gateway: Any, model: Any) -> None:
-    process.environ = {"TAUSESTACK_MODEL": "openai/gpt-4o-mini", "OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": model.url}
+@pytest.mark.covers("agents:language-model", "models:both-wires")
+async def test_a_model_of_anthropics_does_the_same(process: Any, gateway: Any, model: Any) -> None:
+    process.environ = model.environ("anthropic/claude-sonnet-4-5")
+    model.script = [plans("¿Qué hora es en Lima?"), calls(TIME, {"timezone": "America/Lima"}), says("Son las cinco.")]
     agents = await process.start()
-    run = await agents.acme.run("¿Qué hora es en Lima?")  # the script is empty: the server breaks
+    ended = await agents.acme.run("¿Qué hora es en Lima?")
+    assert (ended["status"], ended["output"]) == ("success", "Son las cinco."), ended
+    assert {asked.wire for asked in model.asked} == {"anthropic"}
+    assert all(asked.streams for asked in model.asked)
+    assert model.asked[2].results
+    assert ended["cost"]["input_tokens"] == 30
+    assert ended["cost"]["usd"] > 0
+    assert len(gateway.sent("mcp-server-time/get_current_time")) == 1
+
+
+@pytest.mark.covers("models:tokens")
+async def test_what_a_model_says_is_told_as_it_comes_and_not_a_token_at_a_time(process: Any, model: Any) -> None:
+    process.environ = model.environ()
+    text = " ".join(f"palabra{number}" for number in range(600))
+    model.script = [plans("Cuéntame algo"), model.slow(Answer(text))]
+    agents = await process.start()
+    run = await agents.acme.call("run", {"agent": "concierge", "input": "Cuéntame algo"})
+    model.gate.set()
+    told = await agents.events(run["id"])
+    pieces = [data for kind, data in told if kind == "token"]
+    assert "".join(piece["text"] for piece in pieces) == text
+    assert {piece["call"] for piece in pieces} == {"step-0/model-0"}
+    assert 2 <= len(pieces) <= 20, len(pieces)
+    assert (await agents.acme.call("get_run", {"run": run["id"]}))["output"] == text
+
+
+@pytest.mark.covers("agents:language-model")
+async def test_a_model_that_refuses_ends_the_run_with_its_reason(process: Any, gateway: Any, model: Any) -> None:
+    process.environ = model.environ()
+    model.always = fails(400, "That is not how it is asked")
+    agents = await process.start()
+    run = await agents.acme.run("¿Qué hora es en Lima?")
     assert run["status"] == "error"
     assert run["error"]["code"] == "model_error"
+    assert run["error"]["kind"] == "refused"
+    assert "not how it is asked" in run["error"]["message"]
     reserved, settled = gateway.spent
     assert (reserved[0], settled[0]) == ("reserve", "settle")
     assert reserved[1]["tokens"] > 0
@@ -72,9 +93,9 @@ async def test_a_model_that_fails_ends_the_run_with_its_reason(process: Any, gat
 async def test_each_request_to_a_model_is_reserved_and_settled_and_none_is_made_without(
     process: Any, gateway: Any, model: Any
 ) -> None:
-    process.environ = {"TAUSESTACK_MODEL": "openai/gpt-4o-mini", "OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": model.url}
+    process.environ = model.environ()
     agents = await process.start()
-    model.script = [_planned("¿Qué hora es en Lima?"), _says("Son las cinco.")]
+    model.script = [plans("¿Qué hora es en Lima?"), says("Son las cinco.")]
     ended = await agents.acme.run("¿Qué hora es en Lima?")
     assert ended["status"] == "success", ended
     assert [kind for kind, _ in gateway.spent] == ["reserve", "settle"] * 2
@@ -89,5 +110,21 @@ async def test_each_request_to_a_model_is_reserved_and_settled_and_none_is_made_
     gateway.budget_is_spent = True
     asked = len(model.asked)
     refused = await agents.acme.run("¿Qué hora es en Quito?")
-    assert (refused["status"], refused["error"]["code"]) == ("error", "rate_limited"), refused
+    assert (refused["status"], refused["error"]["code"]) == ("error", "budget_exceeded"), refused
+    assert refused["error"]["budget"] == "tokens_per_month"
     assert len(model.asked) == asked
+
+
+@pytest.mark.covers("agents:language-model")
+async def test_several_calls_in_one_answer_are_all_made(process: Any, gateway: Any, model: Any) -> None:
+    process.environ = model.environ()
+    both = [Call(TIME, json.dumps({"timezone": zone}), zone) for zone in ("America/Lima", "America/Bogota")]
+    model.script = [plans("¿Qué hora es en Lima y Bogotá?"), lambda _: Answer("Miro.", both), says("Las cinco.")]
+    agents = await process.start()
+    ended = await agents.acme.run("¿Qué hora es en Lima y Bogotá?")
+    assert ended["status"] == "success", ended
+    assert [sent.arguments["timezone"] for sent in gateway.sent("mcp-server-time/get_current_time")] == [
+        "America/Lima",
+        "America/Bogota",
+    ]
+    assert len(model.asked[2].results) == 2

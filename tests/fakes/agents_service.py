@@ -1,10 +1,12 @@
 """A fork server of the agents service: imported once, forked for each line on stdin, which holds path and surroundings.
 
-Answers with the child's pid, and with `-` and the exit code once a child that a line `{"wait": pid}` names has ended.
+A line `{"import": module}` has a module imported for all children to come. Answers with the child's pid, and with `-`
+and the exit code once a child that a line `{"wait": pid}` names has ended.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -24,6 +26,10 @@ def main() -> None:
         if "wait" in order:
             _, status = os.waitpid(order["wait"], 0)
             print(f"- {os.waitstatus_to_exitcode(status)}", flush=True)
+            continue
+        if "import" in order:
+            importlib.import_module(order["import"])
+            print("imported", flush=True)
             continue
         pid = os.fork()
         if pid == 0:
