@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -74,6 +75,7 @@ async def test_tokens_bound_each_answer_and_then_the_run(process: Any, model: An
     assert longest == sorted(longest, reverse=True)
     assert longest[0] <= 16_000
     model.asked.clear()
+    model.always = lambda asked: replace(_thinks(asked), input_tokens=700)
     run = await agents.acme.run("¿Qué hora es en Lima?", budget={"tokens": 1_500})
     assert (run["status"], run["error"]["code"], run["error"]["budget"]) == ("error", "budget_exceeded", "tokens"), run
     used = run["cost"]["input_tokens"] + run["cost"]["output_tokens"]
@@ -118,7 +120,7 @@ async def test_what_was_reserved_when_a_worker_died_stays_counted(process: Any, 
     model.always = model.slow(Answer("Nunca"))
     agents = await process.start()
     run = await agents.acme.call(
-        "run", {"agent": "concierge", "input": "¿Qué hora es en Lima?", "budget": {"tokens": 20_000}}
+        "run", {"agent": "concierge", "input": "¿Qué hora es en Lima?", "budget": {"tokens": 10_000}}
     )
 
     async def asked() -> bool:
@@ -131,11 +133,11 @@ async def test_what_was_reserved_when_a_worker_died_stays_counted(process: Any, 
 
     async def ended() -> Any:
         found = await agents.acme.call("get_run", {"run": run["id"]})
-        return found["status"] == "error" and found
+        return found["status"] in {"error", "success"} and found
 
     found = await until(ended, 100)
     assert (found["error"]["code"], found["error"]["budget"]) == ("budget_exceeded", "tokens"), found
-    assert found["error"]["used"] > 15_000
+    assert found["error"]["used"] > 9_000
     assert len(model.asked) == 1
 
 
@@ -144,7 +146,7 @@ def test_a_rate_is_an_amount_and_a_day() -> None:
     assert Rate.of({}) is None
     assert Rate.of({"TAUSESTACK_COP_PER_USD": "4100.50@2026-11-20"}) == Rate(Decimal("4100.50"), date(2026, 11, 20))
     for wrong in ("4100", "@2026-11-20", "0@2026-11-20", "-1@2026-11-20", "NaN@2026-11-20", "4100@20/11/2026"):
-        with pytest.raises(InvalidArguments, match="4100.50@2026-11-20"):
+        with pytest.raises(InvalidArguments, match=r"4100\.50@2026-11-20"):
             Rate.of({"TAUSESTACK_COP_PER_USD": wrong})
 
 
