@@ -63,9 +63,7 @@ class Journal:
 
     async def reserve_model(self, task: str, call: str, attempts: Sequence[Mapping[str, Any]]) -> None:
         """Write what a request to a model may use before it is made: for each attempt its model, tokens, US dollars."""
-        await self._write(
-            task, call, {"kind": "model", "status": "intent", "arguments": {"attempts": list(attempts)}}
-        )
+        await self._write(task, call, {"kind": "model", "status": "intent", "arguments": {"attempts": list(attempts)}})
 
     async def keep_model(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import signal
 from pathlib import Path
 
@@ -19,10 +18,11 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="recorded answers, a JSON object a line")
     parser.add_argument("--record", metavar="URL", help="pass requests on to this address and add its replies to FILE")
     given = parser.parse_args()
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the server's thread, so that none of them is taken by it
     with serving(Recorder(given.record, given.file).respond if given.record else _played(given.file)) as url:
         print(url, flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
 
 
 def _played(file: Path) -> Respond:

@@ -96,7 +96,9 @@ class Asked:
         Ids, dates in results and the catalogue's growth leave it as it is.
         """
         told: list[Any] = [self.model, _chosen(self.body.get("tool_choice"))]
-        told += [[each.get("role"), _text(each.get("content")), _called(each)] for each in self.messages]
+        for each in self.messages:
+            said = "" if each.get("role") == "tool" else _text(each.get("content"))
+            told.append([each.get("role"), said, _called(each)])
         return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()
 
 

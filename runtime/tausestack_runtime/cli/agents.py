@@ -42,14 +42,18 @@ def run_agent(
     message: Annotated[str, typer.Argument(metavar="MESSAGE")],
     tenant: TenantOption,
     thread: Annotated[str | None, typer.Option(help="go on with this thread")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="JSON", help="the most it may use, such as '{\"tokens\": 20000}'")
+    ] = None,
     wait: Annotated[float, typer.Option(min=0, help="seconds to wait for it to settle")] = DEFAULT_WAIT,
     as_json: JsonOption = False,
 ) -> None:
     """Run an agent on a message, and show what it did."""
+    bounds = None if budget is None else json_object("--budget", budget)
 
     async def work() -> Run:
         async with tenant_client(tenant) as client:
-            return await client.agents.run(agent, message, thread=thread, wait=wait)
+            return await client.agents.run(agent, message, thread=thread, budget=bounds, wait=wait)
 
     _finish(run(work()), tenant, as_json)
 

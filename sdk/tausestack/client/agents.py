@@ -72,14 +72,18 @@ class Agents:
         input: str,
         *,
         thread: str | None = None,
+        budget: Mapping[str, Any] | None = None,
+        model: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
     ) -> Run:
         """Start a run, and return it as it stands once it settled or `wait` seconds are over.
 
-        Without `wait` it is returned at once. A run is settled when it ended or waits for a person.
+        Without `wait` it is returned at once. A run is settled when it ended or waits for a person. `budget` bounds it
+        (`{"tokens", "cost", "currency", "steps", "seconds", "tool_calls"}`, any of them); `model` is `offline`,
+        `recorded` or `live`, for evaluations.
         """
-        body = given({"agent": agent, "input": input, "thread": thread})
+        body = given({"agent": agent, "input": input, "thread": thread, "budget": budget, "model": model})
         return await self._start(("runs",), "agents/run", body, wait, idempotency_key)
 
     async def wait(self, run: str, *, timeout: float = 300.0) -> Run:

@@ -55,12 +55,21 @@ class SyncAgents:
         input: str,
         *,
         thread: str | None = None,
+        budget: Mapping[str, Any] | None = None,
+        model: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
     ) -> Run:
         """Start a run, and return it as it stands once it settled or `wait` seconds are over."""
         return self._thread.run(
-            self._agents.run, agent, input, thread=thread, wait=wait, idempotency_key=idempotency_key
+            self._agents.run,
+            agent,
+            input,
+            thread=thread,
+            budget=budget,
+            model=model,
+            wait=wait,
+            idempotency_key=idempotency_key,
         )
 
     def wait(self, run: str, *, timeout: float = 300.0) -> Run:

@@ -130,6 +130,8 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "decision": lambda picker: picker.random.choice(({"approve": True}, {"approve": False, "reason": picker.text()})),
     "config": lambda picker: {"note": picker.text()},
     "secrets": lambda picker: {"note": picker.text()},
+    "budget": lambda _: {"tokens": 1000},
+    "model": lambda picker: picker.random.choice(("offline", picker.text())),
     "settings": lambda picker: f"note={picker.text()}",
     "status": lambda picker: picker.random.choice(("success", "pending", picker.text())),
     "role": lambda picker: picker.random.choice(("viewer", "agent")),
