@@ -150,6 +150,13 @@ async def resume(
         ),
     ],
     wait: Annotated[float, Field(description="How many seconds to wait for the run to end.", ge=0)] = 0,
+    call: Annotated[
+        str | None,
+        Field(
+            description="The `call` that the decision is about; where the run waits for another, it is refused.",
+            max_length=400,
+        ),
+    ] = None,
 ) -> Run:
     """Decide on the call that a run waits for: approve it, reject it, or approve it with other arguments."""
     state = _state(ctx)
@@ -158,6 +165,8 @@ async def resume(
         found = await store.get_run(db, run)
     if found.status != "interrupted" or found.interrupt is None:
         raise Conflict(f"The run waits for nothing: it is {found.status}", status=found.status)
+    if call is not None and found.interrupt.get("call") != call:
+        raise Conflict("The run waits for something else by now", call=found.interrupt.get("call"))
     approval = found.interrupt.get("approval")
     if approval is not None:
         # As the person who decides; the gateway then wakes the run.

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     signing_key_days: float = Field(
         30, gt=0, description="the age in days at which the key that signs assertions gives way to another"
     )
+    approval_seconds: float = Field(
+        172_800, gt=0, description="how long an approval waits for a person, in seconds; then the run goes on without"
+    )
     prices: Path | None = Field(None, description="the price list: JSON, {version, currency, amounts}")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import structlog
 
@@ -21,6 +22,7 @@ from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.limits.budgets import Budgets
 from tausestack_runtime.gateway.limits.limiter import Connections, Limiter
+from tausestack_runtime.gateway.mcp.approving import Approving
 from tausestack_runtime.gateway.mcp.earlier.door import RETIRED, EarlierDoor, retired
 from tausestack_runtime.gateway.mcp.earlier.relay import Relay
 from tausestack_runtime.gateway.mcp.earlier.session import Tokens
@@ -92,7 +94,7 @@ class Gateway:
             siblings=self._siblings,
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
-        approvals = Approvals(self._databases)
+        approvals = Approvals(self._databases, expires_after=timedelta(seconds=settings.approval_seconds))
         self._ledger = Ledger(
             settings.data,
             lambda: [each.subkey("ledger") for each in masters.live()],
@@ -139,7 +141,8 @@ class Gateway:
             life=self._life,
         )
         self._offers = offers = Offers(self._upstreams)
-        methods = Methods(pipeline, self._snapshots, Lists(offers))
+        approving = Approving(pipeline, Sealer(lambda: [each.subkey("approvals") for each in masters.live()]))
+        methods = Methods(pipeline, self._snapshots, Lists(offers), approving)
         subscriptions = Subscriptions(self._snapshots, self._upstreams, offers)
         self._states = states = States(self._databases)
         self._earlier = EarlierDoor(

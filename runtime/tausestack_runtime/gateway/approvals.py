@@ -3,53 +3,65 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from tausestack.contract import Principal
+from tausestack.contract import Principal, ToolPolicy
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack_runtime.gateway.call import Call, digest
 from tausestack_runtime.gateway.tables import approvals
 
 EXPIRES_AFTER = timedelta(days=2)
+"""How long an approval waits for a person, and then a grant for its call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An approval that a call has to wait for; it can be decided on until `expires_at` (UTC, ISO 8601)."""
+
+    id: str
+    expires_at: str
 
 
 class Approvals:
     """Opens approvals, takes decisions on them, and lets each be used once.
 
-    A grant is bound to tenant, principal, agent, server, tool, the digest of the arguments and an expiry. The call that
-    used it may use it again only with the idempotency key that it bore, and only where that is the same write: on a
-    tool that keeps its keys or is idempotent (`repeatable`). Elsewhere each use would be another effect.
+    A grant is bound to tenant, principal, agent, run, server, tool, the digest of the arguments, the version of the
+    tool's policy and an expiry. The call that used it may use it again only with the idempotency key that it bore, and
+    only where that is the same write: on a tool that keeps its keys or is idempotent (`repeatable`). Elsewhere each use
+    would be another effect.
     """
 
-    def __init__(self, databases: TenantDatabases) -> None:
+    def __init__(self, databases: TenantDatabases, *, expires_after: timedelta = EXPIRES_AFTER) -> None:
         self._databases = databases
+        self._expires_after = expires_after
 
-    async def open(self, call: Call, *, repeatable: bool = True) -> str | None:
-        """Return the id of the approval that a call has to wait for, or None where it was granted already.
+    async def open(self, call: Call, *, policy: str = "", repeatable: bool = True) -> Waiting | None:
+        """Return the approval that a call has to wait for, or None where it was granted already.
 
         A call of the same run with the same key and arguments finds the approval that it opened before.
         """
         now = datetime.now(UTC)
         async with self._databases.transaction(call.tenant) as db:
-            same = sa.select(approvals).where(*_same(call), approvals.c.expires_at > now.isoformat())
+            same = sa.select(approvals).where(*_same(call, policy), approvals.c.expires_at > now.isoformat())
             known = await db.one(same if repeatable else same.where(approvals.c.status != "used"))
             if known is not None and known.status == "rejected":
                 raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
             if known is not None and known.status == "approved":
-                await _use(db, call, known.id, repeatable=repeatable)
+                await _use(db, call, known.id, policy, repeatable=repeatable)
                 return None
             if known is not None and known.status == "used":
                 return None
             if known is not None:
-                return str(known.id)
-            identifier = "apr_" + secrets.token_hex(10)
+                return Waiting(known.id, known.expires_at)
+            opened = Waiting("apr_" + secrets.token_hex(10), (now + self._expires_after).isoformat())
             await db.execute(
                 sa.insert(approvals).values(
-                    id=identifier,
+                    id=opened.id,
                     status="pending",
                     principal=call.principal.id,
                     agent=call.principal.agent or "",
@@ -60,24 +72,27 @@ class Approvals:
                     digest=digest(call.arguments),
                     key=call.key or "",
                     created_at=now.isoformat(),
-                    expires_at=(now + EXPIRES_AFTER).isoformat(),
+                    expires_at=opened.expires_at,
+                    policy=policy,
                 )
             )
-            return identifier
+            return opened
 
-    async def claim(self, call: Call, *, repeatable: bool = True) -> None:
+    async def claim(self, call: Call, *, policy: str = "", repeatable: bool = True) -> None:
         """Use the grant that a call names, or raise `Forbidden` saying why it can't."""
         assert call.approval is not None
         async with self._databases.transaction(call.tenant) as db:
-            if await _use(db, call, call.approval, repeatable=repeatable):
+            if await _use(db, call, call.approval, policy, repeatable=repeatable):
                 return
             known = await db.one(sa.select(approvals).where(approvals.c.id == call.approval))
         if known is None:
             raise Forbidden("There is no such approval")
         if known.status == "rejected":
             raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
-        if known.status == "pending":
+        if known.status == "pending" and known.expires_at > datetime.now(UTC).isoformat():
             raise Forbidden("The approval has not been decided yet", approval=known.id)
+        if known.policy not in {"", policy}:
+            raise Forbidden("The tool's policy has changed since this call was approved", approval=known.id)
         raise Forbidden("The approval is for another call, has expired or was used", approval=known.id)
 
     async def one(self, tenant: str, identifier: str) -> dict[str, Any]:
@@ -105,7 +120,8 @@ class Approvals:
         if by.agent is not None:
             raise Forbidden("An agent can't decide on approvals")
         status = "approved" if decision == "approve" else "rejected"
-        now = datetime.now(UTC).isoformat()
+        moment = datetime.now(UTC)
+        now, until = moment.isoformat(), (moment + self._expires_after).isoformat()
         async with self._databases.transaction(tenant) as db:
             known = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
             if known is None:
@@ -127,6 +143,7 @@ class Approvals:
                     reason=reason,
                     arguments=asked,
                     digest=digest(asked),
+                    expires_at=until if decision == "approve" else known.expires_at,
                 )
             )
             decided = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
@@ -146,13 +163,23 @@ class Approvals:
     async def listed(self, tenant: str, status: str | None) -> list[dict[str, Any]]:
         """Return a tenant's approvals, newest first, of one status or all."""
         query = sa.select(approvals).order_by(approvals.c.created_at.desc(), approvals.c.id).limit(200)
-        if status is not None:
+        now = datetime.now(UTC).isoformat()
+        if status == "expired":
+            query = query.where(approvals.c.status == "pending", approvals.c.expires_at <= now)
+        elif status == "pending":
+            query = query.where(approvals.c.status == "pending", approvals.c.expires_at > now)
+        elif status is not None:
             query = query.where(approvals.c.status == status)
         async with self._databases.reading(tenant) as db:
             return [_shape(row) for row in await db.execute(query)]
 
 
-def _same(call: Call) -> tuple[sa.ColumnElement[bool], ...]:
+def policy_version(policy: ToolPolicy) -> str:
+    """Return the version of a tool's policy: another one makes what was granted under it void."""
+    return digest(policy.model_dump(mode="json"))
+
+
+def _same(call: Call, policy: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         approvals.c.principal == call.principal.id,
         approvals.c.agent == (call.principal.agent or ""),
@@ -160,11 +187,12 @@ def _same(call: Call) -> tuple[sa.ColumnElement[bool], ...]:
         approvals.c.server == call.server,
         approvals.c.tool == call.tool,
         approvals.c.digest == digest(call.arguments),
+        approvals.c.policy.in_(("", policy)),
         approvals.c.key == (call.key or secrets.token_hex(8)),
     )
 
 
-async def _use(db: Connection, call: Call, identifier: str, *, repeatable: bool) -> bool:
+async def _use(db: Connection, call: Call, identifier: str, policy: str, *, repeatable: bool) -> bool:
     """Mark a grant as used by a call; a call that is not repeatable, or has no key, can use it but once."""
     keyed = repeatable and bool(call.key)
     again = sa.and_(approvals.c.status == "used", approvals.c.key == call.key) if keyed else sa.false()
@@ -180,6 +208,7 @@ async def _use(db: Connection, call: Call, identifier: str, *, repeatable: bool)
                 approvals.c.server == call.server,
                 approvals.c.tool == call.tool,
                 approvals.c.digest == digest(call.arguments),
+                approvals.c.policy.in_(("", policy)),
                 approvals.c.expires_at > datetime.now(UTC).isoformat(),
             )
             .values(status="used")
@@ -197,6 +226,11 @@ def _rejection(reason: str | None) -> str:
 
 
 def _shape(row: Row) -> dict[str, Any]:
-    return {
-        str(column.name): getattr(row, column.name) for column in approvals.c if column.name not in {"digest", "key"}
-    }
+    shown = {str(column.name): getattr(row, column.name) for column in approvals.c if column.name not in _KEPT}
+    if row.status == "pending" and row.expires_at <= datetime.now(UTC).isoformat():
+        shown["status"] = "expired"
+    return shown
+
+
+_KEPT = frozenset({"digest", "key", "policy"})
+"""What is nobody's business but the gateway's."""

@@ -19,7 +19,7 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
-from tausestack_runtime.gateway.approvals import Approvals
+from tausestack_runtime.gateway.approvals import Approvals, policy_version
 from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.limits.headers import headers_of
@@ -214,17 +214,20 @@ class Pipeline:
         acting = call.principal.agent is not None
         if asked == "never" or (asked == "agents" and not acting):
             return
-        repeatable = policy.keyed or policy.retriable
+        repeatable, version = policy.keyed or policy.retriable, policy_version(policy)
         if call.approval is not None:
-            await self._approvals.claim(call, repeatable=repeatable)
+            await self._approvals.claim(call, policy=version, repeatable=repeatable)
             return
         call.state = CallState.WAITING
-        approval = await self._approvals.open(call, repeatable=repeatable)
-        if approval is None:
+        waiting = await self._approvals.open(call, policy=version, repeatable=repeatable)
+        if waiting is None:
             call.state = CallState.ADMITTED
             return
         raise ApprovalRequired(
-            f"{call.server}/{call.tool} waits for a person's approval", approval=approval, call=call.id
+            f"{call.server}/{call.tool} waits for a person's approval",
+            approval=waiting.id,
+            expires_at=waiting.expires_at,
+            call=call.id,
         )
 
     async def _sent(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Outcome:

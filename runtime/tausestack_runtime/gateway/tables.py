@@ -26,7 +26,9 @@ approvals = sa.Table(
     sa.Column("decided_at", sa.Text),
     sa.Column("decided_by", sa.Text),
     sa.Column("reason", sa.Text),
+    sa.Column("policy", sa.Text, nullable=False, default=""),
 )
+"""`digest` is the arguments', `policy` the version of the tool's policy; a grant is used up once it is `used`."""
 
 sessions = sa.Table(
     "sessions",

@@ -74,7 +74,7 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "list_approvals",
                 "List the calls that wait for a person's approval, and those that were decided.",
-                {"status": {"enum": ["pending", "approved", "rejected", "used", "withdrawn"]}},
+                {"status": {"enum": ["pending", "approved", "rejected", "used", "withdrawn", "expired"]}},
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),

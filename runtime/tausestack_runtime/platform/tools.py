@@ -101,6 +101,7 @@ class Platform:
                 "approval": decided["id"],
                 "decision": given["decision"],
                 "arguments": decided["arguments"],
+                "reason": decided["reason"] or "",
             }
             await self._system("agents", "wake", call.tenant, wake)
         return decided

@@ -15,7 +15,7 @@ class Approvals:
         self._tenant = tenant
 
     async def list(self, *, status: str | None = None) -> list[dict[str, Any]]:
-        """Return approvals, or those of one status: pending, approved, rejected, used."""
+        """Return approvals, or those of one status: pending, approved, rejected, used, withdrawn, expired."""
         found: dict[str, Any] = await self._tenant.wire.request(
             "GET", self._tenant.path("approvals"), query={"status": status}
         )

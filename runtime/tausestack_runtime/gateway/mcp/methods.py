@@ -31,6 +31,7 @@ from tausestack_runtime.gateway.call import CALL_SECONDS, NAMED, TOOLS_CALL, Cal
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.installed import Installation, not_found
 from tausestack_runtime.gateway.mcp import naming
+from tausestack_runtime.gateway.mcp.approving import ELICITATION, Approving
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.discovery import TASKS, capabilities_of, discovery
 from tausestack_runtime.gateway.mcp.envelope import Refused
@@ -48,8 +49,9 @@ _NOT_PASSED = frozenset({"_meta", "name", "uri", "taskId", "arguments"})
 class Methods:
     """Answers requests; it translates names and decides nothing."""
 
-    def __init__(self, pipeline: Pipeline, snapshots: Snapshots, lists: Lists) -> None:
+    def __init__(self, pipeline: Pipeline, snapshots: Snapshots, lists: Lists, approving: Approving) -> None:
         self._pipeline = pipeline
+        self._approving = approving
         self._snapshots = snapshots
         self._lists = lists
 
@@ -61,6 +63,8 @@ class Methods:
         """Return the result of a request, and its whole response in bytes where there is one already."""
         if ask.method == TOOLS_CALL:
             try:
+                if ELICITATION in ask.capabilities:
+                    return await self._approving.through(ask, self._call_tool)
                 return await self._call_tool(ask)
             except InvalidArguments as error:
                 # A model can mend these, so the protocol has them as a failure of the tool.
