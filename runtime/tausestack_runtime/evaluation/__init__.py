@@ -1,0 +1,1 @@
+"""Evaluating agents: cases are run against a running stack, and what came of them is judged."""

@@ -1,0 +1,127 @@
+"""Reading a file of cases: what an agent is asked, and what it should do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tausestack.errors import InvalidArguments
+from tausestack.raw import as_array, as_object
+
+MAX_BYTES = 4_000_000
+"""Of a file of cases."""
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1, max_length=20_000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Call(_Part):
+    """A call that is expected; of its arguments those that are given here."""
+
+    tool: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Checks(_Part):
+    """What has to be true of the run beside its calls."""
+
+    status: str | list[str] | None = None
+    output_contains: list[Text] = Field(default_factory=list[Text])
+    output_excludes: list[Text] = Field(default_factory=list[Text])
+    most_calls: int | None = Field(default=None, ge=0)
+
+
+class Case(_Part):
+    """One request; without `calls` its calls are not judged, and with none it should call nothing."""
+
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+    input: Text
+    calls: list[Call] | None = None
+    also: list[Pattern] = Field(default_factory=list[Pattern])
+    """Patterns of addresses that may be called beside."""
+    checks: Checks = Checks()
+    set: Annotated[str, Field(max_length=40)] = ""
+    """The part of the file that it belongs to, as `tuning` or `checking`."""
+
+
+class Suite(_Part):
+    """A file of cases."""
+
+    cases: list[Case] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Suite:
+        seen: set[str] = set()
+        for case in self.cases:
+            if case.id in seen:
+                raise ValueError(f"the id '{case.id}' stands twice")
+            seen.add(case.id)
+        return self
+
+
+def read(path: Path) -> Suite:
+    """Return the cases of a `.yaml`, `.json` or `.jsonl` file; raises `InvalidArguments` that says what is wrong."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InvalidArguments(f"{path.name} is too large: {MAX_BYTES // 1_000_000} MB are the most")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArguments(f"{path.name} can't be read: {error}") from error
+    return parse(text, path.name)
+
+
+def parse(text: str, name: str) -> Suite:
+    """Return the cases in a text, read by what the file's name ends in."""
+    kind = name.rpartition(".")[2].lower()
+    if kind == "jsonl":
+        found: Any = [_json(line, f"{name}, line {at}") for at, line in enumerate(text.splitlines(), 1) if line.strip()]
+    elif kind == "json":
+        found = _json(text, name)
+    elif kind in {"yaml", "yml"}:
+        found = _yaml(text, name)
+    else:
+        raise InvalidArguments(f"{name}: cases are in a file that ends in .yaml, .json or .jsonl")
+    whole: Any = {"cases": found} if as_array(found) is not None else found
+    try:
+        return Suite.model_validate(whole)
+    except ValidationError as error:
+        raise InvalidArguments(f"{name}: {_told(error, whole)}") from error
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InvalidArguments(f"{where} is no JSON: {error}") from error
+
+
+def _yaml(text: str, name: str) -> Any:
+    import yaml  # read only where there is YAML: the command line can do without
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InvalidArguments(f"{name} is no YAML: {' '.join(str(error).split())[:400]}") from error
+
+
+def _told(error: ValidationError, whole: Any) -> str:
+    """What is wrong first, and in which case."""
+    first = error.errors()[0]
+    steps = list(first["loc"])
+    reasons = {"extra_forbidden": "there is no such field", "missing": "it is missing"}
+    reason = reasons.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
+    where = ""
+    if len(steps) >= 2 and steps[0] == "cases" and isinstance(steps[1], int):
+        listed = as_array((as_object(whole) or {}).get("cases")) or []
+        identifier = (as_object(listed[steps[1]]) or {}).get("id", "") if steps[1] < len(listed) else ""
+        where = f"case {steps[1] + 1}" + (f" ('{identifier}')" if identifier else "") + ": "
+        steps = steps[2:]
+    field = ".".join(str(step) for step in steps)
+    return f"{where}{field}: {reason}" if field else f"{where}{reason}"
