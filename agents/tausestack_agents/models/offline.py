@@ -21,9 +21,18 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
-from tausestack_agents.planner.answer import Called, say_calls, say_missing, say_no_tool
+from tausestack_agents.planner.answer import (
+    Called,
+    say_asked_how,
+    say_calls,
+    say_depends,
+    say_forbidden,
+    say_missing,
+    say_no_tool,
+    say_unsure,
+)
 from tausestack_agents.planner.arguments import Earlier
-from tausestack_agents.planner.choice import Candidate, choose
+from tausestack_agents.planner.choice import Candidate, Choice, choose
 from tausestack_agents.planner.text import Language
 from tausestack_agents.planner.values import Source
 
@@ -63,17 +72,29 @@ class OfflineModel(Model):
             return self._response([TextPart(say_calls(self._part, called, self._spoken))])
         source = Source(self._part, today=self._today, spoken=self._spoken)
         choice = choose(self._part, list(self._tools.values()), source, self._earlier)
-        if choice.outcome == "no_tool" or choice.tool is None:
-            return self._response([TextPart(say_no_tool(self._part, self._spoken))])
-        if choice.outcome == "missing":
-            return self._response([TextPart(say_missing(self._part, choice.tool, choice.missing, self._spoken))])
         tool = choice.tool
+        if choice.outcome != "calls" or tool is None:
+            return self._response([TextPart(self._declined(choice))])
         return self._response(
             [
                 ToolCallPart(tool.name, arguments, _call_id(tool, index, arguments))
                 for index, arguments in enumerate(choice.calls)
             ]
         )
+
+    def _declined(self, choice: Choice) -> str:
+        """Say why nothing is called."""
+        if choice.outcome == "forbidden":
+            return say_forbidden(self._part, self._spoken)
+        if choice.outcome == "asked_how":
+            return say_asked_how(self._part, choice.tool, self._spoken)
+        if choice.outcome == "depends":
+            return say_depends(self._part, choice.tool, self._spoken)
+        if choice.outcome == "unsure" and choice.tool is not None and choice.other is not None:
+            return say_unsure(self._part, [choice.tool, choice.other], self._spoken)
+        if choice.outcome == "missing" and choice.tool is not None:
+            return say_missing(self._part, choice.tool, choice.missing, self._spoken)
+        return say_no_tool(self._part, self._spoken)
 
     def _called(self, messages: list[ModelMessage]) -> list[Called]:
         """What was called since the part was given, with what came of it."""

@@ -52,6 +52,35 @@ def say_missing(part: str, tool: Candidate, missing: Sequence[str], spoken: Lang
     return f"{_title(part)} — {tool.address} would serve, but the request lacks: {named}. I did not do it."
 
 
+def say_unsure(part: str, tools: Sequence[Candidate], spoken: Language) -> str:
+    """Return the line for a part that either of two tools may be meant by."""
+    if spoken == "es":
+        return f"{_title(part)} — no estoy seguro: ¿{' o '.join(tool.address for tool in tools)}? No hice ninguna."
+    return f"{_title(part)} — I am not sure: {' or '.join(tool.address for tool in tools)}? I did neither."
+
+
+def say_asked_how(part: str, tool: Candidate | None, spoken: Language) -> str:
+    """Return the line for a part that asks how something is done: nothing was."""
+    if spoken == "es":
+        ask = f": lo hace {tool.address}. ¿Quieres que lo haga?" if tool else "; no encontré con qué se haría."
+        return f"{_title(part)} — no cambié nada{ask}"
+    ask = f": {tool.address} does it. Do you want me to?" if tool else "; I found nothing that would do it."
+    return f"{_title(part)} — I changed nothing{ask}"
+
+
+def say_depends(part: str, tool: Candidate | None, spoken: Language) -> str:
+    """Return the line for a part that is to be done only if something is so."""
+    with_what = "" if tool is None else f" ({tool.address})"
+    if spoken == "es":
+        return f"{_title(part)} — depende de algo que no puedo juzgar; no lo hice. ¿Quieres que lo haga{with_what}?"
+    return f"{_title(part)} — that depends on what I can't judge; I did not do it. Do you want me to{with_what}?"
+
+
+def say_forbidden(part: str, spoken: Language) -> str:
+    """Return the line for a part that says what not to do."""
+    return f"{_title(part)} — {'entendido: no lo hice.' if spoken == 'es' else 'understood: I did not.'}"
+
+
 def compose(texts: Sequence[str], spoken: Language) -> str:
     """Return the whole answer of the offline planner, labelled as such."""
     if spoken == "es":

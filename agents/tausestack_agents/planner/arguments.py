@@ -122,7 +122,7 @@ class _Scope:
         """Of equally sure findings put first what stands after `from` for a source, after `to` for a target."""
         for hints, before in (
             ({"source", "from", "origin", "origen"}, r"\b(?:de|desde|from|in|en)\s+$"),
-            ({"target", "to", "destination", "destino"}, r"\b(?:a|to|hacia|into|al)\s+$"),
+            ({"target", "to", "destination", "destino"}, r"\b(?:a|to|hacia|hasta|into|al)\s+$"),
         ):
             if prop.name_words & hints:
                 return sorted(found, key=lambda each: not re.search(before, self._source.folded[: max(each.start, 0)]))

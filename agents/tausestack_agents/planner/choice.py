@@ -13,14 +13,36 @@ from tausestack.errors import UpstreamError
 from tausestack.schemas import compiled
 from tausestack_agents.planner.arguments import Earlier, fill
 from tausestack_agents.planner.schema import Schema, as_schema
-from tausestack_agents.planner.text import concepts, concepts_of, glossary, stem, words
-from tausestack_agents.planner.values import Source
+from tausestack_agents.planner.text import bag, concepts, concepts_of, fold, glossary, stem, words
+from tausestack_agents.planner.values import MONTHS, Source
 
 NAME, PROPERTY, TEXT = 3.0, 1.2, 1.0
 """What a match weighs in a tool's name, its properties' names and its description."""
 CLOSE = 0.55
 """A tool whose arguments are all there is taken over a better match that lacks some, if its score is this near."""
 _VERB_REACH = 4
+_BEFORE_THINGS = bag(
+    "el la los las un una unos unas mi mis su sus este esta estos estas the an my our this de del en con"
+)
+_HOW = re.compile(
+    r"\bcomo (?:se |le )?(?:hago|hacemos|hace|hacer|puedo|podemos|podria)\b|\b(?:se puede|se podria|es posible|puedo)\b"
+    r"|\bque pasa si\b|\bcuando (?:debo|hay que)\b|\bhow (?:do|can|would|should) (?:i|we|you)\b|\bis it possible\b"
+    r"|\b(?:can|may|should) (?:i|we)\b|\bwhat happens if\b"
+)
+"""Asks about doing something, which is no wish to have it done."""
+_NOT = re.compile(
+    r"\b(?:no|nunca|jamas|ni|sin|tampoco|not|never|don't|dont|without)\s+(?:(?:me|te|le|les|lo|la|los|las|se|nos)\s+)?(\w+)"
+)
+"""What is not to be done."""
+_QUESTION = re.compile(
+    r"^\W*(?:(?:a|en|de|con|por|para|desde|hasta|y)\s+)?"
+    r"(?:quien(?:es)?|cuando|donde|que|cual(?:es)?|cuant[oa]s?|como|ya|who|when|where|why|which|what|how|did|has|have|is|are)\b"
+)
+"""Begins a question about something, in which a verb is no wish: "¿quién paga la factura?"."""
+_IF = re.compile(r"^\W*(?:si|cuando|en caso de|if|when|unless|a menos que|salvo que)\b")
+"""Makes what follows depend on something that nobody here can judge."""
+SURE = 0.6
+"""By how much a writing tool has to be ahead of the next, or people are asked which they mean."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +69,28 @@ class Candidate:
 class Choice:
     """What is to be called for a part, or why nothing is."""
 
-    outcome: Literal["calls", "no_tool", "missing"]
+    outcome: Literal["calls", "no_tool", "missing", "unsure", "asked_how", "forbidden", "depends"]
+    """`unsure`: either of two tools; `asked_how`: how, or whether, something is done; `forbidden`: not to do something;
+    `depends`: to do something if."""
     tool: Candidate | None = None
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     missing: list[str] = field(default_factory=list[str])
+    other: Candidate | None = None
 
 
 def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Sequence[Earlier] = ()) -> Choice:
     """Return the calls for a part of a request.
 
-    A part that asks for a change gets only a tool of that verb, and a part that doesn't gets only tools that read.
+    A part that asks for a change gets only a tool of that verb, and a part that doesn't gets only tools that read. One
+    that asks how a change is made, or not to make it, gets none.
     """
     verbs, nouns = asked(part)
+    if (none := _no_wish(verbs, nouns, tools, source)) is not None:
+        return none
     if source.of("time"):
         nouns |= {"time"}
+    if any("/" in code.text for code in source.codes):
+        nouns |= {"key"}
     back = not nouns and bool(earlier or source.codes)
     scored = [(score(verbs, nouns, tool, tools, back=back), tool) for tool in tools if _allowed(verbs, tool)]
     ranked = sorted(
@@ -82,36 +112,69 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
             lacking = wrong
     if not fitting:
         return Choice("missing", best, missing=lacking or [])
-    _, tool, calls = max(fitting, key=lambda each: each[0])
+    fitting.sort(key=lambda each: -each[0])
+    points, tool, calls = fitting[0]
+    rivals = [(own, other) for own, other, _ in fitting[1:] if not other.reads]
+    if not tool.reads and rivals and points - rivals[0][0] < SURE:
+        return Choice("unsure", tool, other=rivals[0][1])
     return Choice("calls", tool, calls)
+
+
+def _no_wish(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate], source: Source) -> Choice | None:
+    """Return why a part that names a change does not ask for it, or None where it does."""
+    wanted = verbs & glossary().writes
+    if not wanted:
+        return None
+    if _IF.search(source.folded) and not source.text.lstrip().startswith("¿"):
+        return Choice("depends", _nearest(verbs, nouns, tools))
+    if any(concepts_of(match.group(1)) & wanted for match in _NOT.finditer(source.folded)):
+        return Choice("forbidden")
+    if _HOW.search(source.folded) or _QUESTION.search(source.folded):
+        return Choice("asked_how", _nearest(verbs, nouns, tools))
+    return None
+
+
+def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:
+    scored = [(score(verbs, nouns, tool, tools), -tool.rank, tool) for tool in tools if _allowed(verbs, tool)]
+    best = max(scored, key=lambda each: each[:2], default=None)
+    return None if best is None or best[0] <= 0 else best[2]
 
 
 def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return what a part asks to do, and what it speaks of, as concepts."""
     known = glossary()
     verbs: frozenset[str] = frozenset()
-    rest: list[str] = []
+    nouns: set[str] = set()
     plural = False
+    before = ""
     for position, word in enumerate(_spoken(part)):
         plural = plural or (stem(word) != word and bool(concepts_of(word)))
-        found = concepts_of(word) & known.verbs
-        if found and not verbs and position < _VERB_REACH:
-            verbs = found
-            rest.append(word)
-        else:
-            rest.append(word)
+        found = concepts_of(word)
+        # What an article or a preposition stands before is a thing: "la factura", "en la agenda".
+        if found & known.verbs and not verbs and position < _VERB_REACH and before not in _BEFORE_THINGS:
+            verbs = found & known.verbs
+        nouns |= found - known.verbs
+        before = word
     if plural and "get" in verbs:
         verbs = verbs | {"list"} - {"get"}
-    nouns = frozenset(concept for word in rest for concept in concepts_of(word) if concept not in known.verbs)
-    return verbs, nouns
+    return verbs, frozenset(nouns)
 
 
 def _spoken(part: str) -> list[str]:
-    """The words of a part, without quoted text, literals and codes: those are values, not wishes."""
+    """The words of a part, without quoted text, literals, dates, amounts, codes and names: those are values."""
     bare = re.sub(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|\{.*\}", " ", part)
     bare = re.sub(r"\S+@\S+|https?://\S+", " email " if "@" in bare else " ", bare)
-    bare = re.sub(r"\S*[\d_/]\S*", " ", bare)
+    bare = re.sub(rf"(?i)\d\S*(?:\s+de)?\s+(?:{'|'.join(MONTHS)})\b(?:\s+(?:de|del)\s+\d+)?", " ", bare)
+    bare = re.sub(r"\S*[\d_/]\S*(?:\s+(?:pesos|d[oó]lares|euros)(?:\s+colombianos)?\b)?", " ", bare)
+    bare = re.sub(r"(?<=[\w,] )[A-ZÁÉÍÓÚÑ][\w'-]+", _if_known, bare)
     return words(re.sub(r"(?i)\bwho am i\b|\bqui[eé]n soy\b", "whoami", bare))
+
+
+def _if_known(name: re.Match[str]) -> str:
+    """A name in the middle of a sentence says nothing, unless it is a word of the glossary: `NIT`, `WhatsApp`."""
+    word = fold(name.group())
+    known = glossary().concepts
+    return name.group() if word in known or stem(word) in known else " "
 
 
 def _tool_verbs(tool: Candidate) -> frozenset[str]:
@@ -160,7 +223,8 @@ def score(
     points += 0.5 * len(nouns & server)
     # The nouns of a tool's name that nobody spoke of speak against it.
     points -= 0.4 * len(name - known.verbs - nouns - server - {"current"})
-    enough = in_name or (verb_met and (matched or back)) or (verb_met and not name - known.verbs) or len(matched) >= 3
+    bare = verb_met and not name - known.verbs and not nouns
+    enough = in_name or (verb_met and (matched or back)) or bare or len(matched) >= 3
     return max(points + 0.4 / (1 + tool.rank), 0.01) if enough else 0.0
 
 

@@ -14,7 +14,8 @@ _PROTECTED = re.compile(
 )
 _SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|(?=¿)")
 _JOINT = re.compile(
-    r"\s*[,;]\s*(?:y|e|and|then|luego|despues|ademas|tambien|also|por ultimo|finalmente|finally)?\s+"
+    r"\s*[,;]?\s+(?:pero|sino|solo|solamente|unicamente|mejor|but|only|just)\s+"
+    r"|\s*[,;]\s*(?:y|e|and|then|luego|despues|ademas|tambien|also|por ultimo|finalmente|finally)?\s+"
     r"|\s+(?:y|e|and|then|luego|despues|ademas|tambien|also|as well as|asi como)\s+"
 )
 _LEAD = re.compile(

@@ -9,7 +9,7 @@ from typing import Any
 
 from tausestack_agents.planner.schema import Property, Schema, shape
 from tausestack_agents.planner.text import bag, concepts, concepts_of, fold, glossary, words
-from tausestack_agents.planner.values import Source, Value
+from tausestack_agents.planner.values import CURRENCIES, CURRENCY, Source, Value
 
 TYPED, NAMED, GUESSED = 3, 2, 1
 """How sure a finding is: by a format or pattern, by a name, or for want of anything better."""
@@ -35,6 +35,12 @@ _PARTY_TEXT = re.compile(
 )
 _PLACE_WORDS = bag("city municipality municipio department departamento place location ciudad town region state")
 _TEXT_WORDS = bag("query text search q term terms message body content prompt input question note texto")
+_SOUGHT_WORDS = bag("query search q")
+_MATTER_WORDS = bag("title subject topic titulo asunto text body message content note description reason comment")
+_ENDS_OF_WAYS = bag("origin destination origen destino from to source target")
+_SAYING = re.compile(
+    r"\b(?:que dig[ao]|diciendo|saying|porque|because|(?:de |con el )?que|sobre|acerca de|about|para|to)\s+"
+)
 _DETAIL_WORDS = bag("description descripcion concept concepto detail detalle memo subject product item service")
 _KEY_WORDS = bag("key path slug id identifier code ref reference number token")
 _AFTER_MONEY = re.compile(
@@ -66,13 +72,26 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
     kind = _kind(prop)
     if kind is not None:
         return [Finding(each.value, TYPED, each.start, each.end) for each in source.of(kind)]
-    if prop.named("currency", "moneda"):
-        money = [each for each in source.of("money") if each.value.currency]
-        return [Finding(each.value.currency, TYPED, each.start, each.end) for each in money[:1]]
+    if prop.named("currency", "moneda") and not prop.required:
+        return _currencies(source)[:1]
+    if prop.named("currency", "moneda") or prop.says(r"\bcurrency\b|\bmoneda\b|\biso 4217\b"):
+        return _currencies(source)
     if prop.pattern is not None:
         found = _matching(prop.pattern, source)
         return _nearest_label(prop, source, found) if found else None
     return None
+
+
+def _currencies(source: Source) -> list[Finding]:
+    """Every currency that is named, with an amount or without, in order."""
+    money = [each for each in source.of("money") if each.value.currency]
+    found = [Finding(each.value.currency, TYPED) for each in money]  # its place is the amount's, which has it
+    found += [
+        Finding(CURRENCIES[match.group()], TYPED, *match.span())
+        for match in CURRENCY.finditer(source.folded)
+        if not any(match.start() < each.end and each.start < match.end() for each in money)
+    ]
+    return sorted(found, key=lambda each: each.start)
 
 
 def _kind(prop: Property) -> Any:
@@ -134,7 +153,7 @@ def _tokens(source: Source) -> list[Value]:
 
 def _by_name(prop: Property, source: Source) -> list[Finding]:
     detail = prop.name_words & _DETAIL_WORDS or prop.name_concepts & {"description"}
-    found = _details(source) if detail else _labelled(prop, source)
+    found = _labelled(prop, source) or (_details(source) if detail else [])
     if prop.name_words & _KEY_WORDS:
         found += _under(source)
     for example in prop.examples:
@@ -144,11 +163,19 @@ def _by_name(prop: Property, source: Source) -> list[Finding]:
         found += _documents(prop, source)
     if prop.name_words & _PARTY or prop.name_concepts & {"customer"}:
         found += _parties(source)
-    if prop.name_words & _PLACE_WORDS or (
-        prop.name_words & _TEXT_WORDS and prop.says(r"municipalit|municipio|city|place|department")
+    if (
+        prop.name_words & _PLACE_WORDS
+        or (prop.name_words & _TEXT_WORDS and prop.says(r"municipalit|municipio|city|place|department"))
+        or (prop.name_words & _ENDS_OF_WAYS and prop.says(r"\bcity\b|\bciudad\b|\bplace\b|\bmunicip"))
     ):
         found += _places(source)
-    if prop.name_words & _TEXT_WORDS:
+    if prop.name_words & _MATTER_WORDS and not found:
+        found += _matter(source)
+    if prop.name_words & _SOUGHT_WORDS:
+        found += [
+            Finding(each.value, NAMED, each.start, each.end) for each in [*source.of("email"), *_proper_names(source)]
+        ]
+    if prop.name_words & _TEXT_WORDS and not found:
         found += [Finding(each.value, NAMED, each.start, each.end) for each in source.of("quoted")]
         found += _object_phrase(source)
     if prop.name_words & _KEY_WORDS and not found:
@@ -255,9 +282,36 @@ def _phrase(source: Source, start: int) -> Finding:
     return Finding(text, NAMED, start, stop)
 
 
+def _proper_names(source: Source) -> list[Value]:
+    """Names, but for a word that only begins the sentence."""
+    return [each for each in source.names if each.start > 0 or " " in each.text]
+
+
+def _matter(source: Source) -> list[Finding]:
+    """What something is to be about, in the request's words: after a word such as `para`, else what is wished for.
+
+    Dates, times and addresses at its end are no part of it.
+    """
+    measures = source.of("date", "time", "email", "url")
+    start = next((match.end() for match in _SAYING.finditer(source.folded) if source.folded[match.end() :].strip()), 0)
+    tokens = list(re.finditer(r"[^\s]+", source.text[start:]))
+    if not start:
+        while tokens and concepts_of(fold(tokens[0].group())) & glossary().verbs:
+            tokens.pop(0)
+    if not tokens:
+        return []
+    begin = start + tokens[0].start()
+    ends = [each.start for each in measures if each.start > begin]
+    text = source.text[begin : min(ends, default=len(source.text))]
+    text = re.sub(r"\s+(?:el|la|a|a las|a la|para|on|at|el dia|por|hasta|until|con|y|,)\s*$", "", text.rstrip(" .,;?!"))
+    text = re.sub(r"\s+(?:el|la|a|para|on|at|por)\s*$", "", text)
+    text = re.sub(r"^(?:el|la|los|las|un|una|the|an?)\s+", "", text).strip(" .,;?!\"'«»")
+    return [Finding(text, GUESSED, begin, begin + len(text))] if text else []
+
+
 def _places(source: Source) -> list[Finding]:
     found: list[Finding] = []
-    for match in re.finditer(r"\b(?:en|de|del|in|of|is|es|esta)\s+", source.folded):
+    for match in re.finditer(r"\b(?:en|de|del|desde|a|hasta|hacia|in|of|from|to|is|es|esta)\s+", source.folded):
         name = next((each for each in source.names if each.start == match.end()), None)
         if name is not None:
             found.append(Finding(name.value, NAMED, name.start, name.end))

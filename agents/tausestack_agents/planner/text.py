@@ -56,12 +56,36 @@ def glossary() -> Glossary:
         for concept, words_of in raw[section].items():
             for word in words_of.split():
                 concepts.setdefault(word, set()).add(concept)
+    for concept, infinitives in raw["infinitives"].items():
+        for infinitive in infinitives.split():
+            for form in _forms(infinitive):
+                concepts.setdefault(form, set()).add(concept)
     return Glossary(
         concepts={word: frozenset(found) for word, found in concepts.items()},
         verbs=frozenset(raw["verbs"]),
         writes=frozenset(raw["writes"]),
         stop=frozenset(raw["stop"]["words"].split()),
     )
+
+
+def _forms(entry: str) -> set[str]:
+    """Return the forms of a Spanish verb, folded, that a wish is said in; what has the sense of a state is none."""
+    infinitive, _, changed = entry.partition("/")
+    stem_of, ending = infinitive[:-2], infinitive[-2:]
+    stems = {stem_of, changed} - {""}
+    forms = {infinitive, stem_of + ("ando" if ending == "ar" else "iendo")}
+    for each in stems:
+        soft = each
+        if ending == "ar":
+            soft = next((each[: -len(hard)] + new for hard, new in _SOFT if each.endswith(hard)), each)
+            forms |= {each + "a", each + "as", soft + "e", soft + "es", soft + "en"}
+        else:
+            forms |= {each + "e", each + "es", each + "a", each + "as", each + "an"}
+    return forms
+
+
+_SOFT = (("gu", "gü"), ("c", "qu"), ("g", "gu"), ("z", "c"))
+"""How the last sound of a stem is written before an e."""
 
 
 @cache

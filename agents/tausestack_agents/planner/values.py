@@ -42,7 +42,7 @@ _URL = re.compile(r"https?://[^\s,;]+[^\s,;.?!)]")
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
 _ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _SLASH_DATE = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4})\b")
-_MONTHS = {
+MONTHS = {
     name: index + 1
     for names in (
         "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
@@ -51,8 +51,8 @@ _MONTHS = {
     for index, name in enumerate(names.split())
 }
 _WRITTEN_DATE = re.compile(
-    rf"\b(\d{{1,2}})\s+(?:de\s+)?({'|'.join(_MONTHS)})(?:\s+(?:de\s+|del\s+)?(\d{{4}}))?\b"
-    rf"|\b({'|'.join(_MONTHS)})\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b"
+    rf"\b(\d{{1,2}})\s+(?:de\s+)?({'|'.join(MONTHS)})(?:\s+(?:de\s+|del\s+)?(\d{{4}}))?\b"
+    rf"|\b({'|'.join(MONTHS)})\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b"
 )
 _TIME = re.compile(
     r"\b([01]?\d|2[0-3])[:.h]([0-5]\d)(?::[0-5]\d)?\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))?"
@@ -60,13 +60,14 @@ _TIME = re.compile(
 )
 _NUMBER = r"\d+(?:[.,]\d+)*"
 _SCALE = r"(?:\s*(?:millones|millon|million|mil|thousand|k)\b)?"
-_CURRENCIES = {
+CURRENCIES = {
     "cop": "COP", "pesos colombianos": "COP", "peso colombiano": "COP", "pesos": "COP", "peso": "COP",
     "usd": "USD", "us$": "USD", "dolares": "USD", "dolar": "USD", "dollars": "USD", "dollar": "USD", "bucks": "USD",
     "eur": "EUR", "euros": "EUR", "euro": "EUR", "€": "EUR", "gbp": "GBP", "£": "GBP", "libras": "GBP", "mxn": "MXN",
     "brl": "BRL", "ars": "ARS", "clp": "CLP", "pen": "PEN", "jpy": "JPY", "yen": "JPY", "yenes": "JPY", "cad": "CAD",
 }  # fmt: skip
-_MARK = "|".join(re.escape(name) for name in sorted(_CURRENCIES, key=len, reverse=True))
+_MARK = "|".join(re.escape(name) for name in sorted(CURRENCIES, key=len, reverse=True))
+CURRENCY = re.compile(rf"(?<![\w$])(?:{_MARK})(?!\w)")
 _MONEY = re.compile(
     rf"(?P<before>us\$|\$|€|£|\b(?:cop|usd|eur|gbp|mxn|brl|ars|clp|pen|cad)\b)\s*\$?\s*(?P<a>{_NUMBER}{_SCALE})"
     rf"(?:\s*(?:de\s+)?(?P<also>(?:{_MARK})(?!\w)))?"
@@ -199,7 +200,7 @@ class Source:
             yield from self._date(match, year, month, day)
         for match in _WRITTEN_DATE.finditer(self.folded):
             day, month, year, month_en, day_en, year_en = match.groups()
-            named = _MONTHS[month or month_en]
+            named = MONTHS[month or month_en]
             yield from self._date(match, year or year_en or str(self.today.year), str(named), day or day_en)
         for pattern, days in (
             (r"\b(?:hoy|today)\b", 0),
@@ -241,7 +242,7 @@ class Source:
         for match in _MONEY.finditer(self.folded):
             amount = number(match["a"] or match["b"], spanish=spanish)
             mark = match["also"] or match["after"] or match["before"]
-            currency = _CURRENCIES.get(mark, mark.upper() if mark and mark.isalpha() else None)
+            currency = CURRENCIES.get(mark, mark.upper() if mark and mark.isalpha() else None)
             if amount is not None:
                 yield Value("money", Money(amount, currency), match.group(), *match.span())
         for match in _PERCENT.finditer(self.folded):

@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any
 
 from tausestack.client.runs import Run, Step
+from tausestack.raw import as_array, as_object
 from tausestack_runtime.evaluation.cases import Call, Case
 
 ANYTHING = "*"
@@ -116,16 +117,15 @@ def fits(expected: Any, given: Any) -> bool:
     """Return whether a value is the expected one: texts by their words, numbers by amount, objects by what is asked."""
     if expected == ANYTHING:
         return given is not None
-    if isinstance(expected, dict):
-        wanted: dict[str, Any] = expected
-        found = given
-        return isinstance(found, dict) and all(name in found and fits(wanted[name], found[name]) for name in wanted)
-    if isinstance(expected, list):
-        listed: list[Any] = expected
-        found = given
-        if not isinstance(found, list) or len(cast("list[Any]", found)) != len(listed):
+    wanted, listed = as_object(expected), as_array(expected)
+    if wanted is not None:
+        found = as_object(given)
+        return found is not None and all(name in found and fits(wanted[name], found[name]) for name in wanted)
+    if listed is not None:
+        others = as_array(given)
+        if others is None or len(others) != len(listed):
             return False
-        return all(fits(one, other) for one, other in zip(listed, cast("list[Any]", found), strict=True))
+        return all(fits(one, other) for one, other in zip(listed, others, strict=True))
     if isinstance(expected, bool) or isinstance(given, bool) or expected is None or given is None:
         return expected is given
     if isinstance(expected, int | float) and isinstance(given, int | float):
