@@ -11,7 +11,7 @@ import pytest
 from model_server import Answer, Asked, calls, plans, says
 
 from tausestack.errors import InvalidArguments
-from tausestack_agents.budget import Budget
+from tausestack.agents import Budget
 from tausestack_agents.spending import BudgetExceeded, Price, Rate, Spending
 
 pytestmark = [pytest.mark.timeout(300)]

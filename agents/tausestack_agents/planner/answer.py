@@ -52,6 +52,11 @@ def say_missing(part: str, tool: Candidate, missing: Sequence[str], spoken: Lang
     return f"{_title(part)} — {tool.address} would serve, but the request lacks: {named}. I did not do it."
 
 
+def say_answered(part: str, answer: str, spoken: Language) -> str:
+    """Return the line for a part that a person answered."""
+    return f"{_title(part)} — {'una persona respondió' if spoken == 'es' else 'a person answered'}: {answer}"
+
+
 def compose(texts: Sequence[str], spoken: Language) -> str:
     """Return the whole answer of the offline planner, labelled as such."""
     if spoken == "es":
