@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from tausestack.errors import TauseError
-from tausestack_runtime.cli import agents, audit, db, keys, servers, stack, tenants
+from tausestack_runtime.cli import agents, audit, db, keys, servers, stack, teams, tenants
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.settings import StartError
 
@@ -26,6 +26,7 @@ app.add_typer(tenants.key_app, name="key")
 app.add_typer(keys.keys_app, name="keys")
 servers.add_to(app)
 app.add_typer(agents.agent_app, name="agent")
+app.add_typer(teams.team_app, name="team")
 app.add_typer(audit.audit_app, name="audit")
 app.add_typer(db.db_app, name="db")
 
