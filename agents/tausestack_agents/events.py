@@ -48,6 +48,8 @@ def call(line: Row, *, edited: bool) -> list[Event]:
         if edited:
             return [("approval", {**about, **_approval(line), "status": "approved", "arguments": line.arguments})]
         return [("tool_call", {**about, "arguments": line.arguments})]
+    if line.status == "waiting" and line.approval is None:
+        return []  # for a person's answer, or for another run: the run's own event tells it
     if line.status == "waiting":
         return [("approval", {**about, **_approval(line), "status": "pending", "arguments": line.arguments})]
     ended: Event = ("tool_result", {**about, "status": line.status, **_outcome(line)})

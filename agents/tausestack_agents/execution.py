@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
 import structlog
+from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 from pydantic_ai.exceptions import AgentRunError
 
+from tausestack.agents import Budget
 from tausestack.contract import Principal
 from tausestack.database import Row, TenantDatabases
 from tausestack.errors import TauseError
-from tausestack_agents import store
+from tausestack_agents import specs, store
 from tausestack_agents.bell import Bell
-from tausestack_agents.budget import Budget
 from tausestack_agents.checkpoints import Checkpoints, config
-from tausestack_agents.domain import ENDED
-from tausestack_agents.gateway import Delegation, GatewayClient
-from tausestack_agents.graph import Thinker, build, initial
+from tausestack_agents.company import Company
+from tausestack_agents.domain import ENDED, subject
+from tausestack_agents.gateway import GatewayClient
+from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
 from tausestack_agents.journal import Journal
-from tausestack_agents.models import Chosen, choose
 from tausestack_agents.models.failures import told
 from tausestack_agents.planner.text import language
-from tausestack_agents.specs import AgentSpec, agent
 from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check, seconds_left, worked
+from tausestack_agents.state import Duty, initial
 from tausestack_agents.store import Fenced
-from tausestack_agents.thinkers import LanguageThinker, OfflineThinker
-from tausestack_agents.tools import ToolBox
 from tausestack_agents.unfinished import so_far
+
+Wake = Callable[[str, str], Awaitable[None]]
+"""Has a tenant's run looked at."""
 
 logger = structlog.get_logger("agents")
 
@@ -43,12 +45,14 @@ class Executor:
     """Executes runs; one for the process, any number of runs at a time."""
 
     def __init__(
-        self, databases: TenantDatabases, gateway: GatewayClient, checkpoints: Checkpoints, bell: Bell
+        self, databases: TenantDatabases, gateway: GatewayClient, checkpoints: Checkpoints, bell: Bell, wake: Wake
     ) -> None:
+        """`wake` has a run looked at that waits for another one."""
         self._databases = databases
         self._gateway = gateway
         self._checkpoints = checkpoints
         self._bell = bell
+        self._wake = wake
 
     async def execute(self, tenant: str, run: str) -> None:
         """Claim a run and take it as far as it goes. Raises `Absent` where there is no such run (yet)."""
@@ -61,24 +65,34 @@ class Executor:
             logger.info("run was taken over or cancelled", tenant=tenant, run=run)
         finally:
             self._bell.ring(tenant, run)
+        # Before this run's own work is struck off: whoever takes that up after a crash comes here again.
+        await self._tell_parent(tenant, run)
+
+    async def _tell_parent(self, tenant: str, run: str) -> None:
+        """Have the run looked at that waits for one that has ended."""
+        async with self._databases.reading(tenant) as db:
+            row = await store.find_run(db, run)
+        if row is not None and row.parent is not None and row.status in ENDED:
+            await self._wake(tenant, row.parent)
 
     async def _claim(self, tenant: str, run: str) -> Row | None:
         async with self._databases.transaction(tenant) as db:
             row = await store.find_run(db, run)
             if row is None:
                 raise Absent(run)
-            waits = row.status == "interrupted" and not store.decided(row)
+            waits = row.status == "interrupted" and await store.decision_on(db, row) is None
             return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
     async def _taken(self, tenant: str, row: Row) -> None:
         log = logger.bind(tenant=tenant, run=row.id, agent=row.agent)
         budgets, left = [Budget.model_validate(row.budget or {})], None
         try:
-            spec = agent(row.agent)
+            async with self._databases.reading(tenant) as db:
+                spec = await specs.pinned(db, row.agent, row.version)
             budgets.append(spec.budget)
             left = await self._seconds_left(tenant, row, budgets, spec.seconds)
             with anyio.fail_after(spec.seconds if left is None else left):
-                await self._graph(tenant, row, spec, budgets)
+                await self._graph(tenant, row, budgets)
         except TimeoutError:
             await self._late(tenant, row, budgets, left)
         except Fenced:
@@ -89,6 +103,9 @@ class Executor:
         except BudgetExceeded as error:
             log.info("run is over its budget", kind=error.budget)
             await self._unfinished(tenant, row, "error", error.told())
+        except GraphRecursionError:
+            text = "The run went in circles, and was ended"
+            await self._unfinished(tenant, row, "error", {"code": "too_many_steps", "message": text})
         except AgentRunError as error:
             failed = told(error)
             log.warning("model failed", kind=failed["kind"], reason=failed["message"])
@@ -125,62 +142,57 @@ class Executor:
         else:
             await self._unfinished(tenant, row, "error", BudgetExceeded("seconds", min(given), min(given)).told())
 
-    async def _graph(self, tenant: str, row: Row, spec: AgentSpec, budgets: Sequence[Budget]) -> None:
-        principal = Principal(
-            tenant=tenant, id=row.principal, scopes=frozenset(row.scopes), agent=row.agent, run=row.id
-        )
-        delegation = Delegation(self._gateway, principal, spec.bounds)
+    async def _graph(self, tenant: str, row: Row, budgets: list[Budget]) -> None:
+        acting = Principal(tenant=tenant, id=row.principal, scopes=frozenset(row.scopes), agent=row.agent, run=row.id)
         journal = Journal(self._databases, tenant, row.id, row.fence, on_write=lambda: self._bell.ring(tenant, row.id))
-        tools = ToolBox(delegation, spec)
         rate = Rate.of(os.environ)
         for budget in budgets:
             check(budget, rate)
         spending = Spending(budgets, rate)
-        if any(budget != Budget() for budget in budgets):
-            async with self._databases.reading(tenant) as db:
-                spending.count(await store.journal_of(db, row.id))
-        chosen = choose(spec.model, spec.fallbacks, row.model, os.environ)
-        graph = build(_thinker(spec, tools, journal, delegation, spending, chosen), tools)
-        place: Any = config(tenant, row.thread)
+        async with self._databases.reading(tenant) as db:
+            spending.count(await store.journal_of(db, row.id))
+            spending.count_below(await store.journals_below(db, row.id))
+        graph = RunGraph(Company(self._databases, self._gateway, journal, acting, row, spending))
+        place: Any = {**config(tenant, row.thread), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
         async with self._checkpoints.saver(tenant) as saver:
-            compiled = graph.compile(checkpointer=saver)
+            compiled = graph.build().compile(checkpointer=saver)
             state = await compiled.aget_state(place)
-            given: Any = initial(row.id, row.input)
+            given: Any = initial(row.id, row.input, Duty(agent=row.agent, version=row.version))
+            used: dict[str, Any] | None = None
             if state.values.get("run") == row.id:
                 given = None
+                graph.see(state.values)
                 held = state.interrupts[0].value if state.interrupts else None
-                if held is not None and (held != row.interrupt or not store.decided(row)):
-                    await self._interrupted(tenant, row, held, used=None)
-                    return
                 if held is not None:
-                    given = Command(resume=row.decision)
+                    used = await self._decision(tenant, row, held)
+                    if used is None:
+                        await self._interrupted(tenant, row, held, used=None)
+                        return
+                    given = Command(resume=used)
             # `state.next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
             if given is not None or not state.values.get("answered"):
                 await compiled.ainvoke(given, place, durability="sync")
                 state = await compiled.aget_state(place)
         if state.values.get("answered"):
-            await self._end(tenant, row, "success", output=state.values["answer"], interrupt=None)
+            structured = state.values.get("structured")
+            await self._end(
+                tenant, row, "success", output=state.values["answer"], structured=structured, interrupt=None
+            )
         else:
-            used = row.decision if isinstance(given, Command) else None
             await self._interrupted(tenant, row, state.interrupts[0].value, used=used)
+
+    async def _decision(self, tenant: str, row: Row, held: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the decision on what the graph waits for, where that is also what the run was said to wait for."""
+        if held != row.interrupt:
+            return None
+        async with self._databases.reading(tenant) as db:
+            return await store.decision_on(db, row)
 
     async def _interrupted(
         self, tenant: str, row: Row, interrupt: dict[str, Any], *, used: dict[str, Any] | None
     ) -> None:
-        """Let the run wait; a decision on that very approval which came earlier, and was not used yet, is kept."""
+        """Let the run wait. A decision that came early is kept; one that was used already decides nothing more."""
         async with self._databases.transaction(tenant) as db:
-            decision = (await store.get_run(db, row.id)).decision
-            approval = interrupt.get("approval")
-            early = decision is not None and approval is not None and decision.get("approval") == approval
-            kept = decision if early and decision != used else None
-            await store.end_run(db, row.id, row.fence, "interrupted", interrupt=interrupt, decision=kept)
-
-
-def _thinker(
-    spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation, spending: Spending, chosen: Chosen
-) -> Thinker:
-    if chosen.offline:
-        return OfflineThinker(spec, tools, journal, delegation, spending)
-    from tausestack_agents.models.chain import chained  # litellm's module is read only where a model is asked
-
-    return LanguageThinker(spec, tools, journal, delegation, spending, chained(chosen))
+            if used is not None and row.interrupt is not None and row.interrupt == interrupt:
+                await store.forget_decision(db, row.id, subject(interrupt))
+            await store.end_run(db, row.id, row.fence, "interrupted", interrupt=interrupt)

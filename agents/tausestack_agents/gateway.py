@@ -18,6 +18,7 @@ from tausestack.contract import (
     MCP_VERSION_META,
     META_APPROVAL,
     META_ERROR,
+    META_HOLD,
     META_KEY,
     PROTOCOL_VERSION,
     VERSION,
@@ -106,9 +107,12 @@ class GatewayClient:
         credential: str,
         key: str | None = None,
         approval: str | None = None,
+        hold: bool = False,
         read: bool = False,
     ) -> dict[str, Any]:
         """Call a tool and return its whole result, `isError` or not; a JSON-RPC error is raised.
+
+        `hold` has the gateway hold the call for a person whatever the tool's own policy says.
 
         Raises `Unavailable` where nothing was sent, and `InDoubt` where the answer was cut off, unless the tool only
         reads: then it is asked again.
@@ -123,6 +127,8 @@ class GatewayClient:
             meta[META_KEY] = key
         if approval is not None:
             meta[META_APPROVAL] = approval
+        if hold:
+            meta[META_HOLD] = True
         body = {
             "jsonrpc": "2.0",
             "id": self._next_id,
@@ -194,12 +200,19 @@ class Delegation:
         return await self._gateway.list_tools(self.principal.tenant, await self.token())
 
     async def call(
-        self, server: str, tool: str, arguments: dict[str, Any], *, key: str | None = None, approval: str | None = None
+        self,
+        server: str,
+        tool: str,
+        arguments: dict[str, Any],
+        *,
+        key: str | None = None,
+        approval: str | None = None,
+        hold: bool = False,
     ) -> dict[str, Any]:
         """Call a tool as the run."""
         token = await self.token()
         return await self._gateway.call_tool(
-            self.principal.tenant, server, tool, arguments, credential=token, key=key, approval=approval
+            self.principal.tenant, server, tool, arguments, credential=token, key=key, approval=approval, hold=hold
         )
 
 

@@ -16,7 +16,7 @@ from tausestack.database import Connection, Row, TenantDatabases
 from tausestack_agents import events as telling
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.store import add_event, add_events, check_fence, now
-from tausestack_agents.tables import journal
+from tausestack_agents.tables import journal, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,21 @@ class Journal:
             await add_event(db, self.run, kind, data)
         self._on_write()
 
+    async def hand_over(self, leg: int, about: dict[str, Any], rules: list[dict[str, Any]]) -> None:
+        """Write, once, that another agent takes over, and the approvals that hold from here on."""
+        task = f"{leg}.handoff"
+        async with self._databases.transaction(self._tenant) as db:
+            await check_fence(db, self.run, self.fence)
+            here = (journal.c.run == self.run, journal.c.task == task)
+            if await db.one(sa.select(journal.c.position).where(*here)) is not None:
+                return
+            position, _ = await self._lines(db, task)
+            line = {"kind": "handoff", "arguments": about, "status": "done", "at": now(), "position": position}
+            await db.execute(sa.insert(journal).values(run=self.run, task=task, call="handoff", **line))
+            await db.execute(sa.update(runs).where(runs.c.id == self.run).values(rules=rules))
+            await add_event(db, self.run, "handoff", about)
+        self._on_write()
+
     async def settle(
         self,
         call: ToolCall,
@@ -136,11 +151,11 @@ class Journal:
         assert row is not None
         return int(row[0]), int(row[1])
 
-    async def tool_calls(self, task: str) -> list[Row]:
-        """Return the lines of a task's tool calls, in order."""
+    async def tool_calls(self, *tasks: str) -> list[Row]:
+        """Return the lines of tasks' tool calls, in order."""
         query = (
             sa.select(journal)
-            .where(journal.c.run == self.run, journal.c.task == task, journal.c.kind == "tool")
+            .where(journal.c.run == self.run, journal.c.task.in_(tasks), journal.c.kind == "tool")
             .order_by(journal.c.position)
         )
         async with self._databases.reading(self._tenant) as db:

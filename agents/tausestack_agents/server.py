@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -13,31 +12,28 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from tausestack.agents import Budget
 from tausestack.contract import VERSION
-from tausestack.database import Connection
-from tausestack.errors import Conflict, InvalidArguments, KeyReused, NotFound, Unavailable
-from tausestack.limits import month, until_month_end
+from tausestack.errors import Conflict, Forbidden, NotFound
+from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
-from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, TOOLS_READ
-from tausestack_agents import specs, store
+from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
+from tausestack_agents import agent_tools, store, team_tools
 from tausestack_agents.bell import Bell
-from tausestack_agents.budget import Budget
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
-from tausestack_agents.domain import ENDED, Decision, RunStatus, parse_decision, run_id
+from tausestack_agents.domain import Decision, RunStatus, check_fits, parse_decision, subject
 from tausestack_agents.execution import Executor
 from tausestack_agents.following import follow
 from tausestack_agents.gateway import connected
 from tausestack_agents.keeping import RunsKeeper, State
-from tausestack_agents.models import Wanted, choose
-from tausestack_agents.spending import Rate, check
+from tausestack_agents.models import Wanted
+from tausestack_agents.starting import Asked, Run, make_due, settled, shown, start, state_of, waits
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.worker import Worker, working
 
 MAX_INPUT = 20_000
-MAX_WAIT_SECONDS = 110.0
 
-Run = dict[str, Any]
 # No NUL in what is kept: PostgreSQL's text can't hold one.
 RunId = Annotated[
     str, Field(description="The run's id.", pattern=r"^[^\x00-\x1f]*$", examples=["run_0a1b2c3d4e5f60718293"])
@@ -52,7 +48,8 @@ async def _lifespan(service: Service) -> AsyncGenerator[State]:
         yield State(databases, bell, dispatch, checkpoints, None)
         return
     async with connected(env.gateway, env.process_credential) as gateway:
-        worker = Worker(dispatch, Executor(databases, gateway, checkpoints, bell))
+        executor = Executor(databases, gateway, checkpoints, bell, dispatch.add)
+        worker = Worker(dispatch, executor)
         async with working(worker):
             yield State(databases, bell, dispatch, checkpoints, worker)
 
@@ -97,45 +94,13 @@ async def run(
         Wanted | None,
         Field(description="Whether to think offline, with recorded answers or with the live model; for evaluations."),
     ] = None,
+    context: Annotated[
+        dict[str, Any] | None,
+        Field(description="What is known already: told to the agent as facts, and nothing that is asked."),
+    ] = None,
 ) -> Run:
     """Start a run of an agent and return it; it goes on by itself until it ends or needs a decision."""
-    state = _state(ctx)
-    if state.worker is None:
-        raise Unavailable("The agents service runs alone: without a gateway its agents can do nothing")
-    spec = specs.agent(agent)
-    if not input.strip():
-        raise InvalidArguments("The input is empty")
-    if budget is not None:
-        check(budget, Rate.of(os.environ))
-    choose(spec.model, spec.fallbacks, model, os.environ)
-    identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
-    values: dict[str, Any] = {
-        "id": identifier,
-        "agent": spec.name,
-        "thread": thread or f"thread_{identifier.removeprefix('run_')}",
-        "input": input,
-        "budget": None if budget is None else budget.model_dump(mode="json", exclude_none=True),
-        "model": model,
-        "principal": ctx.principal.id,
-        "scopes": sorted(ctx.principal.scopes - {SYSTEM}),
-    }
-    async with state.databases.reading(ctx.tenant) as db:
-        if await store.find_run(db, identifier) is None:
-            await _check_room(ctx, db)
-    # First the work, then the run: work without a run is dropped, but a run without work would never start.
-    await state.dispatch.add(ctx.tenant, identifier)
-    async with state.databases.transaction(ctx.tenant) as db:
-        known = await store.find_run(db, identifier)
-        if known is None:
-            active = await store.active_run(db, values["thread"])
-            if active is not None:
-                raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
-            await _check_room(ctx, db)
-            await store.add_run(db, values)
-        elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input")):
-            raise KeyReused("This idempotency key was used for another run", key=ctx.idempotency_key)
-    state.worker.wake()
-    return await _settled(ctx, identifier, wait)
+    return await start(ctx, Asked(agent, input, thread, context=context, budget=budget, model=model), wait)
 
 
 @server.tool("agents/resume", side_effect="write", scopes=[RUNS_WRITE])
@@ -146,7 +111,12 @@ async def resume(
         dict[str, Any],
         Field(
             description="What was decided on the call that the run waits for.",
-            examples=[{"approve": True}, {"approve": False, "reason": "too dear"}, {"arguments": {}}],
+            examples=[
+                {"approve": True},
+                {"approve": False, "reason": "too dear"},
+                {"arguments": {}},
+                {"input": "Yes."},
+            ],
         ),
     ],
     wait: Annotated[float, Field(description="How many seconds to wait for the run to end.", ge=0)] = 0,
@@ -158,16 +128,19 @@ async def resume(
         ),
     ] = None,
 ) -> Run:
-    """Decide on the call that a run waits for: approve it, reject it, or approve it with other arguments."""
-    state = _state(ctx)
+    """Decide on what a run waits for: approve a call, reject it, approve it with other arguments, or answer."""
     decided = parse_decision(decision)
-    async with state.databases.reading(ctx.tenant) as db:
+    if ctx.principal.agent is not None:
+        raise Forbidden("An agent can't decide what a person is asked")
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
         found = await store.get_run(db, run)
-    if found.status != "interrupted" or found.interrupt is None:
+        waiting = await waits(db, found)
+    if waiting is None or waiting.interrupt is None:
         raise Conflict(f"The run waits for nothing: it is {found.status}", status=found.status)
-    if call is not None and found.interrupt.get("call") != call:
-        raise Conflict("The run waits for something else by now", call=found.interrupt.get("call"))
-    approval = found.interrupt.get("approval")
+    if call is not None and waiting.interrupt.get("call") != call:
+        raise Conflict("The run waits for something else by now", call=waiting.interrupt.get("call"))
+    check_fits(decided, waiting.interrupt["kind"])
+    approval = waiting.interrupt.get("approval")
     if approval is not None:
         # As the person who decides; the gateway then wakes the run.
         asked: dict[str, Any] = {
@@ -178,8 +151,8 @@ async def resume(
         if decided.arguments is not None:
             asked["arguments"] = decided.arguments
         await ctx.call("platform/decide_approval", asked)
-    await _decide(ctx, state, run, Decision(decided.approve, decided.reason, decided.arguments, approval))
-    return await _settled(ctx, run, wait)
+    await _decide(ctx, waiting.id, subject(waiting.interrupt), replace(decided, approval=approval))
+    return await settled(ctx, run, wait)
 
 
 @server.tool("agents/wake", side_effect="write", idempotent=True, scopes=[SYSTEM])
@@ -192,12 +165,11 @@ async def wake(
     reason: str = "",
 ) -> dict[str, bool]:
     """Let a run go on, with the decision that was taken on an approval."""
-    state = _state(ctx)
-    if decision is None:
-        await _make_due(ctx, state, run)
+    if decision is None or approval is None:
+        await make_due(ctx, run)
         return {"woken": True}
     decided = Decision(decision == "approve", reason, arguments, approval)
-    return {"woken": await _decide(ctx, state, run, decided)}
+    return {"woken": await _decide(ctx, run, approval, decided)}
 
 
 @server.tool("agents/cancel", side_effect="write", idempotent=True, scopes=[RUNS_WRITE])
@@ -206,16 +178,10 @@ async def cancel(
     run: RunId,
 ) -> Run:
     """Stop a run; what it has done already stays done."""
-    state = _state(ctx)
-    async with state.databases.transaction(ctx.tenant) as db:
-        found = await store.get_run(db, run)
-        await store.cancel_run(db, run)
-    if state.worker is not None:
-        state.worker.cancel(ctx.tenant, run)
-    state.bell.ring(ctx.tenant, run)
-    if found.interrupt is not None and found.interrupt.get("approval") is not None:
-        await ctx.call("platform/withdraw_approvals", {"run": run})
-    return await _shown(ctx, run)
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
+        await store.get_run(db, run)
+    await _stopped(ctx, run)
+    return await shown(ctx, run)
 
 
 @server.tool("agents/get_run", side_effect="read", scopes=[ANY])
@@ -224,7 +190,7 @@ async def get_run(
     run: RunId,
 ) -> Run:
     """Show a run: its status, steps, cost, what it waits for, and its answer."""
-    return await _shown(ctx, run)
+    return await shown(ctx, run)
 
 
 @server.tool("agents/list_runs", side_effect="read", scopes=[ANY])
@@ -234,21 +200,15 @@ async def list_runs(
     status: Annotated[RunStatus | None, Field(description="Only runs of this status.")] = None,
 ) -> dict[str, list[Run]]:
     """List the tenant's runs, newest first."""
-    async with _state(ctx).databases.reading(ctx.tenant) as db:
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
         rows = await store.list_runs(db, limit=limit, status=status)
         return {"runs": [store.shape(row, await store.journal_of(db, row.id)) for row in rows]}
-
-
-@server.tool("agents/list_agents", side_effect="read", scopes=[TOOLS_READ])
-async def list_agents(ctx: Context) -> dict[str, list[dict[str, Any]]]:
-    """List the agents that can be run, with what they may use."""
-    return {"agents": [spec.as_json() for spec in specs.builtin().values()]}
 
 
 @server.tool("agents/limits_used", side_effect="read", scopes=[SYSTEM])
 async def limits_used(ctx: Context) -> dict[str, int]:
     """Tell how much the tenant uses of the limits that are counted here."""
-    async with _state(ctx).databases.reading(ctx.tenant) as db:
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
         return {"runs": await store.count_runs(db, month(datetime.now(UTC)))}
 
 
@@ -256,62 +216,42 @@ async def limits_used(ctx: Context) -> dict[str, int]:
 async def run_events(request: Request, ctx: Context) -> Response:
     """Follow a run's events; `Last-Event-ID` says which came last."""
     identifier = str(request.path_params["run"])
-    async with _state(ctx).databases.reading(ctx.tenant) as db:
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
         if await store.find_run(db, identifier) is None:
             raise NotFound("There is no such run, or it is not yours")
     last = request.headers.get("last-event-id", "")
     after = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
-    stream = follow(_state(ctx).databases, _state(ctx).bell, ctx.tenant, identifier, after)
+    stream = follow(state_of(ctx).databases, state_of(ctx).bell, ctx.tenant, identifier, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-async def _check_room(ctx: Context, db: Connection) -> None:
-    """Raise `RateLimited` where the tenant has had as many runs this month as it may have."""
-    now = datetime.now(UTC)
-    started = await store.count_runs(db, month(now))
-    ctx.check_limit("runs", "runs of agents a month", started, retry_after=until_month_end(now))
-
-
-def _state(ctx: Context) -> State:
-    state: State = ctx.state
-    return state
-
-
-async def _decide(ctx: Context, state: State, identifier: str, decision: Decision) -> bool:
+async def _decide(ctx: Context, run: str, about: str, decision: Decision) -> bool:
     """Keep a decision, and have the run looked at."""
-    async with state.databases.transaction(ctx.tenant) as db:
-        kept = await store.decide(db, identifier, decision.as_json())
+    async with state_of(ctx).databases.transaction(ctx.tenant) as db:
+        kept = await store.decide(db, run, about, decision.as_json())
     if not kept:
         return False
-    await _make_due(ctx, state, identifier)
+    await make_due(ctx, run)
     return True
 
 
-async def _make_due(ctx: Context, state: State, identifier: str) -> None:
-    """Have a run looked at: by this process's worker at once, where it has one."""
-    await state.dispatch.add(ctx.tenant, identifier)
+async def _stopped(ctx: Context, run: str) -> None:
+    """Stop a run and those that it started; one that it was started by goes on, and is told."""
+    state = state_of(ctx)
+    async with state.databases.transaction(ctx.tenant) as db:
+        found = await store.get_run(db, run)
+        await store.cancel_run(db, run)
+        below = await store.children(db, run)
     if state.worker is not None:
-        state.worker.wake()
+        state.worker.cancel(ctx.tenant, run)
+    state.bell.ring(ctx.tenant, run)
+    if found.interrupt is not None and found.interrupt.get("approval") is not None:
+        await ctx.call("platform/withdraw_approvals", {"run": run})
+    for each in below:
+        await _stopped(ctx, each.id)
+    if found.parent is not None:
+        await make_due(ctx, found.parent)
 
 
-async def _settled(ctx: Context, identifier: str, wait: float) -> Run:
-    """Return a run once it has ended or waits for a decision, or as it is when the time is up."""
-    bell = _state(ctx).bell
-    deadline = time.monotonic() + min(wait, MAX_WAIT_SECONDS)
-    while True:
-        shown = await _shown(ctx, identifier)
-        left = deadline - time.monotonic()
-        if left <= 0 or shown["status"] in {*ENDED, "interrupted"}:
-            return shown
-        await bell.wait(ctx.tenant, identifier, min(left, 0.5))
-
-
-async def _shown(ctx: Context, identifier: str) -> Run:
-    async with _state(ctx).databases.reading(ctx.tenant) as db:
-        row = await store.get_run(db, identifier)
-        shown = store.shape(row, await store.journal_of(db, identifier))
-    if row.status == "interrupted" and store.decided(row):
-        # It is on its way again: the decision is there, the worker has yet to take it up.
-        shown["status"] = "running"
-        del shown["interrupt"]
-    return shown
+for _tool in (*agent_tools.TOOLS, *team_tools.TOOLS):
+    server.include(_tool)

@@ -9,15 +9,15 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from tausestack.agents import Budget
 from tausestack.database import Row
 from tausestack.errors import InvalidArguments, RateLimited
 from tausestack.raw import object_at, objects_in
-from tausestack_agents.budget import Budget
 
 LEAST_ANSWER = 64
 """Tokens: where a budget leaves less for an answer, the model is not asked."""
 _RATE = "TAUSESTACK_COP_PER_USD is how many pesos a dollar was, and on which day, such as 4100.50@2026-11-20"
-WHOLE_RUN = frozenset({"plan", "answer"})
+WHOLE_RUN = frozenset({"plan", "answer", "handoff"})
 """Tasks that are no step."""
 
 
@@ -89,7 +89,7 @@ def check(budget: Budget, rate: Rate | None) -> None:
 class Spending:
     """One run's use under one claim; `budgets` hold all at once."""
 
-    budgets: Sequence[Budget]
+    budgets: list[Budget]
     rate: Rate | None = None
     tokens: int = 0
     usd: float = 0.0
@@ -108,9 +108,41 @@ class Spending:
                 for attempt in objects_in(object_at(line.arguments).get("attempts")):
                     self.tokens += int(attempt.get("tokens") or 0)
                     self.usd += float(attempt.get("usd") or 0)
-            if line.task not in WHOLE_RUN:
+            if line.task.rpartition(".")[2] not in WHOLE_RUN:
                 self.tasks.add(line.task)
         return self
+
+    def count_below(self, lines: Iterable[Row]) -> None:
+        """Add what the runs used that this one started, by their journals; their steps are their own."""
+        below = Spending([]).count(lines)
+        self.tokens, self.usd, self.tool_calls = (
+            self.tokens + below.tokens,
+            self.usd + below.usd,
+            self.tool_calls + below.tool_calls,
+        )
+
+    def hold(self, budget: Budget) -> None:
+        """Be held to another budget too."""
+        if budget not in self.budgets:
+            self.budgets.append(budget)
+
+    def left(self) -> Budget:
+        """Return what is left of all budgets: what a run may use that this one starts. Raises `BudgetExceeded`."""
+        left: dict[str, Any] = {}
+        for name, used in (("tokens", self.tokens), ("tool_calls", self.tool_calls)):
+            given = [limit for budget in self.budgets if (limit := getattr(budget, name)) is not None]
+            if given and min(given) <= used:
+                raise BudgetExceeded(name, min(given), used)
+            if given:
+                left[name] = min(given) - used
+        money = [budget for budget in self.budgets if budget.cost is not None]
+        if money:
+            usd = min(self._usd(budget) for budget in money) - self.usd
+            if usd <= 0:
+                raise BudgetExceeded("cost", _money(money[0].cost or Decimal(), money[0]), str(self.usd))
+            left["cost"] = Decimal(f"{usd:.9f}")
+        seconds = [budget.seconds for budget in self.budgets if budget.seconds is not None]
+        return Budget(**left, seconds=min(seconds) if seconds else None)
 
     def step(self, task: str) -> None:
         """Take a step; one that was taken before is the same one. Raises `BudgetExceeded`."""

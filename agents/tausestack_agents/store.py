@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from tausestack.database import Connection, Row
 from tausestack.errors import NotFound
-from tausestack.raw import as_object
+from tausestack.raw import as_object, object_at
 from tausestack_agents import events as telling
-from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY
+from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY, WAITS_FOR_RUN, Decision, subject
 from tausestack_agents.events import Event, Kind
-from tausestack_agents.tables import events, journal, runs
+from tausestack_agents.tables import decisions, events, journal, runs
 
 
 class Fenced(Exception):
@@ -111,27 +111,64 @@ async def cancel_run(db: Connection, run: str) -> bool:
 
 
 async def cancel_all(db: Connection) -> int:
-    """End every run that has not ended and waits for nobody as cancelled, and return how many there were."""
-    under_way = [row.id for row in await db.execute(sa.select(runs.c.id).where(runs.c.status.in_(UNDER_WAY)))]
+    """End every run that has not ended and waits for no person as cancelled, and return how many there were."""
+    rows = await db.execute(sa.select(runs.c.id, runs.c.status, runs.c.interrupt).where(runs.c.status.not_in(ENDED)))
+    under_way = [
+        row.id for row in rows if row.status in UNDER_WAY or object_at(row.interrupt).get("kind") == WAITS_FOR_RUN
+    ]
     return sum([await cancel_run(db, run) for run in under_way])
 
 
-async def decide(db: Connection, run: str, decision: dict[str, Any]) -> bool:
+async def decide(db: Connection, run: str, subject: str, decision: dict[str, Any]) -> bool:
     """Keep a decision for a run; False where it has ended.
 
-    One that names an approval may come before the run has noted that it waits for it.
+    One on an approval may come before the run has noted that it waits for it, and while it waits for another.
     """
-    changed = await db.change(
-        sa.update(runs).where(runs.c.id == run, runs.c.status.not_in(sorted(ENDED))).values(decision=decision)
-    )
-    return bool(changed)
-
-
-def decided(run: Row) -> bool:
-    """Return whether the decision that a run waits for is there."""
-    if run.decision is None or run.interrupt is None:
+    found = await find_run(db, run)
+    if found is None or found.status in ENDED:
         return False
-    return run.decision.get("approval") == run.interrupt.get("approval")
+    await forget_decision(db, run, subject)
+    await db.execute(sa.insert(decisions).values(run=run, subject=subject, decision=decision, at=now()))
+    return True
+
+
+async def decision_on(db: Connection, run: Row) -> dict[str, Any] | None:
+    """Return the decision that a run waits for, where it is there: a person's, or that the run it waits for ended."""
+    if run.interrupt is None:
+        return None
+    if run.interrupt.get("kind") == WAITS_FOR_RUN:
+        other = await find_run(db, str(run.interrupt.get("run")))
+        return Decision(approve=True).as_json() if other is None or other.status in ENDED else None
+    query = sa.select(decisions.c.decision).where(decisions.c.run == run.id)
+    return await db.scalar(query.where(decisions.c.subject == subject(run.interrupt)))
+
+
+async def forget_decision(db: Connection, run: str, subject: str) -> None:
+    """Forget a decision: it was used, or another one takes its place."""
+    await db.execute(sa.delete(decisions).where(decisions.c.run == run, decisions.c.subject == subject))
+
+
+async def children(db: Connection, run: str) -> list[Row]:
+    """Return the runs that a run started and that have not ended."""
+    query = sa.select(runs).where(runs.c.parent == run, runs.c.status.not_in(sorted(ENDED)))
+    return await db.execute(query.order_by(runs.c.id))
+
+
+async def journals_below(db: Connection, run: str) -> list[Row]:
+    """Return the journals of the runs that a run started, and of those that they started."""
+    found: list[Row] = []
+    above = [run]
+    while above:
+        below = [row.id for row in await db.execute(sa.select(runs.c.id).where(runs.c.parent.in_(above)))]
+        if below:
+            found += await db.execute(sa.select(journal).where(journal.c.run.in_(below)))
+        above = below
+    return found
+
+
+async def count_below(db: Connection, root: str) -> int:
+    """Return how many runs a run has started, and those that they started."""
+    return await db.scalar(sa.select(sa.func.count()).select_from(runs).where(runs.c.root == root)) or 0
 
 
 async def add_event(db: Connection, run: str, kind: Kind, data: dict[str, Any]) -> None:
@@ -172,14 +209,18 @@ def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
         "thread": run.thread,
         "status": run.status,
         "input": run.input,
-        "output": run.output,
-        "steps": [_step(line) for line in lines if line.kind == "tool"],
+        "output": run.output if run.structured is None else run.structured,
+        "steps": [_step(line) for line in sorted(lines, key=_place) if line.kind == "tool"],
         "cost": cost(lines),
         "created_at": run.created_at,
         "ended_at": run.ended_at,
     }
     if run.interrupt is not None and run.status == "interrupted":
         shown["interrupt"] = run.interrupt
+    if run.parent is not None:
+        shown["parent"] = run.parent
+    if run.version:
+        shown["version"] = run.version
     if run.error is not None:
         shown["error"] = run.error
     return shown
@@ -206,6 +247,13 @@ def _pesos(prices: list[dict[str, Any]]) -> dict[str, Any]:
     """The same in pesos, and the dated rates that this was reckoned with, where there was one."""
     rates = sorted({str(each["rate"]) for each in prices if each.get("rate")})
     return {"cop": round(sum(float(each.get("cop") or 0) for each in prices), 2), "cop_rates": rates} if rates else {}
+
+
+def _place(line: Row) -> tuple[int, int, int]:
+    """Return where a call stands: by its step's number, not by when it began, since steps may go on at once."""
+    leg, dot, task = line.task.partition(".")
+    number = (task if dot else line.task).rpartition("-")[2]
+    return int(leg) if dot else 0, int(number) if number.isdigit() else 0, line.position
 
 
 def _step(line: Row) -> dict[str, Any]:

@@ -28,8 +28,21 @@ runs = sa.Table(
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("started_at", sa.Text),
     sa.Column("ended_at", sa.Text),
+    sa.Column("version", sa.Integer),
+    sa.Column("kind", sa.Text),
+    sa.Column("rules", sa.JSON(none_as_null=True)),
+    sa.Column("parent", sa.Text),
+    sa.Column("root", sa.Text),
+    sa.Column("depth", sa.Integer),
+    sa.Column("structured", sa.JSON(none_as_null=True)),
+    sa.Column("context", sa.JSON(none_as_null=True)),
 )
-"""One row a run: the authority on whether it has ended. `fence` grows with each claim; a stale worker can't write."""
+"""One row a run: the authority on whether it has ended. `fence` grows with each claim; a stale worker can't write.
+
+`version` is the agent's that it began with, `kind` a team's or a question to a person, `rules` the approvals that hold
+for it (its agent's, and those of whoever started it or handed it over), `parent` and `root` the run that started it and
+the first of all, `structured` an answer that fits its agent's schema, `context` what whoever asked knew already.
+"""
 
 journal = sa.Table(
     "journal",
@@ -78,3 +91,33 @@ dispatch = sa.Table(
 """Due work of all tenants; only the rows of tenant `_system` count. Times are seconds since the epoch."""
 
 SCHEMA = Schema("agents", metadata, "tausestack_agents.migrations")
+
+agents = sa.Table(
+    "agents",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+"""What a tenant saved, and the version that its name stands for; a team's name begins with `team:`."""
+
+specs = sa.Table(
+    "specs",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("saved_at", sa.Text, nullable=False),
+    sa.Column("saved_by", sa.Text, nullable=False),
+)
+"""Every version of every agent that was saved, or that a run began with; none is ever changed."""
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("decision", sa.JSON, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+)
+"""What people decided of what runs wait for: an approval by its id, a call by its place."""

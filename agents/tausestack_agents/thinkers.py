@@ -3,175 +3,325 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
-from pydantic_ai import Agent
+from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict
+from pydantic_ai.exceptions import UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import Model
+from pydantic_ai.toolsets import AbstractToolset
 from pydantic_ai.usage import UsageLimits
 
+from tausestack.agents import AgentSpec, ApprovalRule
 from tausestack.raw import as_object
+from tausestack.schemas import compiled
+from tausestack_agents.domain import AnswerInvalid
 from tausestack_agents.gateway import Delegation
-from tausestack_agents.graph import StepInput, Turn
+from tausestack_agents.handoffs import HandedOver, Handoffs
 from tausestack_agents.journal import Journal
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.models.offline import OfflineModel
-from tausestack_agents.planner.answer import compose
-from tausestack_agents.planner.arguments import Earlier
+from tausestack_agents.planner.answer import compose, say_answered
+from tausestack_agents.planner.arguments import Earlier, fill
+from tausestack_agents.planner.choice import Candidate, choose
 from tausestack_agents.planner.split import split
-from tausestack_agents.planner.text import Language
-from tausestack_agents.specs import AgentSpec
+from tausestack_agents.planner.text import Language, fold
+from tausestack_agents.planner.values import Source
 from tausestack_agents.spending import Spending
+from tausestack_agents.state import Answer, Planned, Result, StepInput, Turn
 from tausestack_agents.tools import ToolBox
-from tausestack_agents.toolset import GatewayToolset
+from tausestack_agents.toolset import ESCALATE, GatewayToolset
 
 Models = Callable[[str, Journal, Delegation, Spending], Model]
 """Makes the language model of one task."""
 REQUESTS_PER_STEP = 16
 """How often one step may ask its model."""
-MAX_TURNS = 6
-"""How many earlier turns of the thread a language model is told of."""
+ANSWERS = 3
+"""How often a model may try to give an answer that fits its schema."""
+_PERSON = re.compile(
+    r"\b(?:hablar|hable|comunic\w+|pasa(?:r)?me|talk|speak|connect me)\b.{0,20}?"
+    r"\b(?:(?:una )?persona|(?:un )?humano|(?:un )?asesor|(?:una )?asesora|a person|a human|somebody|representative)\b"
+)
+"""How a request asks for a person, its letters folded."""
+
+
+class PlannedPart(BaseModel):
+    """A part of a request."""
+
+    text: str = Field(description="The part in the request's words, complete in itself.")
+    after: list[int] = Field(description="Numbers, from 0, of the parts whose results it needs or has to wait for.")
 
 
 class Plan(BaseModel):
     """The parts of a request."""
 
-    parts: list[str] = Field(
-        min_length=1, max_length=12, description="Each part, in the request's words, complete in itself."
+    parts: list[PlannedPart | str] = Field(
+        min_length=1,
+        max_length=12,
+        description="Each part, in the request's words, complete in itself. A text alone comes after all before it.",
     )
 
 
-class _Steps:
-    """What both thinkers share: the run's tools, journal and delegation, and how a step's agent is run."""
+@dataclass(frozen=True)
+class Equipment:
+    """What an agent works with in a run: its tools under its rights, the journal, and the rules for its calls."""
 
-    def __init__(
-        self, spec: AgentSpec, tools: ToolBox, journal: Journal, delegation: Delegation, spending: Spending
-    ) -> None:
-        self._spec = spec
-        self._spending = spending
-        self._tools = tools
-        self._journal = journal
-        self._delegation = delegation
+    spec: AgentSpec
+    tools: ToolBox
+    journal: Journal
+    delegation: Delegation
+    spending: Spending
+    rules: Sequence[ApprovalRule] = ()
+    others: Callable[[str], Awaitable[ToolBox]] | None = None
+    """Returns the tools of an agent that the run may be handed over to."""
+    context: Mapping[str, Any] | None = None
+    """What whoever asked knew already."""
+    extras: Sequence[AbstractToolset[None]] = field(default=())
 
-    async def _run(self, step: StepInput, model: Model, prompt: str, history: list[ModelMessage]) -> dict[str, Any]:
-        self._spending.step(step.task)
-        tools = await self._tools.given(step.part["tools"])
-        toolset = GatewayToolset(
+    def toolset(self, step: StepInput, tools: Sequence[Candidate]) -> GatewayToolset:
+        """Return tools for one step."""
+        return GatewayToolset(
             tools,
             task=step.task,
-            journal=self._journal,
-            delegation=self._delegation,
+            journal=self.journal,
+            delegation=self.delegation,
             decisions=step.decisions,
-            spending=self._spending,
+            spending=self.spending,
+            rules=self.rules,
         )
+
+    async def calls(self, results: Sequence[Result]) -> list[dict[str, Any]]:
+        """Return earlier parts with what their calls returned, which the journal has."""
+        tasks = [result["task"] for result in results if result["calls"]]
+        lines = await self.journal.tool_calls(*tasks) if tasks else []
+        of = {task: [line for line in lines if line.task == task] for task in tasks}
+        return [
+            {
+                "part": result["part"],
+                "text": result["text"],
+                "calls": [_call(line) for line in of.get(result["task"], [])],
+            }
+            for result in results
+        ]
+
+
+class _Steps:
+    """What both thinkers share: how a step's agent is run."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._has = equipment
+        self._spec = equipment.spec
+
+    async def _run(self, step: StepInput, model: Model, prompt: str, history: list[ModelMessage]) -> Result:
+        self._has.spending.step(step.task)
+        tools = await self._has.tools.given(step.part["tools"])
+        if self._spec.escalates:
+            tools = [*tools, ESCALATE]
         agent = Agent(
             model,
             output_type=str,
             deps_type=type(None),
-            instructions=self._spec.instructions,
-            toolsets=[toolset],
+            instructions=self._spec.instructions_in(step.spoken),
+            toolsets=[self._has.toolset(step, tools), Handoffs(step.handoffs), *self._has.extras],
         )
-        ran = await agent.run(
-            prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
-        )
-        return {"part": step.part["text"], "text": ran.output, "calls": await self._calls(step.task)}
-
-    async def _calls(self, task: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "address": f"{line.server}/{line.tool}",
-                "arguments": line.arguments,
-                "status": line.status,
-                "result": (as_object(line.result) or {}).get("structuredContent"),
-            }
-            for line in await self._journal.tool_calls(task)
+        part, handoff, text = step.part["text"], None, ""
+        try:
+            ran = await agent.run(
+                prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
+            )
+            text = ran.output
+        except HandedOver as over:
+            handoff = over.handoff
+        calls = [
+            {"address": f"{line.server}/{line.tool}", "status": line.status}
+            for line in await self._has.journal.tool_calls(step.task)
         ]
+        return Result(part=part, text=text, task=step.task, calls=calls, handoff=handoff)
 
 
 class OfflineThinker(_Steps):
     """Works without a language model."""
 
-    async def divide(self, request: str, turns: list[Turn]) -> list[str]:
-        """Return the parts by connectors and verbs."""
-        return split(request)
+    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+        """Return the first agent that has tools for a request for which this one has none at all."""
+        if not handoffs or self._has.others is None or await self._serves(request, self._has.tools):
+            return None
+        for name in handoffs:
+            if await self._serves(request, await self._has.others(name)):
+                return name
+        return None
 
-    async def serve(self, step: StepInput) -> dict[str, Any]:
-        """Serve a part by search and schemas."""
-        tools = await self._tools.given(step.part["tools"])
-        earlier = [
+    async def divide(self, task: str, request: str, turns: list[Turn], before: list[Result]) -> list[Planned]:
+        """Return the parts by connectors and verbs."""
+        return [Planned(text) for text in split(request)]
+
+    async def stands_alone(self, text: str, tools: Sequence[str]) -> bool:
+        """Return whether a tool that only reads has all its arguments in a part's own words."""
+        if self._asks_for_a_person(text):
+            return False
+        choice = choose(text, await self._has.tools.given(tools), Source(text, today=_today()))
+        return choice.outcome == "calls" and choice.tool is not None and choice.tool.reads
+
+    async def serve(self, step: StepInput) -> Result:
+        """Serve a part by search and schemas, or hand it to a person where it asks for one."""
+        part = step.part["text"]
+        if self._asks_for_a_person(part):
+            toolset = self._has.toolset(step, [ESCALATE])
+            answered = await toolset.call(ESCALATE.name, {"question": step.request}, "escalate-0")
+            text = say_answered(part, answered["answer"], step.spoken)
+            calls = [{"address": ESCALATE.address, "status": "done"}]
+            return Result(part=part, text=text, task=step.task, calls=calls)
+        tools = await self._has.tools.given(step.part["tools"])
+        earlier = await self._earlier(step.results)
+        model = OfflineModel(part, tools, spoken=step.spoken, earlier=earlier, today=step.today)
+        return await self._run(step, JournaledModel(model, journal=self._has.journal, task=step.task), part, [])
+
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+        """Return the parts' own texts under a label that says who speaks, or what the schema asks for of results."""
+        if self._spec.output is None:
+            return Answer(compose([result["text"] for result in results if result["text"]], spoken))
+        filled = fill(self._spec.output, Source(request, today=_today()), await self._earlier(results))
+        if filled.missing:
+            raise AnswerInvalid(f"The offline planner found nothing for: {', '.join(filled.missing)}")
+        return _structured(self._spec.output, filled.calls[0])
+
+    async def _earlier(self, results: Sequence[Result]) -> list[Earlier]:
+        return [
             Earlier(call["address"], call["result"])
-            for result in step.results
+            for result in await self._has.calls(results)
             for call in result["calls"]
             if call["status"] == "done" and call["result"] is not None
         ]
-        model = OfflineModel(step.part["text"], tools, spoken=step.spoken, earlier=earlier, today=step.today)
-        journaled = JournaledModel(model, journal=self._journal, task=step.task)
-        return await self._run(step, journaled, step.part["text"], [])
 
-    async def word(self, request: str, results: list[dict[str, Any]], spoken: Language) -> str:
-        """Return the parts' own texts under a label that says who speaks."""
-        return compose([result["text"] for result in results], spoken)
+    async def _serves(self, request: str, tools: ToolBox) -> bool:
+        """Return whether tools serve any part of a request."""
+        for text in split(request):
+            given = await tools.given(await tools.search(text))
+            if choose(text, given, Source(text, today=_today())).outcome != "no_tool":
+                return True
+        return False
+
+    def _asks_for_a_person(self, text: str) -> bool:
+        return self._spec.escalates and _PERSON.search(fold(text)) is not None
 
 
 class LanguageThinker(_Steps):
     """Works with a language model."""
 
-    def __init__(
-        self,
-        spec: AgentSpec,
-        tools: ToolBox,
-        journal: Journal,
-        delegation: Delegation,
-        spending: Spending,
-        models: Models,
-    ) -> None:
-        super().__init__(spec, tools, journal, delegation, spending)
+    def __init__(self, equipment: Equipment, models: Models) -> None:
+        super().__init__(equipment)
         self._models = models
 
     def _model(self, task: str) -> Model:
-        return self._models(task, self._journal, self._delegation, self._spending)
+        return self._models(task, self._has.journal, self._has.delegation, self._has.spending)
 
-    async def divide(self, request: str, turns: list[Turn]) -> list[str]:
+    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+        """Leave it to the steps: the model hands over by a tool, once it knows what it can't do."""
+        return None
+
+    async def divide(self, task: str, request: str, turns: list[Turn], before: list[Result]) -> list[Planned]:
         """Ask the model for the parts."""
         agent = Agent(
-            self._model("plan"),
+            self._model(task),
             output_type=Plan,
             instructions=(
                 "Divide the request into the parts that need different tools, in the order in which they have to be "
                 "done. Keep the request's language, names, numbers and identifiers exactly. Don't answer it."
             ),
         )
-        return (await agent.run(request, message_history=_history(turns))).output.parts
+        prompt = request + self._known()
+        if before:
+            prompt += "\n\nDone already by another agent:\n" + json.dumps(
+                await self._has.calls(before), ensure_ascii=False
+            )
+        parts = (await agent.run(prompt, message_history=self._history(turns))).output.parts
+        return [
+            Planned(each, tuple(range(index))) if isinstance(each, str) else Planned(each.text, tuple(each.after))
+            for index, each in enumerate(parts)
+        ]
 
-    async def serve(self, step: StepInput) -> dict[str, Any]:
+    async def stands_alone(self, text: str, tools: Sequence[str]) -> bool:
+        """Go by what the model said of the part."""
+        return False
+
+    async def serve(self, step: StepInput) -> Result:
         """Let the model use the tools found for a part."""
-        prompt = step.part["text"]
+        prompt = step.part["text"] + self._known()
         if step.results:
-            told = [{"part": result["part"], "calls": result["calls"]} for result in step.results]
+            told = await self._has.calls(step.results)
             prompt += "\n\nResults of the earlier parts of the same request:\n" + json.dumps(told, ensure_ascii=False)
-        return await self._run(step, self._model(step.task), prompt, _history(step.turns))
+        return await self._run(step, self._model(step.task), prompt, self._history(step.turns))
 
-    async def word(self, request: str, results: list[dict[str, Any]], spoken: Language) -> str:
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
         """Let the model word the answer from the parts' results alone."""
-        if len(results) == 1:
-            return results[0]["text"]
-        agent = Agent(
-            self._model("answer"),
-            output_type=str,
-            instructions=(
-                "Answer the request in its own language from these results alone; add nothing that they don't hold. "
-                "Say plainly what was not done."
-            ),
+        if len(results) == 1 and self._spec.output is None:
+            return Answer(results[0]["text"])
+        model = self._model(task)
+        asked = (
+            "Answer the request in its own language from these results alone; add nothing that they don't hold. "
+            "Say plainly what was not done."
         )
-        told = json.dumps({"request": request, "results": results}, ensure_ascii=False)
-        return (await agent.run(told)).output
+        told = json.dumps({"request": request, "results": await self._has.calls(results)}, ensure_ascii=False)
+        if self._spec.output is None:
+            return Answer((await Agent(model, output_type=str, instructions=asked).run(told)).output)
+        return await self._fitting(model, asked, told, self._spec.output)
+
+    async def _fitting(self, model: Model, asked: str, told: str, schema: dict[str, Any]) -> Answer:
+        """Ask for an answer that fits a schema, and again with what is wrong with it."""
+        shaped: Any = StructuredDict(schema, name="answer", description="The answer to the request")
+        agent: Agent[None, dict[str, Any]] = Agent(
+            model, output_type=shaped, deps_type=type(None), instructions=asked, retries=ANSWERS - 1
+        )
+
+        @agent.output_validator
+        def fits(_: RunContext[None], answer: dict[str, Any]) -> dict[str, Any]:
+            try:
+                _structured(schema, answer)
+            except AnswerInvalid as error:
+                raise ModelRetry(error.message) from error
+            return answer
+
+        try:
+            return _structured(schema, (await agent.run(told)).output)
+        except UnexpectedModelBehavior as error:
+            raise AnswerInvalid(f"The model gave no answer that fits its schema: {str(error)[:300]}") from error
+
+    def _known(self) -> str:
+        if not self._has.context:
+            return ""
+        known = json.dumps(self._has.context, ensure_ascii=False)
+        return f"\n\nKnown already (facts to go by, never something that is asked):\n{known}"
+
+    def _history(self, turns: list[Turn]) -> list[ModelMessage]:
+        messages: list[ModelMessage] = []
+        most = self._spec.memory.turns
+        for turn in turns[-most:] if most else []:
+            messages.append(ModelRequest(parts=[UserPromptPart(turn["input"])]))
+            messages.append(ModelResponse(parts=[TextPart(turn["output"])]))
+        return messages
 
 
-def _history(turns: list[Turn]) -> list[ModelMessage]:
-    messages: list[ModelMessage] = []
-    for turn in turns[-MAX_TURNS:]:
-        messages.append(ModelRequest(parts=[UserPromptPart(turn["input"])]))
-        messages.append(ModelResponse(parts=[TextPart(turn["output"])]))
-    return messages
+def _call(line: Any) -> dict[str, Any]:
+    return {
+        "address": f"{line.server}/{line.tool}",
+        "arguments": line.arguments,
+        "status": line.status,
+        "result": (as_object(line.result) or {}).get("structuredContent"),
+    }
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _structured(schema: dict[str, Any], answer: dict[str, Any]) -> Answer:
+    wrong = next(iter(compiled(schema).iter_errors(answer)), None)
+    if wrong is not None:
+        where = "/".join(str(step) for step in wrong.instance_path)
+        raise AnswerInvalid(f"The answer does not fit its schema{' at ' + where if where else ''}: {wrong.message}")
+    return Answer(json.dumps(answer, ensure_ascii=False), answer)

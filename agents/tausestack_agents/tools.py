@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import structlog
 
+from tausestack.agents import AgentSpec
 from tausestack.contract import META_TOOL
 from tausestack.errors import TauseError, Unauthenticated
 from tausestack.names import wire_name
 from tausestack_agents.gateway import Delegation, text_of
 from tausestack_agents.planner.choice import Candidate, asked, score
-from tausestack_agents.specs import AgentSpec
 
 logger = structlog.get_logger("agents")
 
@@ -24,6 +24,7 @@ class ToolBox:
         self._delegation = delegation
         self._spec = spec
         self._tools: dict[str, Candidate] | None = None
+        self._found: dict[str, list[str]] = {}
 
     async def all(self) -> dict[str, Candidate]:
         """Return every tool by address, in the order of addresses."""
@@ -38,6 +39,10 @@ class ToolBox:
 
         Without the index's answer, as where the agent's person may not search it, it goes by words alone.
         """
+        if not self._spec.tools and not self._spec.servers:
+            return []
+        if part in self._found:
+            return self._found[part]
         known = await self.all()
         hits = [address for address in await self._index(part) if address in known]
         verbs, nouns = asked(part)
@@ -45,7 +50,8 @@ class ToolBox:
         scored = sorted((-score(verbs, nouns, tool, everything), tool.address) for tool in everything)
         by_words = [address for points, address in scored if points < 0]
         merged = [address for pair in _interleaved(hits, by_words) for address in pair]
-        return list(dict.fromkeys(merged))[: self._spec.tools_per_step]
+        self._found[part] = list(dict.fromkeys(merged))[: self._spec.tools_per_step]
+        return self._found[part]
 
     async def given(self, addresses: Sequence[str]) -> list[Candidate]:
         """Return tools by address, ranked as given; those that are gone since are left out."""

@@ -12,10 +12,11 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
-from tausestack.contract import tool_policy
+from tausestack.agents import ApprovalRule
+from tausestack.contract import META_TOOL, tool_policy
 from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated
-from tausestack.raw import as_object
-from tausestack_agents.domain import Decision, call_key
+from tausestack.raw import as_object, object_at
+from tausestack_agents.domain import ENDED, Decision, call_key
 from tausestack_agents.gateway import Delegation, text_of
 from tausestack_agents.journal import Journal, ToolCall
 from tausestack_agents.planner.choice import Candidate
@@ -25,6 +26,23 @@ _ANY = SchemaValidator(schema=core_schema.any_schema())
 """The gateway checks arguments against the tool's own schema, and says what is wrong."""
 RETRIES = 2
 """How often a call that broke midway is sent again before it counts as in doubt."""
+ESCALATE = Candidate(
+    "agents__escalate",
+    "agents/escalate",
+    {
+        "name": "escalate",
+        "description": "Ask a person and wait for the answer: where only somebody of the business can know or decide "
+        "it, or where the request asks for a person.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"question": {"type": "string", "minLength": 1, "maxLength": 4000}},
+            "required": ["question"],
+            "additionalProperties": False,
+        },
+        "_meta": {META_TOOL: {"side_effect": "read"}},
+    },
+)
+"""What an agent hands a question to a person with; it is answered by whoever resumes the run."""
 
 
 class Held(Exception):
@@ -51,8 +69,11 @@ class GatewayToolset(AbstractToolset[None]):
         delegation: Delegation,
         decisions: Mapping[str, Decision],
         spending: Spending,
+        rules: Sequence[ApprovalRule] = (),
     ) -> None:
+        """`rules` say which calls wait for a person beside those that the gateway holds by itself."""
         self._tools = {tool.name: tool for tool in tools}
+        self._rules = rules
         self._task = task
         self._journal = journal
         self._delegation = delegation
@@ -86,14 +107,24 @@ class GatewayToolset(AbstractToolset[None]):
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
     ) -> Any:
         """Call a tool, or replay what the journal has; a failure is told to the model and to nobody else."""
+        return await self.call(name, tool_args, ctx.tool_call_id or name)
+
+    async def call(self, name: str, arguments: dict[str, Any], identifier: str) -> Any:
+        """Make the call that has this identifier in its task, once however often it is asked for.
+
+        Raises `Held` where it waits, and `ToolFailed` where it failed.
+        """
         chosen = self._tools[name]
         server, _, own_name = chosen.address.partition("/")
-        identifier = ctx.tool_call_id or name
         line = await self._journal.find(self._task, identifier)
-        arguments = tool_args if line is None else line.arguments
+        if _starts_a_run(chosen.address):
+            arguments = {name: value for name, value in arguments.items() if name != "wait"}
+        arguments = arguments if line is None else line.arguments
         call = ToolCall(
             self._task, identifier, server, own_name, arguments, call_key(self._journal.run, self._task, identifier)
         )
+        if chosen.address == ESCALATE.address:
+            return await self._escalated(call, line)
         policy = tool_policy(chosen.raw)
         safe = policy.retriable or policy.keyed
         if line is None:
@@ -104,6 +135,9 @@ class GatewayToolset(AbstractToolset[None]):
             return _content(line.result)
         if line.status in {"failed", "rejected"}:
             raise ToolFailed(str((as_object(line.error) or {}).get("message", "")))
+        if line.status == "waiting" and (other := _other_run(line)) is not None:
+            # Not the call again: under its key it is answered as it was when it was made.
+            return await self._settled(call, await self._delegation.call("agents", "get_run", {"run": other}))
         if line.status == "waiting":
             return await self._decided(call, line.approval, safe=safe)
         if line.status == "intent" and safe:
@@ -115,7 +149,7 @@ class GatewayToolset(AbstractToolset[None]):
             result = await self._call(call, approval, safe=safe)
         except ApprovalRequired as error:
             await self._journal.settle(call, "waiting", approval=str(error.data.get("approval", "")))
-            raise Held(_interrupt("approval", call, str(error.data.get("approval", "")))) from error
+            raise Held(self._interrupt(call, str(error.data.get("approval", "")))) from error
         except Forbidden as error:
             status = "rejected" if error.data.get("decision") == "reject" else "failed"
             await self._journal.settle(call, status, error=_told(error))
@@ -128,6 +162,12 @@ class GatewayToolset(AbstractToolset[None]):
         except TauseError as error:
             await self._journal.settle(call, "failed", error=_told(error))
             raise ToolFailed(error.message) from error
+        return await self._settled(call, result)
+
+    async def _settled(self, call: ToolCall, result: dict[str, Any]) -> Any:
+        """Journal what came of a call, and return what the model is told of it."""
+        if _starts_a_run(f"{call.server}/{call.tool}") and not result.get("isError"):
+            result = await self._ran(call, result)
         if result.get("isError"):
             text = text_of(result) or "The tool reported a failure without saying why"
             await self._journal.settle(
@@ -139,19 +179,72 @@ class GatewayToolset(AbstractToolset[None]):
 
     async def _call(self, call: ToolCall, approval: str | None, *, safe: bool) -> dict[str, Any]:
         """Send a call; one that broke midway is sent again, under the same key, where that can do no harm."""
+        # A grant is claimed however the arguments were edited since.
+        hold = approval is not None or self._rule(call) is not None
         for _ in range(RETRIES if safe else 0):
             try:
                 return await self._delegation.call(
-                    call.server, call.tool, call.arguments, key=call.key, approval=approval
+                    call.server, call.tool, call.arguments, key=call.key, approval=approval, hold=hold
                 )
             except InDoubt:
                 continue
-        return await self._delegation.call(call.server, call.tool, call.arguments, key=call.key, approval=approval)
+        return await self._delegation.call(
+            call.server, call.tool, call.arguments, key=call.key, approval=approval, hold=hold
+        )
+
+    def _rule(self, call: ToolCall) -> ApprovalRule | None:
+        """Return the rule of an agent's spec by which a call waits for a person, or None.
+
+        What starts another run waits only where it is named: that run is under the same rules itself.
+        """
+        address = f"{call.server}/{call.tool}"
+        chosen = next((tool for tool in self._tools.values() if tool.address == address), None)
+        effect = "write" if chosen is None else tool_policy(chosen.raw).side_effect
+        rules = (rule for rule in self._rules if rule.tool is not None or not _starts_a_run(address))
+        return next((rule for rule in rules if rule.asks(address, effect, call.arguments)), None)
+
+    def _interrupt(self, call: ToolCall, approval: str | None) -> dict[str, Any]:
+        """Return what a run waits for where a call waits for its approval, with the reason that the rule gives."""
+        found, rule = _interrupt("approval", call, approval), self._rule(call)
+        return found if rule is None or not rule.reason else {**found, "reason": rule.reason}
+
+    async def _ran(self, call: ToolCall, result: dict[str, Any]) -> dict[str, Any]:
+        """Return what came of another run that a call started; raises `Held` until that has ended."""
+        run = as_object(result.get("structuredContent")) or {}
+        about = {"run": run.get("id"), "agent": run.get("agent"), "status": run.get("status")}
+        if run.get("status") not in ENDED:
+            await self._journal.settle(call, "waiting", result={"structuredContent": about})
+            raise Held({**_place("run", call), "run": about["run"]})
+        if run["status"] != "success":
+            why = (as_object(run.get("error")) or {}).get("message", "")
+            text = f"The run {about['run']} of {about['agent']} ended as {run['status']}: {why}"
+            return {"isError": True, "content": [{"type": "text", "text": text}], "structuredContent": about}
+        return {"structuredContent": {**about, "output": run.get("output")}, "isError": False}
+
+    async def _escalated(self, call: ToolCall, line: Any) -> Any:
+        """Return what a person answered; raises `Held` until somebody has."""
+        decision = self._decisions.get(f"{self._task}/{call.call}")
+        if line is None:
+            await self._journal.intend(call)
+            await self._journal.settle(call, "waiting")
+        elif line.status == "done":
+            return _content(line.result)
+        elif line.status in {"failed", "rejected"}:
+            raise ToolFailed(str((as_object(line.error) or {}).get("message", "")))
+        if decision is None:
+            raise Held({**_place("input", call), "message": str(call.arguments.get("question", ""))})
+        if not decision.approve:
+            text = f"Nobody answered: {decision.reason}" if decision.reason else "Nobody answered"
+            await self._journal.settle(call, "rejected", error={"code": "rejected", "message": text})
+            raise ToolFailed(text)
+        answer = {"structuredContent": {"answer": decision.input}, "isError": False}
+        await self._journal.settle(call, "done", result=answer)
+        return answer["structuredContent"]
 
     async def _decided(self, call: ToolCall, approval: str | None, *, safe: bool) -> Any:
         decision = self._decisions.get(f"{self._task}/{call.call}")
         if decision is None:
-            raise Held(_interrupt("approval", call, approval))
+            raise Held(self._interrupt(call, approval))
         if not decision.approve:
             text = (
                 f"A person rejected this call: {decision.reason}" if decision.reason else "A person rejected this call"
@@ -186,14 +279,24 @@ def _told(error: TauseError) -> dict[str, str]:
     return {"code": error.code, "message": error.message}
 
 
+def _starts_a_run(address: str) -> bool:
+    """Whether a tool starts a run of another agent, which goes on by itself."""
+    return address in {"agents/run", "agents/run_team"} or address.startswith("agents/ask-")
+
+
+def _other_run(line: Any) -> str | None:
+    """Return the run that a call waits for, or None."""
+    found = object_at(line.result, "structuredContent").get("run")
+    return found if isinstance(found, str) else None
+
+
+def _place(kind: str, call: ToolCall) -> dict[str, Any]:
+    place = f"{call.task}/{call.call}"
+    return {"kind": kind, "call": place, "server": call.server, "tool": call.tool, "arguments": call.arguments}
+
+
 def _interrupt(kind: str, call: ToolCall, approval: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "kind": kind,
-        "call": f"{call.task}/{call.call}",
-        "server": call.server,
-        "tool": call.tool,
-        "arguments": call.arguments,
-    }
+    found = _place(kind, call)
     if approval is not None:
         found["approval"] = approval
     else:

@@ -15,7 +15,7 @@ from tausestack_agents.spending import WHOLE_RUN
 
 def so_far(lines: Sequence[Row], spoken: Language) -> str | None:
     """Return what came of each step, in order, under a label that says that it is not all; None where nothing did."""
-    tasks = [task for task in dict.fromkeys(line.task for line in lines) if task not in WHOLE_RUN]
+    tasks = [task for task in dict.fromkeys(line.task for line in lines) if task.rpartition(".")[2] not in WHOLE_RUN]
     texts = [text for task in tasks if (text := _of_step([line for line in lines if line.task == task], spoken))]
     if not texts:
         return None

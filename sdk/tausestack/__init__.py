@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tausestack import colombia, errors, mcp, names, testing
+    from tausestack import agents, colombia, errors, mcp, names, testing
     from tausestack.client import connect, connect_sync
 
-__all__ = ["colombia", "connect", "connect_sync", "errors", "mcp", "names", "testing"]
+__all__ = ["agents", "colombia", "connect", "connect_sync", "errors", "mcp", "names", "testing"]
 
 _FUNCTIONS = {"connect": "tausestack.client", "connect_sync": "tausestack.client"}
 

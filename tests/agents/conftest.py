@@ -54,6 +54,7 @@ class Sent:
     key: str | None
     approval: str | None
     credential: str
+    hold: bool = False
 
 
 @dataclass
@@ -74,6 +75,8 @@ class FakeGateway:
     budget_is_spent: bool = False
     spent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     done: dict[str, Any] = field(default_factory=dict)
+    nested: Callable[[Sent], Any] | None = None
+    """Calls the agents service itself for a run; it runs in a thread."""
     gates: dict[str, threading.Event] = field(default_factory=dict)
     arrived: dict[str, threading.Event] = field(default_factory=dict)
 
@@ -126,6 +129,7 @@ class FakeGateway:
             meta.get("pro.tause/idempotency-key"),
             meta.get("pro.tause/approval"),
             credential,
+            meta.get("pro.tause/hold") is True,
         )
         try:
             found = await self._answer(sent)
@@ -165,6 +169,10 @@ class FakeGateway:
                 raise Forbidden("This credential lacks the scope tools:read", scope="tools:read")
             self.searched.append(sent.arguments["query"])
             return {"tools": []}
+        if self.nested is not None and sent.address.startswith("agents/"):
+            self.calls.append(sent)
+            self._approve(sent)
+            return await asyncio.to_thread(self.nested, sent)
         return await self._tool(sent)
 
     async def _tool(self, sent: Sent) -> Any:
@@ -186,7 +194,7 @@ class FakeGateway:
 
     def _approve(self, sent: Sent) -> None:
         tool = next(tool for tool in self.tools if tool["address"] == sent.address)
-        if _policy(tool).get("approval") != "agents":
+        if _policy(tool).get("approval") != "agents" and not sent.hold:
             return
         if sent.approval is None:
             known = next((one for one, held in self.approvals.items() if held["key"] == sent.key), None)

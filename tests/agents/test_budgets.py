@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from model_server import Answer, Asked, calls, plans, says
 
+from tausestack.agents import Budget
 from tausestack.errors import InvalidArguments
-from tausestack_agents.budget import Budget
 from tausestack_agents.spending import BudgetExceeded, Price, Rate, Spending
 
 pytestmark = [pytest.mark.timeout(300)]

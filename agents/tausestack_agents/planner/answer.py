@@ -81,6 +81,11 @@ def say_forbidden(part: str, spoken: Language) -> str:
     return f"{_title(part)} — {'entendido: no lo hice.' if spoken == 'es' else 'understood: I did not.'}"
 
 
+def say_answered(part: str, answer: str, spoken: Language) -> str:
+    """Return the line for a part that a person answered."""
+    return f"{_title(part)} — {'una persona respondió' if spoken == 'es' else 'a person answered'}: {answer}"
+
+
 def compose(texts: Sequence[str], spoken: Language) -> str:
     """Return the whole answer of the offline planner, labelled as such."""
     if spoken == "es":

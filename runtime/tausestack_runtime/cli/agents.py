@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tausestack_runtime.cli.connection import TenantOption, run, tenant_client
+from tausestack.agents.reading import read
+from tausestack_runtime.cli.connection import Refusal, TenantOption, run, tenant_client
 from tausestack_runtime.cli.output import JsonOption, plain, show_json, show_table
 from tausestack_runtime.cli.servers import json_object
 
@@ -36,6 +38,63 @@ def list_agents(tenant: TenantOption, as_json: JsonOption = False) -> None:
         show_table(found, ("name", "title", "description"), "there are no agents")
 
 
+@agent_app.command("get")
+def get_agent(
+    agent: Annotated[str, typer.Argument(metavar="AGENT")], tenant: TenantOption, as_json: JsonOption = False
+) -> None:
+    """Show an agent, all of it, as JSON that 'save' takes."""
+
+    async def work() -> dict[str, Any]:
+        async with tenant_client(tenant) as client:
+            return await client.agents.spec(agent)
+
+    found = run(work())
+    show_json(found if as_json else found["spec"])
+
+
+@agent_app.command("save")
+def save_agent(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a YAML, JSON or TOML file (docs/agents.md)")],
+    tenant: TenantOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Save a version of an agent of the tenant's own."""
+    spec = spec_in(file)
+
+    async def work() -> dict[str, Any]:
+        async with tenant_client(tenant) as client:
+            return await client.agents.save(spec)
+
+    found = run(work())
+    if as_json:
+        show_json(found)
+        return
+    print(f"{found['name']}: version {found['version']}{'' if found['new'] else ', as it was'}")
+    if found["unknown_handoffs"]:
+        print(f"it hands over to agents that are not there: {', '.join(found['unknown_handoffs'])}")
+
+
+@agent_app.command("delete")
+def delete_agent(agent: Annotated[str, typer.Argument(metavar="AGENT")], tenant: TenantOption) -> None:
+    """Delete an agent of the tenant's own; runs that are under way go on."""
+
+    async def work() -> None:
+        async with tenant_client(tenant) as client:
+            await client.agents.delete(agent)
+
+    run(work())
+    print(f"{agent} is deleted")
+
+
+def spec_in(file: Path) -> dict[str, Any]:
+    """Return the object that a file holds."""
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"{file} can't be read: {error}") from error
+    return read(text, file.name)
+
+
 @agent_app.command("run")
 def run_agent(
     agent: Annotated[str, typer.Argument(metavar="AGENT")],
@@ -55,7 +114,7 @@ def run_agent(
         async with tenant_client(tenant) as client:
             return await client.agents.run(agent, message, thread=thread, budget=bounds, wait=wait)
 
-    _finish(run(work()), tenant, as_json)
+    finish(run(work()), tenant, as_json)
 
 
 @agent_app.command("show")
@@ -112,7 +171,7 @@ def resume(
         async with tenant_client(tenant) as client:
             return await client.agents.resume(run_id, decided, wait=wait)
 
-    _finish(run(work()), tenant, as_json)
+    finish(run(work()), tenant, as_json)
 
 
 @agent_app.command("cancel")
@@ -138,8 +197,13 @@ def show_run(found: Run, tenant: str) -> None:
     if found.interrupt is not None and found.status == "interrupted":
         waiting = found.interrupt
         subject = f" of {waiting.server}/{waiting.tool} {plain(waiting.arguments)}" if waiting.tool else ""
-        print(f"it waits for an {waiting.kind}{subject}; decide with:")
-        print(f"  tausestack agent resume {found.id} --tenant {tenant} --decision '{{\"approve\": true}}'")
+        if waiting.kind == "input":
+            print(f"it waits for an answer to: {plain(waiting.message)}")
+            decision = '{"input": "…"}'
+        else:
+            print(f"it waits for an {waiting.kind}{subject}; decide with:")
+            decision = '{"approve": true}'
+        print(f"  tausestack agent resume {found.id} --tenant {tenant} --decision '{decision}'")
     if found.output:
         print(plain(found.output))
     if found.error:
@@ -148,7 +212,7 @@ def show_run(found: Run, tenant: str) -> None:
         print("cost: " + ", ".join(f"{name} {plain(value)}" for name, value in found.cost.items()))
 
 
-def _finish(found: Run, tenant: str, as_json: bool) -> None:
+def finish(found: Run, tenant: str, as_json: bool) -> None:
     """Print a run, and fail unless it succeeded or waits for a person."""
     if as_json:
         show_json(found.model_dump(mode="json", exclude_none=True))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from tausestack.errors import TauseError
-from tausestack_runtime.cli import agents, audit, db, evaluation, keys, servers, stack, tenants
+from tausestack_runtime.cli import agents, audit, db, evaluation, keys, servers, stack, teams, tenants
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.settings import StartError
 
@@ -27,6 +27,7 @@ app.add_typer(keys.keys_app, name="keys")
 servers.add_to(app)
 agents.agent_app.command("eval")(evaluation.evaluate_agent)
 app.add_typer(agents.agent_app, name="agent")
+app.add_typer(teams.team_app, name="team")
 app.add_typer(audit.audit_app, name="audit")
 app.add_typer(db.db_app, name="db")
 

@@ -12,6 +12,7 @@ from tausestack.contract import (
     MCP_CLIENT_META,
     MCP_VERSION_META,
     META_APPROVAL,
+    META_HOLD,
     META_KEY,
     META_PARENT,
 )
@@ -32,7 +33,8 @@ PARAMS = frozenset({
     "inputResponses", "requestState", "progressToken", "requestId", "protocolVersion", "capabilities", "clientInfo",
 })  # fmt: skip
 META = frozenset({
-    MCP_VERSION_META, MCP_CAPABILITIES_META, MCP_CLIENT_META, META_KEY, META_APPROVAL, META_PARENT, "progressToken",
+    MCP_VERSION_META, MCP_CAPABILITIES_META, MCP_CLIENT_META, META_KEY, META_APPROVAL, META_HOLD, META_PARENT,
+    "progressToken",
 })  # fmt: skip
 _LEVELS = [(known, {key.casefold(): key for key in known}) for known in (ENVELOPE, PARAMS, META)]
 

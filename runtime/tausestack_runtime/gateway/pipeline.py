@@ -212,7 +212,7 @@ class Pipeline:
     async def _approve(self, call: Call, policy: ToolPolicy) -> None:
         asked = policy.approval
         acting = call.principal.agent is not None
-        if asked == "never" or (asked == "agents" and not acting):
+        if not (acting and call.hold) and (asked == "never" or (asked == "agents" and not acting)):
             return
         repeatable, version = policy.keyed or policy.retriable, policy_version(policy)
         if call.approval is not None:

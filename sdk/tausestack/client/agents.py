@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import httpx2
@@ -16,6 +16,9 @@ from tausestack.client.runs import Run
 from tausestack.client.wire import Repeatable, Wire
 from tausestack.errors import DeadlineExceeded, Unavailable
 from tausestack.raw import given
+
+if TYPE_CHECKING:
+    from tausestack.agents import AgentSpec, TeamSpec  # not read by a client that saves none
 
 LONGEST_WAIT_SECONDS = 60.0
 """How long one request may wait at the gateway for a run's end; a longer wait is several."""
@@ -65,6 +68,48 @@ class Agents:
         """Return the agents that can be run."""
         found: dict[str, Any] = await self._tenant.wire.request("GET", self._tenant.path("agents"))
         return found["agents"]
+
+    async def spec(self, agent: str) -> dict[str, Any]:
+        """Return an agent: all of it under `spec`, and its versions."""
+        return await self._tenant.wire.request("GET", self._tenant.path("agents", agent))
+
+    async def save(self, spec: AgentSpec | Mapping[str, Any]) -> dict[str, Any]:
+        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs"}`."""
+        return await self._changed("POST", ("agents",), "agents/save_agent", _plain(spec))
+
+    async def delete(self, agent: str) -> None:
+        """Delete an agent; runs that are under way go on with their version."""
+        await self._changed("DELETE", ("agents", agent), "agents/delete_agent", None)
+
+    async def teams(self) -> dict[str, Any]:
+        """Return the tenant's teams with their tasks, and the presets that can be saved by `save_preset`."""
+        return await self._tenant.wire.request("GET", self._tenant.path("teams"))
+
+    async def save_team(self, team: TeamSpec | Mapping[str, Any]) -> dict[str, Any]:
+        """Save a version of a team: `{"name", "version", "new"}`."""
+        return await self._changed("POST", ("teams",), "agents/save_team", _plain(team))
+
+    async def save_preset(self, preset: str) -> dict[str, Any]:
+        """Save a team that comes ready, with its agents."""
+        path = ("tools", "agents", "save_preset")
+        return await self._changed("POST", path, "agents/save_preset", {"preset": preset})
+
+    async def delete_team(self, team: str) -> None:
+        """Delete a team; its agents stay."""
+        await self._changed("DELETE", ("teams", team), "agents/delete_team", None)
+
+    async def run_team(
+        self,
+        team: str,
+        input: str,
+        *,
+        thread: str | None = None,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run of a team, and return it as `run` does."""
+        body = given({"input": input, "thread": thread})
+        return await self._start(("teams", team, "runs"), "agents/run_team", body, wait, idempotency_key)
 
     async def run(
         self,
@@ -139,7 +184,7 @@ class Agents:
     ) -> Run:
         """Let an interrupted run go on, and return it as `run` does.
 
-        A decision is `{"approve": true}`, `{"approve": false, "reason": …}` or `{"arguments": …}`.
+        A decision is `{"approve": true}`, `{"approve": false, "reason": …}`, `{"arguments": …}` or `{"input": "…"}`.
         """
         body: dict[str, Any] = {"decision": dict(decision)}
         return await self._start(("runs", run, "resume"), "agents/resume", body, wait, idempotency_key)
@@ -165,6 +210,15 @@ class Agents:
             "GET", self._tenant.path("runs"), query={"limit": limit, "status": status}
         )
         return [Run.model_validate(run) for run in found["runs"]]
+
+    async def _changed(self, method: str, path: tuple[str, ...], address: str, body: dict[str, Any] | None) -> Any:
+        return await self._tenant.wire.request(
+            method,
+            self._tenant.path(*path),
+            body=body,
+            headers=self._tenant.key(None),
+            repeatable=self._tenant.may_repeat(address),
+        )
 
     async def _start(
         self, path: tuple[str, ...], address: str, body: dict[str, Any], wait: float | None, key: str | None
@@ -198,6 +252,10 @@ class Agents:
             pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
             run = await self.get(run.id)
         return run
+
+
+def _plain(spec: AgentSpec | TeamSpec | Mapping[str, Any]) -> dict[str, Any]:
+    return dict(spec) if isinstance(spec, Mapping) else spec.as_json()
 
 
 def _content(text: str) -> Any:

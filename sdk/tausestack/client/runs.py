@@ -26,6 +26,10 @@ class Interrupt(_Told):
     server: str | None = None
     tool: str | None = None
     arguments: dict[str, Any] | None = None
+    message: str = ""
+    """What is asked, where it waits for an answer."""
+    run: str | None = None
+    """The run that waits, where that is one that this one started."""
 
 
 class Step(_Told):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -14,6 +14,9 @@ from tausestack.client.approvals import Approvals
 from tausestack.client.client import DEFAULT_URL, Client, Progress
 from tausestack.client.runs import Run
 from tausestack.client.wire import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from tausestack.agents import AgentSpec, TeamSpec
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +51,48 @@ class SyncAgents:
     def specs(self) -> list[dict[str, Any]]:
         """Return the agents that can be run."""
         return self._thread.run(self._agents.specs)
+
+    def spec(self, agent: str) -> dict[str, Any]:
+        """Return an agent: all of it under `spec`, and its versions."""
+        return self._thread.run(self._agents.spec, agent)
+
+    def save(self, spec: AgentSpec | Mapping[str, Any]) -> dict[str, Any]:
+        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs"}`."""
+        return self._thread.run(self._agents.save, spec)
+
+    def delete(self, agent: str) -> None:
+        """Delete an agent; runs that are under way go on with their version."""
+        self._thread.run(self._agents.delete, agent)
+
+    def teams(self) -> dict[str, Any]:
+        """Return the tenant's teams with their tasks, and the presets that can be saved by `save_preset`."""
+        return self._thread.run(self._agents.teams)
+
+    def save_team(self, team: TeamSpec | Mapping[str, Any]) -> dict[str, Any]:
+        """Save a version of a team: `{"name", "version", "new"}`."""
+        return self._thread.run(self._agents.save_team, team)
+
+    def save_preset(self, preset: str) -> dict[str, Any]:
+        """Save a team that comes ready, with its agents."""
+        return self._thread.run(self._agents.save_preset, preset)
+
+    def delete_team(self, team: str) -> None:
+        """Delete a team; its agents stay."""
+        self._thread.run(self._agents.delete_team, team)
+
+    def run_team(
+        self,
+        team: str,
+        input: str,
+        *,
+        thread: str | None = None,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run of a team, and return it as `run` does."""
+        return self._thread.run(
+            self._agents.run_team, team, input, thread=thread, wait=wait, idempotency_key=idempotency_key
+        )
 
     def run(
         self,

@@ -113,7 +113,7 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     **{name: (lambda picker: picker.id("approval")) for name in ("id", "approval")},
     **{name: (lambda picker: picker.id("server")) for name in ("name", "server", "ref")},
     **dict.fromkeys(
-        ("agent", "input", "message", "query", "search", "reason", "reviewed", "taskId", "customer_id"), Picker.text
+        ("agent", "team", "question", "preset", "file", "input", "message", "query", "search", "reason", "reviewed", "taskId", "customer_id"), Picker.text
     ),
     "user": lambda picker: picker.id("user"),
     "token": lambda picker: picker.id("token"),
@@ -129,6 +129,8 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "args": lambda picker: json.dumps({"text": picker.text()}),
     "decision": lambda picker: picker.random.choice(({"approve": True}, {"approve": False, "reason": picker.text()})),
     "config": lambda picker: {"note": picker.text()},
+    "context": lambda picker: {"note": picker.text()},
+    "spec": lambda picker: {"name": f"agent-{picker.random.randrange(5)}", "instructions": picker.text()},
     "secrets": lambda picker: {"note": picker.text()},
     "budget": lambda _: {"tokens": 1000},
     "model": lambda picker: picker.random.choice(("offline", picker.text())),

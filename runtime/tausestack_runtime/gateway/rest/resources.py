@@ -59,6 +59,15 @@ def _number(name: str, value: str) -> Any:
     return int(value)
 
 
+def _whole(name: str) -> Arguments:
+    """Return what takes the whole body for one argument."""
+    return lambda path, query, body: {name: body, **path}
+
+
+def _saved(found: dict[str, Any]) -> int:
+    return 201 if found.get("new") else 200
+
+
 def _run_status(run: dict[str, Any]) -> int:
     return 200 if run.get("status") in ENDED else 202
 
@@ -76,6 +85,13 @@ RESOURCES = (
     Resource("POST", "runs/{run}/resume", "agents", "resume", _body),
     Resource("POST", "runs/{run}/cancel", "agents", "cancel", _body),
     Resource("GET", "agents", "agents", "list_agents", _query),
+    Resource("POST", "agents", "agents", "save_agent", _whole("spec"), _saved),
+    Resource("GET", "agents/{agent}", "agents", "get_agent", _query),
+    Resource("DELETE", "agents/{agent}", "agents", "delete_agent", _query),
+    Resource("GET", "teams", "agents", "list_teams", _query),
+    Resource("POST", "teams", "agents", "save_team", _whole("team"), _saved),
+    Resource("DELETE", "teams/{team}", "agents", "delete_team", _query),
+    Resource("POST", "teams/{team}/runs", "agents", "run_team", _body, _run_status),
     Resource("GET", "approvals", "platform", "list_approvals", _query),
     Resource("POST", "approvals/{id}", "platform", "decide_approval", _body),
     Resource("GET", "limits", "platform", "get_limits", _query),

@@ -1,0 +1,125 @@
+"""The tools for a tenant's agents: saved, listed, shown, deleted; and a question handed to a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from tausestack.agents import AgentSpec, parse_spec
+from tausestack.errors import Forbidden, InvalidArguments, TauseError
+from tausestack.mcp import Context, tool
+from tausestack.schemas import compiled
+from tausestack.scopes import RUNS_WRITE, SERVERS_MANAGE, TOOLS_READ
+from tausestack_agents import specs
+from tausestack_agents.domain import PERSON
+from tausestack_agents.starting import Asked, Run, start, state_of
+
+AgentName = Annotated[
+    str, Field(description="The agent's name.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", examples=["concierge"])
+]
+
+
+@tool("agents/save_agent", side_effect="write", idempotent=True, scopes=[SERVERS_MANAGE])
+async def save_agent(
+    ctx: Context,
+    spec: Annotated[
+        dict[str, Any],
+        Field(
+            description="The agent: name, instructions, and what else docs/agents.md tells of.",
+            examples=[{"name": "collections", "instructions": "…", "tools": ["billing/*"]}],
+        ),
+    ],
+) -> dict[str, Any]:
+    """Save a new version of an agent of the tenant's own; the same again is the same version.
+
+    It gives no right: the agent does what whoever runs it may do. Runs that are under way go on with their version.
+    """
+    check_person(ctx)
+    parsed = parse_spec(spec)
+    check_output(parsed)
+    async with state_of(ctx).databases.transaction(ctx.tenant) as db:
+        version, new = await specs.save(db, parsed, by=ctx.principal.id)
+        there = {each.spec.name for each in await specs.listed(db)}
+    unknown = sorted(set(parsed.handoffs) - there)
+    return {"name": parsed.name, "version": version, "new": new, "unknown_handoffs": unknown}
+
+
+@tool("agents/list_agents", side_effect="read", scopes=[TOOLS_READ])
+async def list_agents(ctx: Context) -> dict[str, list[dict[str, Any]]]:
+    """List the agents that can be run, with what they may use."""
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
+        return {"agents": [_listed(each) for each in await specs.listed(db)]}
+
+
+@tool("agents/get_agent", side_effect="read", scopes=[TOOLS_READ])
+async def get_agent(ctx: Context, agent: AgentName) -> dict[str, Any]:
+    """Show an agent as it is now, all of it, and its versions."""
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
+        found = await specs.find(db, agent)
+        versions = await specs.versions(db, agent) if found.own else []
+    return {**_listed(found), "spec": found.spec.as_json(), "versions": versions}
+
+
+@tool("agents/delete_agent", side_effect="write", idempotent=True, scopes=[SERVERS_MANAGE])
+async def delete_agent(ctx: Context, agent: AgentName) -> dict[str, str]:
+    """Delete an agent of the tenant's own; runs that are under way go on."""
+    check_person(ctx)
+    async with state_of(ctx).databases.transaction(ctx.tenant) as db:
+        await specs.delete(db, agent)
+    return {"deleted": agent}
+
+
+@tool("agents/escalate", side_effect="write", scopes=[RUNS_WRITE])
+async def escalate(
+    ctx: Context,
+    question: Annotated[
+        str, Field(description="What a person is asked.", min_length=1, max_length=4000, pattern=r"^[^\x00]*$")
+    ],
+    thread: Annotated[
+        str | None,
+        Field(description="The thread that waits for the answer.", max_length=120, pattern=r"^[^\x00-\x1f]*$"),
+    ] = None,
+    agent: Annotated[str, Field(description="Whose thread it is.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "concierge",
+    wait: Annotated[float, Field(description="How many seconds to wait for the answer.", ge=0)] = 0,
+) -> Run:
+    """Hand a question to a person: the thread waits, and goes on with what whoever resumes the run answers."""
+    return await start(ctx, Asked(agent, question, thread, PERSON), wait)
+
+
+TOOLS = (save_agent, list_agents, get_agent, delete_agent, escalate)
+
+
+def check_person(ctx: Context) -> None:
+    """Raise `Forbidden` where an agent would change what agents there are: it could save itself without its rules."""
+    if ctx.principal.agent is not None:
+        raise Forbidden("An agent can't change what agents there are")
+
+
+def check_output(spec: AgentSpec) -> None:
+    """Raise `InvalidArguments` where the schema of an agent's answers can't be used."""
+    if spec.output is None:
+        return
+    try:
+        compiled(spec.output)
+    except TauseError as error:
+        raise InvalidArguments(
+            f"The agent is not right: output: {error.message.splitlines()[0]}",
+            errors=[{"path": "output", "message": error.message}],
+        ) from error
+
+
+def _listed(found: specs.Pinned) -> dict[str, Any]:
+    spec = found.spec
+    return {
+        "name": spec.name,
+        "title": spec.title or spec.name,
+        "description": spec.description,
+        "languages": list(spec.languages),
+        "servers": list(spec.servers),
+        "tools": list(spec.tools),
+        "scopes": sorted(spec.scopes),
+        "handoffs": list(spec.handoffs),
+        "own": found.own,
+        "version": found.version or None,
+    }

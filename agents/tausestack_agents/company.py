@@ -1,0 +1,118 @@
+"""The agents that come to work in one run: each under its own rights, all under the run's one journal and rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tausestack.agents import AgentSpec, ApprovalRule, TeamSpec
+from tausestack.agents.team import TEAM
+from tausestack.contract import Principal
+from tausestack.database import Row, TenantDatabases
+from tausestack_agents import specs
+from tausestack_agents.domain import PERSON
+from tausestack_agents.gateway import Delegation, GatewayClient
+from tausestack_agents.graph import MAX_HANDOFFS
+from tausestack_agents.journal import Journal
+from tausestack_agents.models import choose
+from tausestack_agents.others import PersonThinker, TeamThinker
+from tausestack_agents.spending import Spending
+from tausestack_agents.state import Duty, Member, Thinker
+from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
+from tausestack_agents.tools import ToolBox
+
+
+class Company:
+    """The agents of one run under one claim."""
+
+    def __init__(
+        self,
+        databases: TenantDatabases,
+        gateway: GatewayClient,
+        journal: Journal,
+        principal: Principal,
+        run: Row,
+        spending: Spending,
+    ) -> None:
+        """`spending` is the run's; the budget of each agent that comes to work joins those that it holds."""
+        self._databases = databases
+        self._gateway = gateway
+        self._journal = journal
+        self._principal = principal
+        self._run = run
+        self._spending = spending
+        self._rules: list[dict[str, Any]] | None = run.rules
+        self._members: dict[tuple[str, int | None], Member] = {}
+
+    async def member(self, duty: Duty) -> Member:
+        """Return an agent in the version that the run came to it in."""
+        place = (duty["agent"], duty["version"])
+        found = self._members.get(place)
+        if found is None:
+            async with self._databases.reading(self._principal.tenant) as db:
+                spec = await specs.pinned(db, *place)
+                team = None
+                if duty["agent"].startswith(TEAM):
+                    team = TeamSpec.model_validate(await specs.load(db, duty["agent"], duty["version"] or 0))
+            found = self._members[place] = self._made(spec, duty, team)
+        return found
+
+    async def offered(self, member: Member, path: Sequence[Duty]) -> Mapping[str, str]:
+        """Return the agents that one may hand over to, with what they are for."""
+        had = {duty["agent"] for duty in path}
+        names = [name for name in member.spec.handoffs if name not in had]
+        if not names or len(path) > MAX_HANDOFFS:
+            return {}
+        async with self._databases.reading(self._principal.tenant) as db:
+            there = {each.spec.name: each.spec.description for each in await specs.listed(db)}
+        return {name: there[name] for name in names if name in there}
+
+    async def hand_over(self, path: Sequence[Duty], to: str, reason: str) -> Duty:
+        """Note that a run is handed over: the rules of who had it go on holding, beside those of who has it now."""
+        async with self._databases.transaction(self._principal.tenant) as db:
+            found = await specs.pin(db, to)
+        rules = rules_of(found.spec, self._rules)
+        about = {"from": path[-1]["agent"], "to": to, "reason": reason}
+        await self._journal.hand_over(len(path), about, rules)
+        self._rules = rules
+        return Duty(agent=to, version=found.version)
+
+    def _made(self, spec: AgentSpec, duty: Duty, team: TeamSpec | None) -> Member:
+        delegation = self._delegation(spec, duty["agent"])
+        tools = ToolBox(delegation, spec)
+        rules = [ApprovalRule.model_validate(each) for each in rules_of(spec, self._rules)]
+        self._spending.hold(spec.budget)
+        equipment = Equipment(
+            spec, tools, self._journal, delegation, self._spending, rules, self._tools_of, self._run.context
+        )
+        if team is not None:
+            thinker: Thinker = TeamThinker(equipment, team)
+        else:
+            thinker = PersonThinker(equipment) if self._run.kind == PERSON else self._thinker(equipment)
+        return Member(spec, duty["version"], thinker, tools)
+
+    def _thinker(self, equipment: Equipment) -> Thinker:
+        spec = equipment.spec
+        chosen = choose(spec.model, spec.fallbacks, self._run.model, os.environ)
+        if chosen.offline:
+            return OfflineThinker(equipment)
+        from tausestack_agents.models.chain import chained  # litellm's module is read only where a model is asked
+
+        return LanguageThinker(equipment, chained(chosen))
+
+    def _delegation(self, spec: AgentSpec, name: str) -> Delegation:
+        return Delegation(self._gateway, replace(self._principal, agent=name), frozenset(spec.scopes))
+
+    async def _tools_of(self, name: str) -> ToolBox:
+        async with self._databases.reading(self._principal.tenant) as db:
+            spec = (await specs.find(db, name)).spec
+        return ToolBox(self._delegation(spec, name), spec)
+
+
+def rules_of(spec: AgentSpec, inherited: Sequence[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return the approvals that hold for an agent in a run: its own, and those that hold for the run already."""
+    own = [rule.model_dump(mode="json", exclude_defaults=True) for rule in spec.approvals]
+    held = list(inherited or ())
+    return [*held, *(rule for rule in own if rule not in held)]

@@ -1,0 +1,194 @@
+"""Starting runs on behalf of a call, and showing how they stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tausestack.agents import Budget
+from tausestack.database import Connection, Row
+from tausestack.errors import Conflict, InvalidArguments, KeyReused, Unavailable
+from tausestack.limits import month, until_month_end
+from tausestack.mcp import Context
+from tausestack.scopes import SYSTEM, within
+from tausestack_agents import specs, store
+from tausestack_agents.company import rules_of
+from tausestack_agents.domain import ENDED, WAITS_FOR_RUN, run_id
+from tausestack_agents.keeping import State
+from tausestack_agents.models import choose
+from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check
+
+MAX_WAIT_SECONDS = 110.0
+MAX_CONTEXT = 64 * 1024
+MAX_DEPTH = 3
+"""How deep runs may start runs."""
+MAX_BELOW = 50
+"""How many runs one run may start, with all that those start."""
+
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for: an agent, or what stands in an agent's place where `kind` says so."""
+
+    agent: str
+    input: str
+    thread: str | None = None
+    kind: str | None = None
+    budget: Budget | None = None
+    model: str | None = None
+    context: dict[str, Any] | None = None
+    """What whoever asks knows already: told to the agent as facts, never as something that is asked."""
+
+
+async def start(ctx: Context, asked: Asked, wait: float) -> Run:
+    """Start a run and return it once it has ended or waits for a person, or as it is when the time is up.
+
+    One that an agent starts in a run of its own is held to what that run may do, and to its approvals.
+    """
+    state = state_of(ctx)
+    if state.worker is None:
+        raise Unavailable("The agents service runs alone: without a gateway its agents can do nothing")
+    if not asked.input.strip():
+        raise InvalidArguments("The input is empty")
+    if asked.context is not None and len(json.dumps(asked.context)) > MAX_CONTEXT:
+        raise InvalidArguments(f"The context is too large: {MAX_CONTEXT // 1024} KiB as JSON are the most")
+    identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
+    values: dict[str, Any] = {
+        "id": identifier,
+        "agent": asked.agent,
+        "thread": asked.thread or f"thread_{identifier.removeprefix('run_')}",
+        "input": asked.input,
+        "kind": asked.kind,
+        "context": asked.context,
+        "model": asked.model,
+        "principal": ctx.principal.id,
+        "scopes": sorted(within(ctx.principal.limits) - {SYSTEM}),
+    }
+    if asked.budget is not None:
+        check(asked.budget, Rate.of(os.environ))
+    async with state.databases.reading(ctx.tenant) as db:
+        if await store.find_run(db, identifier) is None:
+            spec = (await specs.find(db, asked.agent)).spec
+            choose(spec.model, spec.fallbacks, asked.model, os.environ)
+            await _check_room(ctx, db)
+    # First the work, then the run: work without a run is dropped, but a run without work would never start.
+    await state.dispatch.add(ctx.tenant, identifier)
+    async with state.databases.transaction(ctx.tenant) as db:
+        known = await store.find_run(db, identifier)
+        if known is None:
+            active = await store.active_run(db, values["thread"])
+            if active is not None:
+                raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
+            await _check_room(ctx, db)
+            pinned = await specs.pin(db, asked.agent)
+            origin = await _origin(ctx, db, asked.budget)
+            rules = rules_of(pinned.spec, origin.pop("rules", None))
+            await store.add_run(db, {**values, **origin, "version": pinned.version, "rules": rules})
+        elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
+            raise KeyReused("This idempotency key was used for another run", key=ctx.idempotency_key)
+    state.worker.wake()
+    return await settled(ctx, identifier, wait)
+
+
+async def _origin(ctx: Context, db: Connection, budget: Budget | None) -> dict[str, Any]:
+    """Return where a run comes from, and what it may use: no more than is left of a run that starts it."""
+    if ctx.principal.run is None:
+        return {"budget": _kept(budget)}
+    parent = await store.get_run(db, ctx.principal.run)
+    if parent.status in ENDED:
+        raise Conflict("The run that starts this one has ended")
+    depth, root = (parent.depth or 0) + 1, parent.root or parent.id
+    if depth > MAX_DEPTH:
+        raise Conflict(f"Runs may start runs {MAX_DEPTH} deep, and no deeper")
+    if await store.count_below(db, root) >= MAX_BELOW:
+        raise Conflict(f"A run may start {MAX_BELOW} runs, those that they start among them, and no more")
+    spec = await specs.pinned(db, parent.agent, parent.version)
+    spending = Spending([Budget.model_validate(parent.budget or {}), spec.budget], Rate.of(os.environ))
+    spending.count(await store.journal_of(db, parent.id))
+    spending.count_below(await store.journals_below(db, parent.id))
+    if budget is not None:
+        spending.hold(budget)
+    try:
+        left = spending.left()
+    except BudgetExceeded as error:
+        raise Conflict(f"The run that starts this one has nothing left: {error}") from error
+    return {
+        "parent": parent.id,
+        "root": root,
+        "depth": depth,
+        "rules": parent.rules,
+        "budget": _kept(left),
+        "model": parent.model,
+    }
+
+
+def _kept(budget: Budget | None) -> dict[str, Any] | None:
+    return None if budget is None else budget.model_dump(mode="json", exclude_none=True)
+
+
+async def _check_room(ctx: Context, db: Connection) -> None:
+    """Raise `RateLimited` where the tenant has had as many runs this month as it may have."""
+    now = datetime.now(UTC)
+    started = await store.count_runs(db, month(now))
+    ctx.check_limit("runs", "runs of agents a month", started, retry_after=until_month_end(now))
+
+
+def state_of(ctx: Context) -> State:
+    """Return what the service's calls share."""
+    state: State = ctx.state
+    return state
+
+
+async def make_due(ctx: Context, identifier: str) -> None:
+    """Have a run looked at: by this process's worker at once, where it has one."""
+    state = state_of(ctx)
+    await state.dispatch.add(ctx.tenant, identifier)
+    if state.worker is not None:
+        state.worker.wake()
+
+
+async def settled(ctx: Context, identifier: str, wait: float) -> Run:
+    """Return a run once it has ended or waits for a person, or as it is when the time is up."""
+    bell = state_of(ctx).bell
+    deadline = time.monotonic() + min(wait, MAX_WAIT_SECONDS)
+    while True:
+        found = await shown(ctx, identifier)
+        left = deadline - time.monotonic()
+        if left <= 0 or found["status"] in {*ENDED, "interrupted"}:
+            return found
+        await bell.wait(ctx.tenant, identifier, min(left, 0.5))
+
+
+async def shown(ctx: Context, identifier: str) -> Run:
+    """Return a run as the doors show it; it waits for a person where a run that it started does."""
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
+        row = await store.get_run(db, identifier)
+        found = store.shape(row, await store.journal_of(db, identifier))
+        if row.status != "interrupted":
+            return found
+        waiting = await waits(db, row)
+    if waiting is None:
+        # It is on its way again: the decision is there and the worker has yet to take it up, or another run works.
+        found["status"] = "running"
+        del found["interrupt"]
+    elif waiting.id != row.id:
+        found["interrupt"] = {**waiting.interrupt, "run": waiting.id}
+    return found
+
+
+async def waits(db: Connection, row: Row) -> Row | None:
+    """Return the run that waits for a person: this one, or one that it started and waits for; None where none does."""
+    while row.status == "interrupted" and row.interrupt is not None:
+        if row.interrupt["kind"] != WAITS_FOR_RUN:
+            return row if await store.decision_on(db, row) is None else None
+        below = await store.find_run(db, str(row.interrupt["run"]))
+        if below is None:
+            return None
+        row = below
+    return None

@@ -1,0 +1,8 @@
+"""Agents and teams as data: `AgentSpec`, `TeamSpec`, and what they are made of."""
+
+from __future__ import annotations
+
+from tausestack.agents.spec import AgentSpec, ApprovalRule, Budget, Memory, parse_spec
+from tausestack.agents.team import TeamSpec, TeamTask, parse_team
+
+__all__ = ["AgentSpec", "ApprovalRule", "Budget", "Memory", "TeamSpec", "TeamTask", "parse_spec", "parse_team"]
