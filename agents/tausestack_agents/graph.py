@@ -8,9 +8,11 @@ from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
+from pydantic_ai.exceptions import AgentRunError
 
 from tausestack_agents.domain import Decision
 from tausestack_agents.planner.text import language
+from tausestack_agents.spending import BudgetExceeded
 from tausestack_agents.state import Cast, Handoff, Member, Part, State, StepInput, Turn
 from tausestack_agents.toolset import Held
 
@@ -30,6 +32,7 @@ class RunGraph:
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
         self._seen: State | None = None
+        self._failed: BudgetExceeded | AgentRunError | None = None
 
     def see(self, state: State) -> None:
         """Take the state that a run goes on from: a step is sent its number alone, lest each keep a copy."""
@@ -118,10 +121,16 @@ class RunGraph:
             result = await member.thinker.serve(step)
         except Held as held:
             return {"held": {str(index): held.interrupt}}
+        except (BudgetExceeded, AgentRunError) as error:
+            # What goes on beside it ends in its own way: a call that is cut off may or may not have taken effect.
+            self._failed = self._failed or error
+            return {}
         return {"results": {str(index): result}, "held": {str(index): None}, "handoff": result.get("handoff")}
 
     async def _gather(self, state: State) -> dict[str, Any]:
-        """Wait until the steps that were sent at once have all come back."""
+        """Wait until the steps that were sent at once have all come back; one that failed ends the run."""
+        if self._failed is not None:
+            raise self._failed
         return {"run": state["run"]}
 
     async def _approve(self, state: State) -> dict[str, Any]:

@@ -50,7 +50,7 @@ async def test_a_budget_has_to_be_one(agents: Any) -> None:
 @pytest.mark.covers("models:budgets")
 async def test_a_run_over_its_time_ends_with_what_it_has(agents: Any, until: Any) -> None:
     agents.gateway.hold("mcp-server-time/get_current_time")
-    run = await agents.acme.run("Valida el NIT 900.123.456-8 y dime qué hora es en Quito", budget={"seconds": 1})
+    run = await agents.acme.run("Valida el NIT 900.123.456-8 y dime qué hora es en Quito", budget={"seconds": 4})
     assert (run["status"], run["error"]["code"], run["error"]["budget"]) == ("error", "budget_exceeded", "seconds"), run
     assert "colombia/validate_nit" in run["output"]
 
