@@ -8,9 +8,12 @@ from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
+from pydantic_ai.exceptions import AgentRunError
 
+from tausestack.errors import TauseError
 from tausestack_agents.domain import Decision
 from tausestack_agents.planner.text import language
+from tausestack_agents.spending import BudgetExceeded
 from tausestack_agents.state import Cast, Handoff, Member, Part, State, StepInput, Turn
 from tausestack_agents.toolset import Held
 
@@ -30,6 +33,7 @@ class RunGraph:
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
         self._seen: State | None = None
+        self._failed: Exception | None = None
 
     def see(self, state: State) -> None:
         """Take the state that a run goes on from: a step is sent its number alone, lest each keep a copy."""
@@ -66,7 +70,8 @@ class RunGraph:
             if str(index) not in done and str(index) not in held and all(str(each) in done for each in part["after"])
         ]
         if ready:
-            return [Send("step", {"index": index}) for index in ready]
+            # Where a budget leaves room for fewer, the first have it, and not whichever is quickest.
+            return [Send("step", {"index": index}) for index in ready[: self._cast.room()]]
         return "approve" if held else "answer"
 
     async def _member(self, state: State) -> Member:
@@ -118,10 +123,16 @@ class RunGraph:
             result = await member.thinker.serve(step)
         except Held as held:
             return {"held": {str(index): held.interrupt}}
+        except (AgentRunError, BudgetExceeded, TauseError) as error:
+            # Those beside it come to their ends first: what they did is what the run has.
+            self._failed = self._failed or error
+            return {"held": {str(index): None}}
         return {"results": {str(index): result}, "held": {str(index): None}, "handoff": result.get("handoff")}
 
     async def _gather(self, state: State) -> dict[str, Any]:
-        """Wait until the steps that were sent at once have all come back."""
+        """Wait until the steps that were sent at once have all come back; raises what one of them failed with."""
+        if self._failed is not None:
+            raise self._failed
         return {"run": state["run"]}
 
     async def _approve(self, state: State) -> dict[str, Any]:
