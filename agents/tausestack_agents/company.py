@@ -46,6 +46,10 @@ class Company:
         self._rules: list[dict[str, Any]] | None = run.rules
         self._members: dict[tuple[str, int | None], Member] = {}
 
+    def room(self) -> int:
+        """Return how many steps the run's budgets surely have room for, and 1 where that is none."""
+        return self._spending.steps_left()
+
     async def member(self, duty: Duty) -> Member:
         """Return an agent in the version that the run came to it in."""
         place = (duty["agent"], duty["version"])

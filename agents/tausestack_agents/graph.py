@@ -10,6 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 from pydantic_ai.exceptions import AgentRunError
 
+from tausestack.errors import TauseError
 from tausestack_agents.domain import Decision
 from tausestack_agents.planner.text import language
 from tausestack_agents.spending import BudgetExceeded
@@ -32,7 +33,7 @@ class RunGraph:
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
         self._seen: State | None = None
-        self._failed: BudgetExceeded | AgentRunError | None = None
+        self._failed: Exception | None = None
 
     def see(self, state: State) -> None:
         """Take the state that a run goes on from: a step is sent its number alone, lest each keep a copy."""
@@ -69,7 +70,8 @@ class RunGraph:
             if str(index) not in done and str(index) not in held and all(str(each) in done for each in part["after"])
         ]
         if ready:
-            return [Send("step", {"index": index}) for index in ready]
+            # Where a budget leaves room for fewer, the first have it, and not whichever is quickest.
+            return [Send("step", {"index": index}) for index in ready[: self._cast.room()]]
         return "approve" if held else "answer"
 
     async def _member(self, state: State) -> Member:
@@ -121,14 +123,14 @@ class RunGraph:
             result = await member.thinker.serve(step)
         except Held as held:
             return {"held": {str(index): held.interrupt}}
-        except (BudgetExceeded, AgentRunError) as error:
-            # What goes on beside it ends in its own way: a call that is cut off may or may not have taken effect.
+        except (AgentRunError, BudgetExceeded, TauseError) as error:
+            # Those beside it come to their ends first: what they did is what the run has.
             self._failed = self._failed or error
-            return {}
+            return {"held": {str(index): None}}
         return {"results": {str(index): result}, "held": {str(index): None}, "handoff": result.get("handoff")}
 
     async def _gather(self, state: State) -> dict[str, Any]:
-        """Wait until the steps that were sent at once have all come back; one that failed ends the run."""
+        """Wait until the steps that were sent at once have all come back; raises what one of them failed with."""
         if self._failed is not None:
             raise self._failed
         return {"run": state["run"]}

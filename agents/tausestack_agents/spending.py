@@ -14,6 +14,8 @@ from tausestack.database import Row
 from tausestack.errors import InvalidArguments, RateLimited
 from tausestack.raw import object_at, objects_in
 
+MANY = 1000
+"""More steps than a plan has."""
 LEAST_ANSWER = 64
 """Tokens: where a budget leaves less for an answer, the model is not asked."""
 _RATE = "TAUSESTACK_COP_PER_USD is how many pesos a dollar was, and on which day, such as 4100.50@2026-11-20"
@@ -150,6 +152,12 @@ class Spending:
             if budget.steps is not None and task not in self.tasks and len(self.tasks) >= budget.steps:
                 raise BudgetExceeded("steps", budget.steps, len(self.tasks))
         self.tasks.add(task)
+
+    def steps_left(self) -> int:
+        """Return how many steps there is room for, each with a tool call, and 1 where there is for none."""
+        steps = [budget.steps - len(self.tasks) for budget in self.budgets if budget.steps is not None]
+        calls = [budget.tool_calls - self.tool_calls for budget in self.budgets if budget.tool_calls is not None]
+        return max(1, min([*steps, *calls], default=MANY))
 
     def tool_call(self) -> None:
         """Take a tool call. Raises `BudgetExceeded`."""

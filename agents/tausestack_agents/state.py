@@ -154,6 +154,10 @@ class Member:
 class Cast(Protocol):
     """The agents that may come to work in a run."""
 
+    def room(self) -> int:
+        """Return how many steps the run's budgets surely have room for, and 1 where that is none."""
+        ...
+
     async def member(self, duty: Duty) -> Member:
         """Return an agent in a version."""
         ...

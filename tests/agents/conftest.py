@@ -75,8 +75,7 @@ class FakeGateway:
     budget_is_spent: bool = False
     spent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     done: dict[str, Any] = field(default_factory=dict)
-    nested: Callable[[Sent], Any] | None = None
-    """Calls the agents service itself for a run; it runs in a thread."""
+    nested: Callable[[Sent], Any] | None = None  # calls the service itself for a run, in a thread
     gates: dict[str, threading.Event] = field(default_factory=dict)
     arrived: dict[str, threading.Event] = field(default_factory=dict)
 
@@ -106,10 +105,8 @@ class FakeGateway:
     async def _list(self, request: Request) -> Response:
         shown = [
             {
-                "address": tool["address"],
+                **{name: tool[name] for name in ("address", "name", "description")},
                 "server": tool["address"].split("/")[0],
-                "name": tool["name"],
-                "description": tool["description"],
                 "input_schema": tool["inputSchema"],
                 "output_schema": tool.get("outputSchema"),
                 **_policy(tool),
@@ -169,15 +166,13 @@ class FakeGateway:
                 raise Forbidden("This credential lacks the scope tools:read", scope="tools:read")
             self.searched.append(sent.arguments["query"])
             return {"tools": []}
+        self.calls.append(sent)
+        self._approve(sent)
         if self.nested is not None and sent.address.startswith("agents/"):
-            self.calls.append(sent)
-            self._approve(sent)
             return await asyncio.to_thread(self.nested, sent)
         return await self._tool(sent)
 
     async def _tool(self, sent: Sent) -> Any:
-        self.calls.append(sent)
-        self._approve(sent)
         if sent.address in self.gates:
             self.arrived[sent.address].set()
             await asyncio.to_thread(self.gates[sent.address].wait, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -110,7 +111,5 @@ def test_whatever_the_arguments_are_the_answer_is_yes_no_or_unknown(condition: s
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_whatever_is_written_is_a_condition_or_refused(text: str) -> None:
-    try:
+    with suppress(ConditionError):
         parse(text).holds(INVOICE)
-    except ConditionError as error:
-        assert str(error)

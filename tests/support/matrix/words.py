@@ -112,8 +112,9 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     **{name: (lambda picker: picker.id("run")) for name in ("run", "run_id")},
     **{name: (lambda picker: picker.id("approval")) for name in ("id", "approval")},
     **{name: (lambda picker: picker.id("server")) for name in ("name", "server", "ref")},
+    **dict.fromkeys(("team", "question", "preset", "file"), Picker.text),
     **dict.fromkeys(
-        ("agent", "team", "question", "preset", "file", "input", "message", "query", "search", "reason", "reviewed", "taskId", "customer_id"), Picker.text
+        ("agent", "input", "message", "query", "search", "reason", "reviewed", "taskId", "customer_id"), Picker.text
     ),
     "user": lambda picker: picker.id("user"),
     "token": lambda picker: picker.id("token"),
