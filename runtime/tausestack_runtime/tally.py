@@ -11,6 +11,7 @@ import fcntl
 import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 from tausestack.errors import RateLimited
 from tausestack.tenancy import cache_key
@@ -22,6 +23,8 @@ PROBES = 64
 SECONDS = 61
 """Whole seconds that a call is counted for, its own among them: so that any 60 s lie within."""
 CALLS, CONNECTIONS, _HELD = 0, 1, 2
+Full = Literal["calls", "minute"]
+"""What has no room for another call."""
 _KEY = 16
 _WINDOW = SECONDS + 1  # the sum first
 
@@ -41,8 +44,8 @@ class Tally:
     def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
         """Take `size(gateways)` bytes, and the descriptor that they are locked by; -1: nobody else has them."""
         self._gateways = gateways
-        self.locked: AbstractContextManager[object] = _Lock(descriptor) if gateways > 1 else threading.RLock()
-        """Held while something is decided; what holds it may decide several things at once."""
+        self.locked: AbstractContextManager[object] = _Lock(descriptor) if gateways > 1 else threading.Lock()
+        """Held while something is decided."""
         self._keys = memory[_KEYS_AT:_STAMPS_AT]
         self._words = self._keys.cast("Q")
         self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
@@ -50,17 +53,25 @@ class Tally:
         self._open = memory[_HELD_AT : size(gateways)].cast("I")
         self._places: dict[str, _Place] = {}
 
+    def admit(self, number: int, tenant: str, at_once: int, a_minute: int | None, second: int) -> Full | None:
+        """Count a call of a gateway as open and in its second, or return what is full: both are one step.
+
+        Without a limit of a minute it is not counted there.
+        """
+        with self.locked:
+            slot = self._slot(tenant, second)
+            cell = slot * _HELD + CALLS
+            if at_once <= self._sum(cell):
+                return "calls"
+            if a_minute is not None and not self._hit(slot, a_minute, 1, second):
+                return "minute"
+            self._open[cell + (number - 1) * SLOTS * _HELD] += 1
+            return None
+
     def hit(self, tenant: str, limit: int, amount: int, second: int) -> bool:
         """Count calls of a second, or return False where the last minute would have more than the limit."""
         with self.locked:
-            slot = self._slot(tenant, second)
-            at = slot * _WINDOW
-            window = self._windows
-            if window[at] + amount > limit:
-                return False
-            window[at] += amount
-            window[at + 1 + second % SECONDS] += amount
-            return True
+            return self._hit(self._slot(tenant, second), limit, amount, second)
 
     def window(self, tenant: str, second: int) -> tuple[int, int]:
         """Return the first second that has calls of the last minute, and how many there are; this one, 0 for none."""
@@ -82,12 +93,10 @@ class Tally:
     def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
         """Count one more that a gateway has open, or return False where the gateways would have more than the limit."""
         with self.locked:
-            slot = self._slot(tenant, second)
-            cells = self._open
-            cell = slot * _HELD + what
-            if limit <= (cells[cell] if self._gateways == 1 else self._sum(slot, what)):
+            cell = self._slot(tenant, second) * _HELD + what
+            if limit <= self._sum(cell):
                 return False
-            cells[cell + (number - 1) * SLOTS * _HELD] += 1
+            self._open[cell + (number - 1) * SLOTS * _HELD] += 1
             return True
 
     def give_back(self, number: int, what: int, tenant: str) -> None:
@@ -97,15 +106,25 @@ class Tally:
     def held(self, what: int, tenant: str, second: int) -> int:
         """Return how many all gateways have open."""
         with self.locked:
-            return self._sum(self._slot(tenant, second), what)
+            return self._sum(self._slot(tenant, second) * _HELD + what)
 
     def forget(self, number: int) -> None:
         """Strike off what a gateway had open that is dead."""
         start = (number - 1) * SLOTS * _HELD
         self._open[start : start + SLOTS * _HELD] = memoryview(bytes(_GATEWAY)).cast("I")
 
-    def _sum(self, slot: int, what: int) -> int:
-        return sum(self._open[slot * _HELD + what :: SLOTS * _HELD])
+    def _hit(self, slot: int, limit: int, amount: int, second: int) -> bool:
+        at, window = slot * _WINDOW, self._windows
+        total = window[at] + amount
+        if total > limit:
+            return False
+        window[at] = total
+        window[at + 1 + second % SECONDS] += amount
+        return True
+
+    def _sum(self, cell: int) -> int:
+        """Return what all gateways have open, by the first one's cell."""
+        return self._open[cell] if self._gateways == 1 else sum(self._open[cell :: SLOTS * _HELD])
 
     def _slot(self, tenant: str, second: int) -> int:
         """Return a tenant's slot with what is over a minute old taken out; the lock is held."""
@@ -159,7 +178,7 @@ class Tally:
     def _is_free(self, slot: int, second: int) -> bool:
         """Whether nothing of anybody's is in a slot."""
         idle = not self._windows[slot * _WINDOW] or second - self._stamps[slot] >= SECONDS
-        return idle and not any(self._sum(slot, what) for what in (CALLS, CONNECTIONS))
+        return idle and not any(self._sum(slot * _HELD + what) for what in (CALLS, CONNECTIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +192,16 @@ class _Place:
 
 
 class _Lock(AbstractContextManager[None]):
-    """A lock between processes, which the kernel takes from one that dies; who holds it may enter again."""
+    """A lock between processes, which the kernel takes from one that dies."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._depth = 0
 
     def __enter__(self) -> None:
-        if not self._depth:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
-        self._depth += 1
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
 
     def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
 
 
 def size(gateways: int) -> int:

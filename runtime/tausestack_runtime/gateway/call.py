@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import time
@@ -135,6 +136,8 @@ class Call:
     """Whether it has a place among its tenant's calls, to be given back."""
     limits: Mapping[str, int] | None = None
     """The tenant's limits that its server counts, once that is known."""
+    task: asyncio.Task[Any] | None = None
+    """Who runs it, where that is known: to ask for it takes a system call."""
     stopped: TauseError | None = None
     """Why it was ended from outside: its tenant was suspended, or is being deleted."""
     assertion: str = ""

@@ -21,7 +21,7 @@ from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.oauth.access import AccessTokens
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer
 from tausestack_runtime.gateway.siblings import Siblings
-from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.snapshots import Key, Snapshots
 from tausestack_runtime.gateway.uses import KeyUses
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -100,6 +100,9 @@ class Identity:
         `TenantSuspended` for one of this tenant while that is suspended.
         """
         hashed = credential.hashed
+        known = self._snapshots.key_at_hand(hashed, tenant)
+        if known is not None:
+            return self._principal(known)
         if hmac.compare_digest(hashed, self._operator_hash):
             return Principal(tenant=tenant, id=OPERATOR_ID, scopes=frozenset({OPERATOR}), role=OPERATOR_ID)
         if credential.count(".") == 2:
@@ -166,7 +169,10 @@ class Identity:
         return {"token": token, "expires_in": DELEGATION_SECONDS}
 
     async def _key(self, hashed: str) -> Principal:
-        key = await self._snapshots.key(hashed)
+        return self._principal(await self._snapshots.key(hashed))
+
+    def _principal(self, key: Key | None) -> Principal:
+        """Return who acts with a key that is used."""
         if key is None or not key.alive:
             raise Unauthenticated("This API key is unknown, revoked or expired")
         self._uses.note(key.tenant, key.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 
@@ -32,7 +33,7 @@ from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import NotYours
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.snapshots import Snapshots
-from tausestack_runtime.ledger import FREE, Ledger, Line, Price, PriceList
+from tausestack_runtime.ledger import FREE, Ledger, Line, PriceList
 
 GATEWAY = "gateway"
 """What metrics name where no server is asked."""
@@ -64,12 +65,9 @@ class Meter:
     def __init__(self, ledger: Ledger, metrics: Metrics, prices: PriceList, snapshots: Snapshots) -> None:
         self._ledger = ledger
         self._metrics = metrics
-        self._prices = prices
+        self.price = functools.lru_cache(256)(prices.of)
+        """What a call of a price class costs; one that is named often is looked up once."""
         self._snapshots = snapshots
-
-    def price(self, name: str) -> Price:
-        """Return what a call of a price class costs now."""
-        return self._prices.of(name)
 
     async def reseal(self) -> None:
         """Have every head of the ledger sealed by the current master."""
@@ -104,14 +102,14 @@ class Meter:
 
     async def note(self, call: Call, refusal: str = "") -> None:
         """Leave the line of a call that a door answers itself, or refuses with an error's code."""
-        call.service, call.price = GATEWAY, self._prices.of(FREE)
+        call.service, call.price = GATEWAY, self.price(FREE)
         if not refusal:
             call.state = CallState.DONE
         await self._ended(call, "denied" if refusal else "done", refusal)
 
     async def answer(self, call: Call, work: Awaitable[Outcome]) -> Outcome:
         """Return what a door answers itself to a call, once its line is in the ledger."""
-        call.service, call.price = GATEWAY, self._prices.of(FREE)
+        call.service, call.price = GATEWAY, self.price(FREE)
         return await self.noted(call, work)
 
     async def refuse(self, exchange: Exchange, error: TauseError, door: str, asked: str = "") -> None:

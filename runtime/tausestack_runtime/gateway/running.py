@@ -15,21 +15,21 @@ logger = structlog.get_logger("gateway")
 
 
 class Running:
-    """The calls of all tenants with the tasks that run them; looked at now and then, while there are any."""
+    """The calls of all tenants; looked at now and then, while there are any."""
 
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
-        self._calls: dict[str, tuple[Call, asyncio.Task[object]]] = {}
+        self._calls: dict[str, Call] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
 
     def enter(self, call: Call) -> None:
         """Note a call that the current task runs."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls[call.id] = (call, task)
+        if call.task is None:
+            call.task = asyncio.current_task()
+        self._calls[call.id] = call
         if self._timer is None:
-            self._timer = task.get_loop().call_later(FRESH_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(FRESH_SECONDS, self._look)
 
     def leave(self, call: Call) -> None:
         """Note that a call has ended."""
@@ -37,14 +37,15 @@ class Running:
 
     def of(self, tenant: str) -> int:
         """Return how many calls of a tenant run."""
-        return sum(call.tenant == tenant for call, _ in self._calls.values())
+        return sum(call.tenant == tenant for call in self._calls.values())
 
     def end(self, tenant: str, why: TauseError) -> int:
         """End a tenant's calls, each with an error, and return how many there were."""
-        ending = [(call, task) for call, task in self._calls.values() if call.tenant == tenant and call.stopped is None]
-        for call, task in ending:
+        ending = [call for call in self._calls.values() if call.tenant == tenant and call.stopped is None]
+        for call in ending:
+            assert call.task is not None
             call.stopped = why
-            task.cancel()
+            call.task.cancel()
         return len(ending)
 
     def _look(self) -> None:
@@ -57,7 +58,7 @@ class Running:
 
     async def _end_refused(self) -> None:
         """End the calls of tenants whose next one would be refused."""
-        for tenant in {call.tenant for call, _ in self._calls.values()} - {SYSTEM_TENANT}:
+        for tenant in {call.tenant for call in self._calls.values()} - {SYSTEM_TENANT}:
             try:
                 await self._snapshots.tenant(tenant)
             except (TenantSuspended, NotFound) as error:

@@ -32,12 +32,10 @@ GATHER_SECONDS = 0.003
 class _Append:
     """Lines that wait for the writer, and who waits for them; none of them where the tenant's file is to be closed."""
 
-    __slots__ = ("done", "loop", "rows", "tenant")
+    __slots__ = ("done", "rows", "tenant")
 
-    def __init__(self, tenant: str, rows: list[Row], loop: asyncio.AbstractEventLoop) -> None:
-        self.tenant, self.rows = tenant, rows
-        self.loop = loop
-        self.done: asyncio.Future[None] = loop.create_future()
+    def __init__(self, tenant: str, rows: list[Row], done: asyncio.Future[None]) -> None:
+        self.tenant, self.rows, self.done = tenant, rows, done
 
 
 class Ledger:
@@ -46,7 +44,7 @@ class Ledger:
     A tenant's chain is a file in its folder. `keys` tells what seals it: the first, and all are accepted. `synchronous`
     "NORMAL" survives the death of the process, "FULL" also that of the machine. `gateway` is this process's number
     among `gateways`. `crowd` tells how many appends are about to come: they are waited for, a moment, while they are
-    more than twice those that are here. A ledger with a crowd is used on one event loop.
+    more than twice those that are here. It is used on the event loop that starts it.
     """
 
     def __init__(
@@ -67,43 +65,43 @@ class Ledger:
         self._gathering: list[_Append] = []
         self._until: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
-        self._open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Whose it is while it is open."""
         self.groups = 0
         """How many times what waited was written."""
 
     async def start(self) -> None:
         """Start the writer, after the calls that its predecessor left open have ended, as in doubt."""
         writer = await anyio.to_thread.run_sync(self._ready)
-        self._thread = threading.Thread(target=self._write, args=(writer,), name="ledger", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write, args=(writer, self._loop), name="ledger", daemon=True)
         self._thread.start()
-        self._open = True
 
     async def append(self, *lines: Line) -> None:
         """Write lines of one tenant, together or not at all, and return when they are durable.
 
         Raises what the disk says. A cancelled append may still be written.
         """
-        if not self._open:
+        loop, tenant, rows = self._loop, lines[0].tenant, list[Row]()
+        if loop is None:
             raise RuntimeError("the ledger is not open")
-        tenant = lines[0].tenant
-        if any(line.tenant != tenant for line in lines):
-            raise ValueError("lines of several tenants are never written together")
-        waiting = _Append(tenant, [row(line) for line in lines], asyncio.get_running_loop())
-        if self._crowd is None:
-            self._waiting.put([waiting])
-        else:
-            self._gathering.append(waiting)
-            if self._crowd() <= 2 * len(self._gathering):
-                self._pass_on()
-            elif self._until is None:
-                self._until = waiting.loop.call_later(GATHER_SECONDS, self._pass_on)
-        await waiting.done
+        for line in lines:
+            if line.tenant != tenant:
+                raise ValueError("lines of several tenants are never written together")
+            rows.append(row(line))
+        done = loop.create_future()
+        self._gathering.append(_Append(tenant, rows, done))
+        if self._crowd is None or self._crowd() <= 2 * len(self._gathering):
+            self._pass_on()
+        elif self._until is None:
+            self._until = loop.call_later(GATHER_SECONDS, self._pass_on)
+        await done
 
     async def close(self) -> None:
         """Write what waits, then close the file."""
         if self._thread is None:
             return
-        self._open = False
+        self._loop = None
         self._pass_on()
         self._waiting.put(None)
         await anyio.to_thread.run_sync(self._thread.join)
@@ -134,10 +132,12 @@ class Ledger:
 
     async def let_go(self, tenant: str) -> None:
         """Hold nothing of a tenant's chain open, in the writer's turn: the tenant is to be deleted."""
-        waiting = _Append(tenant, [], asyncio.get_running_loop())
+        if self._loop is None:
+            raise RuntimeError("the ledger is not open")
+        done = self._loop.create_future()
+        self._gathering.append(_Append(tenant, [], done))
         self._pass_on()
-        self._waiting.put([waiting])
-        await waiting.done
+        await done
 
     async def erase(self, tenant: str) -> int:
         """Delete a tenant's chain without a trace, and return how many lines it had."""
@@ -162,7 +162,7 @@ class Ledger:
         writer.settle(self._gateways)
         return writer
 
-    def _write(self, writer: Writer) -> None:
+    def _write(self, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
         """Be the writer thread, until the ledger is closed."""
         more = True
         while more:
@@ -181,7 +181,9 @@ class Ledger:
                     writer.flush()
             except (OSError, TauseError) as error:  # no turn is given out, the disk takes nothing, the key is gone
                 settled = [(append, error) for append in group]
-            self._settle(settled)
+            # A loop that was closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_wake, settled)
         writer.close()
 
     def _gather(self, group: list[_Append]) -> bool:
@@ -207,15 +209,6 @@ class Ledger:
                 return [(appends[0], error)]
             return [settled for append in appends for settled in self._kept(writer, tenant, [append])]
         return [(append, None) for append in appends]
-
-    def _settle(self, settled: list[tuple[_Append, Exception | None]]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Append, Exception | None]]] = {}
-        for one in settled:
-            by_loop.setdefault(one[0].loop, []).append(one)
-        for loop, of_loop in by_loop.items():
-            # A loop that was closed has nobody left who waits; the writer goes on for the others.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_wake, of_loop)
 
 
 def _by_tenant(group: list[_Append]) -> dict[str, list[_Append]]:

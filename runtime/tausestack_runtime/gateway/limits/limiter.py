@@ -16,6 +16,7 @@ from tausestack_runtime.gateway.limits.windows import Clock, moving_windows, per
 from tausestack_runtime.tally import CALLS, CONNECTIONS
 
 MINUTELY, AT_ONCE, OPEN = "calls_per_minute", "concurrent_calls", "connections"
+_NO_LIMIT = 2**32
 GATE_SECONDS = 1
 """When to come again where what is open at once is all there may be."""
 FREE = frozenset({"get_limits", "explain"})
@@ -43,36 +44,35 @@ class Limiter:
         """
         if call.parent is not None:
             return
-        amounts = limits.amounts
-        most = amounts.get(MINUTELY)
-        with self._tally.locked:
-            self.take(CALLS, call.tenant, AT_ONCE, amounts.get(AT_ONCE))
+        at_once, a_minute = limits.amounts.get(AT_ONCE, _NO_LIMIT), limits.amounts.get(MINUTELY)
+        if call.server == "platform" and call.tool in FREE:
+            a_minute = None
+        full = self._tally.admit(self._number, call.tenant, at_once, a_minute, int(self._clock()))
+        if full is None:
             call.placed = True
-            if most is None or (call.server == "platform" and call.tool in FREE):
-                return
-            if self._windows.hit(per_minute(most), call.tenant):
-                return
-            self.leave(call)
-        reset, left = self._windows.get_window_stats(per_minute(most), call.tenant)
-        wait = max(1, math.ceil(reset - self._clock()))
-        raise exceeded(MINUTELY, KINDS[MINUTELY].about, most, most - min(left, most), retry_after=wait)
+        elif full == "calls" or a_minute is None:
+            raise exceeded(AT_ONCE, KINDS[AT_ONCE].about, at_once, at_once, retry_after=GATE_SECONDS)
+        else:
+            reset, left = self._windows.get_window_stats(per_minute(a_minute), call.tenant)
+            wait = max(1, math.ceil(reset - self._clock()))
+            used = a_minute - min(left, a_minute)
+            raise exceeded(MINUTELY, KINDS[MINUTELY].about, a_minute, used, retry_after=wait)
 
     def leave(self, call: Call) -> None:
         """Give back a call's place, where it has one."""
         if call.placed:
             call.placed = False
-            self.give_back(CALLS, call.tenant)
+            self._tally.give_back(self._number, CALLS, call.tenant)
 
-    def take(self, what: int, tenant: str, name: str, most: int | None) -> None:
-        """Count one more that is open, or raise `RateLimited`."""
-        second, room = int(self._clock()), 2**32 if most is None else most
-        if not self._tally.take(self._number, what, tenant, room, second):
-            assert most is not None
-            raise exceeded(name, KINDS[name].about, most, most, retry_after=GATE_SECONDS)
+    def open(self, tenant: str, limits: Limits) -> None:
+        """Count one more connection, or raise `RateLimited`."""
+        most = limits.amounts.get(OPEN, _NO_LIMIT)
+        if not self._tally.take(self._number, CONNECTIONS, tenant, most, int(self._clock())):
+            raise exceeded(OPEN, KINDS[OPEN].about, most, most, retry_after=GATE_SECONDS)
 
-    def give_back(self, what: int, tenant: str) -> None:
-        """Count one less."""
-        self._tally.give_back(self._number, what, tenant)
+    def close(self, tenant: str) -> None:
+        """Count one connection less."""
+        self._tally.give_back(self._number, CONNECTIONS, tenant)
 
     def minute(self, tenant: str, limits: Limits) -> tuple[int, int, int] | None:
         """Return how many calls a minute a tenant may make, how many are left, and the seconds until there are more."""
@@ -103,11 +103,11 @@ class Connections:
 
     def take(self, tenant: str) -> None:
         """Count one more, or raise `RateLimited`."""
-        self._limiter.take(CONNECTIONS, tenant, OPEN, self._limits(tenant).amounts.get(OPEN))
+        self._limiter.open(tenant, self._limits(tenant))
 
     def give_back(self, tenant: str) -> None:
         """Count one less."""
-        self._limiter.give_back(CONNECTIONS, tenant)
+        self._limiter.close(tenant)
 
     def held(self, tenant: str) -> int:
         """Return how many of a tenant's are open, at whichever gateway."""

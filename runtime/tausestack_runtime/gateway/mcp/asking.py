@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ class Ask:
     params: dict[str, Any]
     meta: dict[str, Any]
     size: int = 0
+    task: asyncio.Task[Any] | None = None
+    """Who answers it, where that is known."""
     notify: Notify | None = None
     parent: Call | None = None
     key: str | None = None

@@ -155,6 +155,7 @@ def _ask(
         params=request.params,
         meta=request.meta,
         size=request.size,
+        task=exchange.task,
         notify=exchange.notify,
         parent=who[1],
         key=exchange.header(b"idempotency-key"),

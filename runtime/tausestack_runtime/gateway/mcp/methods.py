@@ -205,6 +205,7 @@ def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:
         meta=meta,
         request_id=ask.id,
         bytes_in=ask.size,
+        task=ask.task,
         notify=ask.notify,
         headers=ask.headers,
         send=ask.send,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -304,11 +305,12 @@ class RestEndpoint:
             tool=tool,
             arguments=arguments,
             door="rest",
-            deadline=asyncio.get_running_loop().time() + CALL_SECONDS,
+            deadline=time.monotonic() + CALL_SECONDS,
             key=exchange.header(b"idempotency-key"),
             approval=exchange.header(b"tausestack-approval"),
             meta={"traceparent": trace} if trace else {},
             bytes_in=size,
+            task=exchange.task,
             notify=notify,
         )
 
