@@ -108,7 +108,7 @@ class Gateway:
         pipeline = Pipeline(
             snapshots=self._snapshots, upstreams=self._upstreams, approvals=approvals, meter=meter, limiter=limiter
         )
-        self._connections = Connections(limiter, self._snapshots.limits)
+        self._connections = Connections(board, settings.gateway_number, self._snapshots.limits)
         self._weights = Shares(TENANT_BYTES, "bytes of requests")
         self._gateways = Gateways(
             snapshots=self._snapshots,
@@ -168,7 +168,7 @@ class Gateway:
             issuer=settings.oidc_issuer,
         )
         self._challenge = bases.challenge
-        self._guard = Guard(settings.host, settings.public_url)
+        self._refusal = Guard(settings.host, settings.public_url).refusal
         self.crowd: Crowd | None = Crowd(room())
         self._exits = AsyncExitStack()
 
@@ -177,7 +177,7 @@ class Gateway:
         exchange.within(self._connections, self._weights, self._challenge)
         head = exchange.head
         try:
-            refusal = None if exchange.internal else head.once(self._guard.refusal)
+            refusal = None if exchange.internal else head.once(self._refusal)
             if refusal is not None:
                 await exchange.problem(refusal)
             elif (place := head.once(_mcp_endpoint)) is not None:

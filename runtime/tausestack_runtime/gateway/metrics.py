@@ -32,8 +32,9 @@ class _Calls(Collector):
         self._buckets: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(_BOUNDS) + 1))
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
-    def ended(self, service: str, outcome: str, seconds: float) -> None:
+    def ended(self, service: str, outcome: str, elapsed_us: int) -> None:
         """Count one call."""
+        seconds = elapsed_us / 1_000_000
         self._outcomes[service, outcome] += 1
         self._buckets[service][bisect_left(_BOUNDS, seconds)] += 1
         self._seconds[service] += seconds
@@ -66,8 +67,10 @@ class Metrics:
     def __init__(self, number: int = 1) -> None:
         self._number = str(number)
         self._registry = CollectorRegistry()
-        self._calls = _Calls(self._number)
-        self._registry.register(self._calls)
+        calls = _Calls(self._number)
+        self._registry.register(calls)
+        self.ended = calls.ended
+        """Counts a call's end by the process of ours that served it; a tenant's own names never become labels."""
         self._started = Gauge(
             "tausestack_start_time_seconds", "When a gateway started.", ["gateway"], registry=self._registry
         )
@@ -82,10 +85,6 @@ class Metrics:
             ["gateway"],
             registry=self._registry,
         )
-
-    def ended(self, service: str, outcome: str, elapsed_us: int) -> None:
-        """Count a call's end by the process of ours that served it; a tenant's own names never become labels."""
-        self._calls.ended(service, outcome, elapsed_us / 1_000_000)
 
     def handed_over(self) -> None:
         """Count a request that belonged to another gateway."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from tausestack.contract import Principal, ToolPolicy
+from tausestack.contract import ToolPolicy
 from tausestack.errors import (
     ApprovalRequired,
     Forbidden,
@@ -31,9 +31,6 @@ from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
 from tausestack_runtime.ledger import FREE
-
-if TYPE_CHECKING:
-    from tausestack_runtime.gateway.exchange import Exchange
 
 MAX_QUOTED = 400
 """How many characters of a message about wrong arguments are passed on."""
@@ -94,15 +91,6 @@ class Pipeline:
             raise call.stopped from None
         finally:
             self.running.leave(call)
-
-    async def enter(self, exchange: Exchange, principal: Principal, door: str) -> None:
-        """Count an exchange among its tenant's; raises `RateLimited` over its limit, of which it leaves the line."""
-        try:
-            exchange.belong(principal.tenant)
-        except RateLimited as error:
-            refused = Call(principal.tenant, principal, "", "", {}, door, deadline=0.0, method=exchange.method)
-            await self.meter.refused(refused, error)
-            raise
 
     def standing(self, call: Call) -> list[tuple[bytes, bytes]]:
         """Return the header fields that tell how many calls its tenant may still make in this minute."""

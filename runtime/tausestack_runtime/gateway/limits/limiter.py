@@ -64,16 +64,6 @@ class Limiter:
             call.placed = False
             self._tally.give_back(self._number, CALLS, call.tenant)
 
-    def open(self, tenant: str, limits: Limits) -> None:
-        """Count one more connection, or raise `RateLimited`."""
-        most = limits.amounts.get(OPEN, _NO_LIMIT)
-        if not self._tally.take(self._number, CONNECTIONS, tenant, most, int(self._clock())):
-            raise exceeded(OPEN, KINDS[OPEN].about, most, most, retry_after=GATE_SECONDS)
-
-    def close(self, tenant: str) -> None:
-        """Count one connection less."""
-        self._tally.give_back(self._number, CONNECTIONS, tenant)
-
     def minute(self, tenant: str, limits: Limits) -> tuple[int, int, int] | None:
         """Return how many calls a minute a tenant may make, how many are left, and the seconds until there are more."""
         most = limits.amounts.get(MINUTELY)
@@ -97,18 +87,20 @@ class Limiter:
 class Connections:
     """The open requests and streams of tenants, each within its limit."""
 
-    def __init__(self, limiter: Limiter, limits: Callable[[str], Limits]) -> None:
+    def __init__(self, board: Board, number: int, limits: Callable[[str], Limits]) -> None:
         """`limits` tells a tenant's as they were last known."""
-        self._limiter, self._limits = limiter, limits
+        self._tally, self._number, self._limits = board.tally, number, limits
 
     def take(self, tenant: str) -> None:
         """Count one more, or raise `RateLimited`."""
-        self._limiter.open(tenant, self._limits(tenant))
+        most = self._limits(tenant).amounts.get(OPEN, _NO_LIMIT)
+        if not self._tally.take(self._number, CONNECTIONS, tenant, most, int(time.monotonic())):
+            raise exceeded(OPEN, KINDS[OPEN].about, most, most, retry_after=GATE_SECONDS)
 
     def give_back(self, tenant: str) -> None:
         """Count one less."""
-        self._limiter.close(tenant)
+        self._tally.give_back(self._number, CONNECTIONS, tenant)
 
     def held(self, tenant: str) -> int:
         """Return how many of a tenant's are open, at whichever gateway."""
-        return self._limiter.standings(tenant)[OPEN].used
+        return self._tally.held(CONNECTIONS, tenant, int(time.monotonic()))

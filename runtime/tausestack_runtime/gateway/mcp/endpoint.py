@@ -56,7 +56,7 @@ class McpEndpoint:
             outsider = None if exchange.internal else await self._identity.principal(credential, tenant, server)
             if outsider is not None:
                 exchange.asker = outsider
-                await self._methods.enter(exchange, outsider)
+                exchange.belong(outsider.tenant)
             message, size = await read(exchange)
             if is_earlier(exchange, message):
                 await self._earlier.post(exchange, tenant, server, message, size)

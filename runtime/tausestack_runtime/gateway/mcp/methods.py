@@ -14,7 +14,6 @@ from tausestack.contract import (
     META_HOLD,
     META_KEY,
     META_PREFIX,
-    Principal,
 )
 from tausestack.errors import (
     INVALID_PARAMS,
@@ -55,10 +54,6 @@ class Methods:
         self._approving = approving
         self._snapshots = snapshots
         self._lists = lists
-
-    async def enter(self, exchange: Exchange, principal: Principal) -> None:
-        """Count an exchange among its tenant's, or raise `RateLimited`."""
-        await self._pipeline.enter(exchange, principal, "mcp")
 
     async def answer(self, ask: Ask) -> Outcome:
         """Return the result of a request, and its whole response in bytes where there is one already."""

@@ -99,7 +99,7 @@ class RestEndpoint:
             return
         if not tenant:
             raise Forbidden("Only the operator's key makes and lists tenants", scope=OPERATOR)
-        await self._pipeline.enter(exchange, principal, "rest")
+        exchange.belong(principal.tenant)
         for route in ROUTES:
             fields = fields_of(route.path, below) if exchange.method == route.method else None
             if fields is not None:

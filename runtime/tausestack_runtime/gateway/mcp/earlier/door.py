@@ -119,7 +119,7 @@ class EarlierDoor:
     async def _principal(self, exchange: Exchange, tenant: str, server: str | None) -> Principal:
         principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant, server)
         exchange.asker = principal
-        await self._methods.enter(exchange, principal)
+        exchange.belong(principal.tenant)
         return principal
 
     def _session(self, exchange: Exchange, principal: Principal, server: str | None) -> Session:
