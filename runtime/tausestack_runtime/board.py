@@ -25,6 +25,7 @@ class Board:
         self._map = mmap.mmap(descriptor, _size(count))
         rows, rest = memoryview(self._map)[: _rows(count)], memoryview(self._map)[_rows(count) :]
         self._cells = rows.cast("Q")
+        self._writes = self._cells[_WRITES::_COLUMNS]
         self.tally = tally.Tally(rest, count, descriptor)
 
     @staticmethod
@@ -66,7 +67,7 @@ class Board:
 
     def writes(self) -> int:
         """Return how many writes all gateways noted; whoever saw the answer to one sees its number too."""
-        return sum(self._cells[_WRITES::_COLUMNS])
+        return sum(self._writes)
 
 
 class Writes:
@@ -75,14 +76,12 @@ class Writes:
     def __init__(self, board: Board | None = None, number: int = 1) -> None:
         """Take the board and the gateway's number; without a board there are no other gateways."""
         self._board, self._number = board or Board(1), number
+        self.count = self._board.writes
+        """Tells how many writes were noted, by any gateway."""
 
     def note(self) -> None:
         """Note that something was written, before its answer is given."""
         self._board.wrote(self._number)
-
-    def count(self) -> int:
-        """Return how many writes were noted, by any gateway."""
-        return self._board.writes()
 
 
 def _rows(count: int) -> int:

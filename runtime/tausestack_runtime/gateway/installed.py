@@ -58,7 +58,7 @@ class Tool:
         """The parameters that headers mirror."""
         return mirrors_of(object_at(self.raw, "inputSchema"))
 
-    @property
+    @cached_property
     def hidden(self) -> bool:
         """Whether only our own processes may know of it."""
         return SYSTEM in self.policy.scopes

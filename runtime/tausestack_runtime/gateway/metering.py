@@ -196,4 +196,3 @@ def _is_charged(call: Call, outcome: str, error: str) -> bool:
     What was refused, what failed on our side and what is in doubt is free; so is a question back, which is not the end.
     """
     return call.state not in UNDECIDED and (outcome in _CHARGED or (outcome == "failed" and error == ToolFailed.code))
-

@@ -143,7 +143,7 @@ class Pipeline:
         return tool, Installation(call.server, kind, call.server, tools={call.tool: tool}), ""
 
     async def _admitted(self, call: Call, snapshot: TenantSnapshot | None) -> Outcome:
-        if call.depth > MAX_DEPTH:
+        if call.parent is not None and call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
         if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
             raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
@@ -162,7 +162,8 @@ class Pipeline:
             check_arguments(call, tool)
         self._admit(call, installation)
         try:
-            await self._approve(call, policy)
+            if policy.approval != "never" or call.hold:
+                await self._approve(call, policy)
             outcome = await self._sent(call, policy, installation, epoch)
         finally:
             self._limiter.leave(call)

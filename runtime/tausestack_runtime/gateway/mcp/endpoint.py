@@ -49,7 +49,7 @@ class McpEndpoint:
             await self._earlier.serve(exchange, tenant, server)
             return
         request_id: str | int | None = None
-        asked = ""
+        asked = exchange.method
         try:
             credential = exchange.head.once(shown)
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
@@ -57,11 +57,11 @@ class McpEndpoint:
             if outsider is not None:
                 exchange.asker = outsider
                 exchange.belong(outsider.tenant)
-            message, size = await read(exchange)
-            if is_earlier(exchange, message):
-                await self._earlier.post(exchange, tenant, server, message, size)
+            body = await read(exchange)
+            if is_earlier(exchange, body):
+                await self._earlier.post(exchange, tenant, server, body.message, body.size)
                 return
-            request = parsed(message, size)
+            request = parsed(body)
             request_id, asked = request.id, request.method
             check(exchange, request)
             who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)

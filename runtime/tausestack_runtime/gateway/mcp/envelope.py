@@ -8,7 +8,7 @@ import orjson
 
 from tausestack.contract import EARLIER_VERSIONS, MCP_CAPABILITIES_META, MCP_VERSION_META, PROTOCOL_VERSION
 from tausestack.errors import HEADER_MISMATCH, INVALID_PARAMS, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION, InvalidRequest
-from tausestack.raw import as_object, object_at, object_in, objects_in
+from tausestack.raw import as_object, object_in, objects_in
 from tausestack_runtime.gateway.call import NAMED
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
@@ -42,6 +42,26 @@ class Request(NamedTuple):
     size: int
 
 
+class Body(NamedTuple):
+    """What a body holds: `one` is None where it is not one message; `params` and `meta` are empty where there are none.
+
+    `size` is in bytes.
+    """
+
+    message: Any
+    one: dict[str, Any] | None
+    params: dict[str, Any]
+    meta: dict[str, Any]
+    size: int
+
+    @staticmethod
+    def of(message: Any, size: int) -> Body:
+        """Return what is in a JSON value."""
+        one = as_object(message)
+        params = _NONE if one is None else object_in(one, "params")
+        return Body(message, one, params, object_in(params, "_meta"), size)
+
+
 class Declared(NamedTuple):
     """What a request's headers say of its body."""
 
@@ -67,24 +87,26 @@ def declared(head: Head) -> Declared:
     )
 
 
-async def read(exchange: Exchange) -> tuple[Any, int]:
-    """Return the body of an exchange, parsed, and its size in bytes.
+async def read(exchange: Exchange) -> Body:
+    """Return the body of an exchange.
 
     Raises `Refused` where it is not JSON, and `InvalidRequest` where two readers could take it for two things.
     """
     raw = await exchange.body() if exchange.whole is None else exchange.whole
     try:
-        message = loads_strictly(raw)
+        body = Body.of(loads_strictly(raw), len(raw))
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
-    one = as_object(message)
-    for each in objects_in(message) if one is None else (one,):
-        params = object_in(each, "params")
-        check_case(each, params, object_in(params, "_meta"))
-    return message, len(raw)
+    if body.one is not None:
+        check_case(body.one, body.params, body.meta)
+    else:
+        for each in objects_in(body.message):
+            params = object_in(each, "params")
+            check_case(each, params, object_in(params, "_meta"))
+    return body
 
 
-def is_earlier(exchange: Exchange, message: Any) -> bool:
+def is_earlier(exchange: Exchange, body: Body) -> bool:
     """Whether a message is of a client of an earlier version: one with sessions, and an `initialize`.
 
     Before 2025-06-18 nothing but the session and the method's name tells.
@@ -92,30 +114,28 @@ def is_earlier(exchange: Exchange, message: Any) -> bool:
     said = exchange.head.once(declared)
     if said.version is not None and not said.earlier:
         return False
-    one = as_object(message)
-    if one is not None and MCP_VERSION_META in object_at(one, "params", "_meta"):
+    if MCP_VERSION_META in body.meta:
         return False
     if said.version is not None:
         return True
+    one = body.one
     if one is None:
-        return isinstance(message, list)
+        return isinstance(body.message, list)
     return SESSION in exchange.headers or one.get("method") == "initialize" or "method" not in one
 
 
-def parsed(message: Any, size: int) -> Request:
-    """Return a request or notification from its JSON, or raise `Refused` where its form is wrong."""
-    one = as_object(message)
+def parsed(body: Body) -> Request:
+    """Return a request or notification, or raise `Refused` where its form is wrong."""
+    _, one, params, meta, size = body
     method = None if one is None else one.get("method")
     if one is None or one.get("jsonrpc") != "2.0" or not isinstance(method, str):
         raise Refused(InvalidRequest.rpc, "The body has to be one JSON-RPC request or notification")
     request_id = one.get("id")
     if type(request_id) is not int and not isinstance(request_id, str) and "id" in one:
         raise Refused(InvalidRequest.rpc, "A request's id is a string or an integer")
-    params = as_object(one.get("params", _NONE))
-    if params is None:
+    if one.get("params", params) is not params:
         raise Refused(INVALID_PARAMS, "params has to be an object", request_id)
-    meta = as_object(params.get("_meta", _NONE))
-    if meta is None:
+    if params.get("_meta", meta) is not meta:
         raise Refused(INVALID_PARAMS, "_meta has to be an object", request_id)
     return Request(request_id, method, params, meta, size)
 

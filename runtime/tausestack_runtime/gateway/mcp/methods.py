@@ -110,7 +110,7 @@ class Methods:
             raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
         name = str(ask.params["name"])
         if ask.server is not None:
-            return await self._run(ask, ask.server, name, arguments)
+            return await self._pipeline.run(_call(ask, ask.server, name, arguments))
         if ask.principal.tenant == SYSTEM_TENANT:
             raise not_found()
         tenant = ask.principal.tenant
@@ -118,8 +118,8 @@ class Methods:
         tool = snapshot.wires.get(name)
         if tool is None or OPERATOR in ask.principal.scopes:
             # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
-            return await self._run(ask, "", name, arguments)
-        outcome = await self._run(ask, tool.server, tool.name, arguments, snapshot)
+            return await self._pipeline.run(_call(ask, "", name, arguments))
+        outcome = await self._pipeline.run(_call(ask, tool.server, tool.name, arguments), snapshot)
         return self._left(ask, snapshot.installations[tool.server], outcome)
 
     async def _is_unheard_of(self, ask: Ask) -> bool:
@@ -133,7 +133,7 @@ class Methods:
         arguments = as_object(ask.params.get("arguments", {}))
         if arguments is None:
             raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
-        outcome = await self._run(ask, named.installation.name, named.name, arguments)
+        outcome = await self._pipeline.run(_call(ask, named.installation.name, named.name, arguments))
         return self._left(ask, named.installation, outcome)
 
     async def _named(self, ask: Ask, snapshot: TenantSnapshot) -> Named:
@@ -166,11 +166,6 @@ class Methods:
             or naming.prompt(snapshot, about)
             or naming.plain(snapshot, about)
         )
-
-    def _run(
-        self, ask: Ask, server: str, name: str, arguments: dict[str, Any], snapshot: TenantSnapshot | None = None
-    ) -> Awaitable[Outcome]:
-        return self._pipeline.run(_call(ask, server, name, arguments), snapshot)
 
     def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""

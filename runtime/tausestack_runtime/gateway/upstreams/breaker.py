@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from tausestack.errors import DeadlineExceeded, InDoubt, RateLimited, TauseError, Unavailable
@@ -53,8 +53,8 @@ class Breaker:
             raise RateLimited(
                 f"{MAX_IN_FLIGHT} calls to {self.server} are in flight already", retry_after=1, quota=MAX_IN_FLIGHT
             )
-        if self.open:
-            left = self.retry_at - _now()
+        if self.failures >= FAILURES:
+            left = self.retry_at - monotonic()
             if left > 0 or self.trying:
                 raise Unavailable(f"{self.server} is away: {self.reason}", retry_after=max(1, round(left)))
             self.trying = True
@@ -67,7 +67,9 @@ class Breaker:
         if isinstance(error, (Unavailable, InDoubt)):
             self._failed(error.message)
         elif error is None or isinstance(error, TauseError):
-            self._answered()
+            self.heard = monotonic()
+            if self.failures:
+                self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
 
     def brief(self) -> Brief:
         """Return the breaker as a question of the gateway's own meets it."""
@@ -79,13 +81,8 @@ class Breaker:
         self.trying = False
         self._failed(reason, opens=False)
 
-    def _answered(self) -> None:
-        self.heard = _now()
-        if self.failures:
-            self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
-
     def _failed(self, reason: str, *, opens: bool = True) -> None:
-        self.heard = _now()
+        self.heard = monotonic()
         if opens or self.open or self.failures + 1 < FAILURES:
             self.failures += 1
         self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
@@ -101,7 +98,7 @@ class Breaker:
         told: dict[str, Any] = {"state": "open" if self.open else "closed", "failures": self.failures}
         told |= {"reason": self.reason, "since": self.since}
         if self.open:
-            told["retry_in"] = max(0, round(self.retry_at - _now(), 1))
+            told["retry_in"] = max(0, round(self.retry_at - monotonic(), 1))
         return told
 
 
@@ -145,7 +142,3 @@ class Breakers:
         else:
             self._kept.move_to_end(key)
         return breaker
-
-
-def _now() -> float:
-    return time.monotonic()

@@ -14,6 +14,7 @@ from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.nesting import loads, repeats
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
+_EVENTS = b"text/event-stream"
 _RESPONSE = frozenset({"jsonrpc", "id", "result"})
 
 
@@ -26,11 +27,18 @@ class Answered(UpstreamError):
         self.http = http if 400 <= http < 500 else 200
 
 
+def outcome_at_hand(call: Call, reply: Reply, *, foreign: bool) -> Outcome | None:
+    """Return the outcome in a reply that is there whole, as most are, else None."""
+    if reply.headers.get(b"content-type", b"").startswith(_EVENTS):
+        return None
+    whole = reply.ready()
+    return None if whole is None else _response(call, whole, reply.status, foreign=foreign)
+
+
 async def outcome_of(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
     """Read a reply to its response, and pass on what the server tells before it."""
-    if not reply.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-        whole = reply.ready()
-        return _response(call, await reply.read() if whole is None else whole, reply.status, foreign=foreign)
+    if not reply.headers.get(b"content-type", b"").startswith(_EVENTS):
+        return _response(call, await reply.read(), reply.status, foreign=foreign)
     try:
         return await _heard(call, reply, foreign=foreign)
     finally:

@@ -31,7 +31,7 @@ from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.upstreams.assertions import Assertions
 from tausestack_runtime.gateway.upstreams.breaker import Breakers
-from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_of
+from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_at_hand, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
 from tausestack_runtime.gateway.upstreams.wire_request import framed
@@ -186,7 +186,6 @@ class Upstreams:
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
         relay = call.send if call.send is not None and installation.earlier is not None else None
         body = b"" if relay else _body(call, foreign=installation.direct)
-        safe = policy.retriable or (policy.keyed and call.key is not None)
         attempt = 0
         while True:
             try:
@@ -194,10 +193,12 @@ class Upstreams:
                     return await relay(call, installation, epoch)
                 way = self.ways.at_hand(call, installation, epoch) or await self.ways.to(call, installation, epoch)
                 reply = await way.pool.send(framed(way.head, body), deadline=call.deadline, max_body=MAX_REPLY_BYTES)
-                return await outcome_of(call, reply, foreign=installation.direct)
+                outcome = outcome_at_hand(call, reply, foreign=installation.direct)
+                return outcome or await outcome_of(call, reply, foreign=installation.direct)
             except TooLarge as error:
                 raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
             except (NotSent, Broken, TimedOut) as error:
+                safe = policy.retriable or (policy.keyed and call.key is not None)
                 most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
                 _raise_unless_repeatable(call, error, safe=safe, last=attempt == most)
                 await _pause(attempt, call.deadline, error)

@@ -29,7 +29,7 @@ from tausestack_runtime.gateway.mcp.earlier.translate import (
 )
 from tausestack_runtime.gateway.mcp.earlier.upstream import Place
 from tausestack_runtime.gateway.mcp.earlier.works import Work
-from tausestack_runtime.gateway.mcp.envelope import Refused, Request, parsed
+from tausestack_runtime.gateway.mcp.envelope import Body, Refused, Request, parsed
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.subscriptions import owner
 from tausestack_runtime.gateway.upstreams.replies import Answered
@@ -83,7 +83,7 @@ class Requests:
     async def answer(self, asking: Asking, work: Work, message: dict[str, Any]) -> None:
         """Answer one request of a work: whatever goes wrong is the response."""
         try:
-            request = parsed(message, asking.size)
+            request = parsed(Body.of(message, asking.size))
             told = {"result": await self._result(asking, work, request)}
         except TauseError as error:
             await self._methods.refuse(asking.exchange, error, str(message["method"]))
