@@ -48,14 +48,14 @@ NAMED = {
 
 _PREFIX = "call_"
 _NUMBER_DIGITS = 2
-_origin = "01"
+_origin = f"{_PREFIX}01"
 _random = random.Random()  # noqa: S311 an id tells calls apart, and opens nothing
 
 
 def originate(number: int) -> None:
     """Have the calls of this process bear its gateway's number, 1 to 255, in their ids."""
     global _origin
-    _origin = f"{number:0{_NUMBER_DIGITS}x}"
+    _origin = f"{_PREFIX}{number:0{_NUMBER_DIGITS}x}"
 
 
 def new_id() -> str:
@@ -63,7 +63,7 @@ def new_id() -> str:
 
     The next 13 are the microseconds since the epoch: in the ledger's index one call's place is beside the last one's.
     """
-    return f"{_PREFIX}{_origin}{time.time_ns() // 1000:013x}{_random.getrandbits(36):09x}"
+    return f"{_origin}{time.time_ns() // 1000 << 36 | _random.getrandbits(36):022x}"
 
 
 def origin(call_id: str) -> int | None:

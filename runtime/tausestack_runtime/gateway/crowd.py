@@ -68,23 +68,23 @@ class Crowd:
 
     def requested(self, connection: Member) -> None:
         """Note that a whole request has come."""
-        self._move(connection, self._busy)
+        if connection.among is not None:
+            del connection.among[connection]
+            connection.among = self._busy
+            self._busy[connection] = None
 
     def answered(self, connection: Member) -> None:
         """Note that the next request is the caller's to send."""
-        self._move(connection, self._idle)
+        if connection.among is not None:
+            del connection.among[connection]
+            connection.among = self._idle
+            self._idle[connection] = None
 
     def leave(self, connection: Member) -> None:
         """Forget a connection that is closed."""
         if connection.among is not None:
             del connection.among[connection]
             connection.among = None
-
-    def _move(self, connection: Member, to: dict[Member, None]) -> None:
-        if connection.among is not None:
-            del connection.among[connection]
-            connection.among = to
-            to[connection] = None
 
 
 class Share(Protocol):

@@ -206,7 +206,8 @@ class Exchange:
         line = self._line
         if line.blocked:
             await line.drained()
-        head = _WHOLE % (_LINES[status], content_type, len(body), _written(headers), b"" if line.keeps else _CLOSE)
+        more = _written(headers) if headers else b""
+        head = _WHOLE % (_LINES[status], content_type, len(body), more, b"" if line.keeps else _CLOSE)
         if len(body) <= LIGHT and self.method != "HEAD":
             line.write(head + body)
         else:

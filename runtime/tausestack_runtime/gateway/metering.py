@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 
 import orjson
 import structlog
@@ -32,7 +31,7 @@ from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import NotYours
 from tausestack_runtime.gateway.metrics import Metrics
 from tausestack_runtime.gateway.snapshots import Snapshots
-from tausestack_runtime.ledger import FREE, Ledger, Line, PriceList
+from tausestack_runtime.ledger import FREE, Ledger, Line, PriceList, moment
 
 GATEWAY = "gateway"
 """What metrics name where no server is asked."""
@@ -180,7 +179,7 @@ def _line(
         size = len(result.raw or orjson.dumps(result.result))
     # In the order of its fields: to name them all takes longer than all the rest.
     return Line(
-        call.tenant, call.id, kind, datetime.now(UTC).isoformat(),
+        call.tenant, call.id, kind, moment(),
         who.id, who.agent or "", who.run or "", "" if call.parent is None else call.parent.id,
         call.door, call.server[:MAX_NAME], about[:MAX_NAME],
         decision, rule, outcome, error,

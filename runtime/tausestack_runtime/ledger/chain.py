@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import structlog
 
 from tausestack.errors import InDoubt
 from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, Head, pack, unpack
-from tausestack_runtime.ledger.line import ENDS, FIELDS, Line, body, is_end, kept, link, parted
+from tausestack_runtime.ledger.line import ENDS, FIELDS, Line, body, is_end, kept, link, moment, parted
 from tausestack_runtime.ledger.scan import backwards, forwards
 
 FILE = "ledger.jsonl"
@@ -119,7 +118,7 @@ class Chain:
     def damaged(self, why: str) -> None:
         """Note that something of the chain is gone."""
         logger.error("the ledger is damaged", tenant=self._tenant, path=str(self._path), why=why)
-        now = datetime.now(UTC).isoformat()
+        now = moment()
         self.write([row(Line(tenant=self._tenant, call="", kind="gap", at=now, error=why))])
 
     def flush(self) -> None:
@@ -184,7 +183,7 @@ class Chain:
 
 def _in_doubt(intent: dict[str, Any]) -> Line:
     said = Line(**{name: intent[name] for name in FIELDS if name in intent})
-    now = datetime.now(UTC).isoformat()
+    now = moment()
     return said._replace(kind="result", at=now, outcome=InDoubt.code, error=InDoubt.code, amount_minor=0)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import compress
 from typing import NamedTuple
 
@@ -60,6 +63,17 @@ _TYPES = tuple(int if name in INTEGERS else str for name in FIELDS)
 _BEFORE_HASH, _AFTER_HASH = b',"hash":"', b'"}\n'
 _HASH_BYTES = 64
 _TAIL_BYTES = len(_BEFORE_HASH) + _HASH_BYTES + len(_AFTER_HASH)
+
+
+def moment() -> str:
+    """Return what time it is, as lines have it, to the microsecond."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{nanoseconds // 1000:06d}+00:00"
+
+
+@lru_cache(2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def body(line: Line) -> bytes:

@@ -243,7 +243,8 @@ class Connection(asyncio.Protocol):
         assert head is not None
         if not head.done():
             head.set_result(Reply(known.status, known.headers, self._max_body, self, body))
-        self.resume()
+        if self._paused:
+            self.resume()
         self._on_idle(self)
 
     def _is_in_head(self) -> bool:
