@@ -87,7 +87,7 @@ class Exchange:
         Those of our own processes are not counted: they are parts of what came from outside. Nor is what another
         gateway handed over: it counts there.
         """
-        if self._shares is not None and self._tenant is None and not self.internal and not self.forwarded:
+        if self._shares is not None and self._tenant is None and not self._line.inside:
             self._shares.take(tenant)
             self._tenant = tenant
 

@@ -167,7 +167,7 @@ class Pipeline:
             outcome = await self._sent(call, policy, installation, epoch)
         finally:
             self._limiter.leave(call)
-        if outcome.failed and not installation.foreign:
+        if not installation.foreign and outcome.failed:
             _raise_limit(outcome)
         return outcome
 

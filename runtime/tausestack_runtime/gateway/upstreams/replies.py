@@ -57,15 +57,21 @@ async def _heard(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
     raise Broken("the stream ended without a response")
 
 
-def message_of(call: Call, raw: bytes) -> dict[str, Any]:
-    """Return the JSON-RPC message in some bytes, or raise `UpstreamError`."""
+def message_of(call: Call, raw: bytes, status: int = 200) -> dict[str, Any]:
+    """Return the JSON-RPC message in some bytes, or raise `UpstreamError`.
+
+    An empty one is returned where there is none and the status of its reply has to speak for itself.
+    """
     try:
         message = as_object(loads(raw))
-    except orjson.JSONDecodeError as error:
-        raise UpstreamError(f"{call.server} answered with something that is not JSON") from error
-    if message is None:
-        raise UpstreamError(f"{call.server} answered with something that is not a JSON-RPC message")
-    return message
+        wrong = "a JSON-RPC message"
+    except orjson.JSONDecodeError:
+        message, wrong = None, "JSON"
+    if message is not None:
+        return message
+    if status < 400:
+        raise UpstreamError(f"{call.server} answered with something that is not {wrong}")
+    return {}  # a page, or a few words, of whatever stands before the server
 
 
 def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
 
 
 def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
-    message = _message_or_none(call, raw, status)
+    message = message_of(call, raw, status) if raw else {}
     if message and not _answers(call, message):
         raise UpstreamError(f"{call.server} answered another request than the one that it was sent")
     result = as_object(message.get("result"))
@@ -98,18 +104,6 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
     if status in {401, 403}:
         raise UpstreamError(f"{call.server} does not accept the credential that it is installed with (HTTP {status})")
     raise UpstreamError(f"{call.server} answered with HTTP {status} and no JSON-RPC response")
-
-
-def _message_or_none(call: Call, raw: bytes, status: int) -> dict[str, Any]:
-    """Return the message in a reply's body, or an empty one where the status has to speak for itself."""
-    if not raw:
-        return {}
-    try:
-        return message_of(call, raw)
-    except UpstreamError:
-        if status < 400:
-            raise
-        return {}  # a page, or a few words, of whatever stands before the server
 
 
 def _answers(call: Call, message: dict[str, Any]) -> bool:
