@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tausestack.contract import MCP_CAPABILITIES_META, MCP_LOG_LEVEL_META, Principal
-from tausestack.raw import object_at
+from tausestack.raw import object_in
 from tausestack_runtime.gateway.call import Call, Notify, Send
 
 
@@ -37,7 +37,7 @@ class Ask:
     @property
     def capabilities(self) -> dict[str, Any]:
         """What the client says that it can do."""
-        return object_at(self.meta, MCP_CAPABILITIES_META)
+        return object_in(self.meta, MCP_CAPABILITIES_META)
 
     @property
     def log_level(self) -> str | None:

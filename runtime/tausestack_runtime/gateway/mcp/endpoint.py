@@ -16,7 +16,7 @@ from tausestack_runtime.gateway.exchange import JSON, Exchange
 from tausestack_runtime.gateway.identity import Credential, Identity, shown
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.earlier.door import EarlierDoor
-from tausestack_runtime.gateway.mcp.envelope import Refused, Request, check, is_earlier, parsed, read
+from tausestack_runtime.gateway.mcp.envelope import SESSION, Refused, Request, check, declared, is_earlier, parsed, read
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.subscriptions import ACKNOWLEDGED, LISTEN, Feed, Subscriptions
 from tausestack_runtime.gateway.mcp.watching import watched
@@ -53,17 +53,20 @@ class McpEndpoint:
         try:
             credential = exchange.head.once(shown)
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
-            outsider = None if exchange.internal else await self._identity.principal(credential, tenant, server)
-            if outsider is not None:
+            outsider = None
+            if not exchange.internal:
+                outsider = self._identity.at_hand(credential, tenant)
+                outsider = outsider or await self._identity.principal(credential, tenant, server)
                 exchange.asker = outsider
                 exchange.belong(outsider.tenant)
             body = await read(exchange)
-            if is_earlier(exchange, body):
+            said = exchange.head.once(declared)
+            if not said.modern and is_earlier(said, body, session=SESSION in exchange.headers):
                 await self._earlier.post(exchange, tenant, server, body.message, body.size)
                 return
             request = parsed(body)
             request_id, asked = request.id, request.method
-            check(exchange, request)
+            check(said, request)
             who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)
             exchange.asker = who[0]
             if request_id is None:

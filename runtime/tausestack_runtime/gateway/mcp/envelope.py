@@ -66,8 +66,8 @@ class Declared(NamedTuple):
     """What a request's headers say of its body."""
 
     version: bytes | None
-    earlier: bool
-    """Whether that version is one with sessions."""
+    modern: bool
+    """Whether there is one, and it has no sessions."""
     method: str | None
     name: str | None
     """None where there is none, or none that can be read."""
@@ -80,7 +80,7 @@ def declared(head: Head) -> Declared:
     version, name = head.headers.get(_VERSION), head.text(b"mcp-name")
     return Declared(
         version=version,
-        earlier=version in _EARLIER,
+        modern=version is not None and version not in _EARLIER,
         method=head.text(b"mcp-method"),
         name=None if name is None else decoded(name),
         repeated=bool(head.repeated & _MIRRORED),
@@ -106,22 +106,19 @@ async def read(exchange: Exchange) -> Body:
     return body
 
 
-def is_earlier(exchange: Exchange, body: Body) -> bool:
+def is_earlier(said: Declared, body: Body, *, session: bool) -> bool:
     """Whether a message is of a client of an earlier version: one with sessions, and an `initialize`.
 
     Before 2025-06-18 nothing but the session and the method's name tells.
     """
-    said = exchange.head.once(declared)
-    if said.version is not None and not said.earlier:
-        return False
-    if MCP_VERSION_META in body.meta:
+    if said.modern or MCP_VERSION_META in body.meta:
         return False
     if said.version is not None:
         return True
     one = body.one
     if one is None:
         return isinstance(body.message, list)
-    return SESSION in exchange.headers or one.get("method") == "initialize" or "method" not in one
+    return session or one.get("method") == "initialize" or "method" not in one
 
 
 def parsed(body: Body) -> Request:
@@ -140,9 +137,8 @@ def parsed(body: Body) -> Request:
     return Request(request_id, method, params, meta, size)
 
 
-def check(exchange: Exchange, request: Request) -> None:
+def check(said: Declared, request: Request) -> None:
     """Raise `Refused` where a request of 2026-07-28 lacks what that version requires of every one."""
-    said = exchange.head.once(declared)
     stated = request.meta.get(MCP_VERSION_META)
     if said.version is not None and said.version != _CURRENT:
         _check_other(said.version, stated, request)

@@ -175,8 +175,10 @@ class Methods:
 
 
 def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:
-    meta = ask.meta
+    meta, key, approval, hold = ask.meta, ask.key, None, False
     if not _CLIENTS.issuperset(meta):
+        key, approval = _text(meta.get(META_KEY)) or key, _text(meta.get(META_APPROVAL))
+        hold = meta.get(META_HOLD) is True
         meta = {name: value for name, value in meta.items() if not name.startswith(META_PREFIX)}
     return Call(
         tenant=ask.principal.tenant,
@@ -188,9 +190,9 @@ def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:
         deadline=ask.parent.deadline if ask.parent else time.monotonic() + CALL_SECONDS,
         method=ask.method,
         rest=_rest(ask, name, arguments),
-        key=_text(ask.meta.get(META_KEY)) or ask.key,
-        approval=_text(ask.meta.get(META_APPROVAL)),
-        hold=ask.meta.get(META_HOLD) is True,
+        key=key,
+        approval=approval,
+        hold=hold,
         parent=ask.parent,
         meta=meta,
         request_id=ask.id,

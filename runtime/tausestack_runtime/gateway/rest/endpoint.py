@@ -26,7 +26,7 @@ from tausestack.scopes import OPERATOR, TOOLS_READ
 from tausestack_runtime.gateway.call import CALL_SECONDS, Call, Notify, Outcome
 from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
 from tausestack_runtime.gateway.exchange import Exchange
-from tausestack_runtime.gateway.identity import Identity, bearer
+from tausestack_runtime.gateway.identity import Identity, bearer, shown
 from tausestack_runtime.gateway.installed import Tool, not_found
 from tausestack_runtime.gateway.mcp.lists import visible
 from tausestack_runtime.gateway.mcp.watching import watched
@@ -92,7 +92,8 @@ class RestEndpoint:
         if below == "docs" and exchange.method == "GET":
             await exchange.reply(200, PAGE, b"text/html; charset=utf-8", _PAGE_HEADERS)
             return
-        principal = await self._identity.principal(bearer(exchange.header(b"authorization")), tenant or SYSTEM_TENANT)
+        credential, asked = exchange.head.once(shown), tenant or SYSTEM_TENANT
+        principal = self._identity.at_hand(credential, asked) or await self._identity.principal(credential, asked)
         exchange.asker = principal
         if OPERATOR in principal.scopes:
             await self._operate(exchange, principal, path, below)
