@@ -105,10 +105,10 @@ class Pipeline:
                 return own
         if snapshot is None:
             snapshot = await self._snapshots.tenant(call.tenant)
-        tool = snapshot.tool(call.server, call.tool)
-        if tool.hidden:
+        found = snapshot.active.get((call.server, call.tool))
+        if found is None or found[0].hidden:
             raise not_found()
-        return tool, snapshot.installations[call.server], snapshot.epoch
+        return *found, snapshot.epoch
 
     async def installed(self, call: Call) -> Installation:
         """Return the installation that a call names, or an empty one where the tenant has none of that name."""

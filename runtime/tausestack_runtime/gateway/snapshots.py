@@ -113,13 +113,15 @@ class TenantSnapshot:
         """Lists of tools that were put together from this snapshot, with their digests, by who may see them."""
         return {}
 
-    def tool(self, server: str, name: str) -> Tool:
-        """Return an installed, active tool, or raise the one `NotFound`."""
-        installation = self.installations.get(server)
-        tool = installation.tools.get(name) if installation else None
-        if tool is None or tool.status != "active":
-            raise not_found()
-        return tool
+    @cached_property
+    def active(self) -> dict[tuple[str, str], tuple[Tool, Installation]]:
+        """The active tools with their installations, by the names of their servers and their own."""
+        return {
+            (one.name, tool.name): (tool, one)
+            for one in self.installations.values()
+            for tool in one.tools.values()
+            if tool.status == "active"
+        }
 
 
 @dataclass

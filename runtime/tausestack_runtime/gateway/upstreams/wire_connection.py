@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another request may be written here."""
-        return not self._left and self._head is None and not self.closed.done()
+        return self._head is None and not self._left
 
     def begin(self, request: bytes, deadline: float, max_body: int) -> asyncio.Future[Reply]:
         """Write a request; the future gives its reply once its head has come.
@@ -159,6 +159,7 @@ class Connection(asyncio.Protocol):
             self._end(Broken("the server broke off in the middle of the call"))
         if self._timer is not None:
             self._timer.cancel()
+        self._left = True
         self.closed.set_result(None)
         self._on_idle(self)
 

@@ -94,12 +94,14 @@ def test_no_tenants_count_is_ever_anothers_though_there_are_more_tenants_than_sl
         assert board.tally.held(CALLS, tenant, int(clock.now)) == 0
 
 
-def _take_all(descriptor: int, number: int, admitted: multiprocessing.Queue[tuple[int, int]]) -> None:
+def _take_all(descriptor: int, number: int, admitted: multiprocessing.Queue[tuple[int, ...]]) -> None:
     board = Board(GATEWAYS, descriptor)
     windows = moving_windows(board.tally, lambda: 5000.0)
     hits = sum(windows.hit(per_minute(LIMIT), "acme") for _ in range(LIMIT))
     held = sum(board.tally.take(number, CALLS, "acme", LIMIT, 5000) for _ in range(LIMIT))
-    admitted.put((hits, held))
+    placed = sum(board.tally.admit(number, "initech", LIMIT, 2 * LIMIT, 5000) is None for _ in range(LIMIT))
+    counted = sum(board.tally.admit(number, "umbrella", 2 * LIMIT, LIMIT, 5000) is None for _ in range(LIMIT))
+    admitted.put((hits, held, placed, counted))
 
 
 @pytest.mark.covers("limits:gateways")
@@ -107,7 +109,7 @@ def test_several_processes_together_admit_exactly_the_limit_and_a_dead_ones_shar
     descriptor = Board.make(GATEWAYS)
     board = Board(GATEWAYS, descriptor)
     context = multiprocessing.get_context("fork")
-    admitted: multiprocessing.Queue[tuple[int, int]] = context.Queue()
+    admitted: multiprocessing.Queue[tuple[int, ...]] = context.Queue()
     processes = [
         context.Process(target=_take_all, args=(descriptor, number, admitted)) for number in range(1, GATEWAYS + 1)
     ]
@@ -116,7 +118,10 @@ def test_several_processes_together_admit_exactly_the_limit_and_a_dead_ones_shar
     found = [admitted.get(timeout=60) for _ in processes]
     for process in processes:
         process.join(60)
-    assert [sum(one) for one in zip(*found, strict=True)] == [LIMIT, LIMIT]
+    assert [sum(one) for one in zip(*found, strict=True)] == [LIMIT] * 4
+    assert board.tally.admit(1, "initech", LIMIT, 2 * LIMIT, 5000) == "calls"
+    assert board.tally.admit(1, "umbrella", 2 * LIMIT, LIMIT, 5000) == "minute"
+    assert board.tally.held(CALLS, "umbrella", 5000) == LIMIT  # who is over the minute has no place
     assert not board.tally.take(1, CALLS, "acme", LIMIT, 5000)
     assert board.tally.take(1, CALLS, "globex", LIMIT, 5000)
     for number in (2, 3):
