@@ -107,11 +107,11 @@ async def read(exchange: Exchange) -> Body:
 
 
 def is_earlier(said: Declared, body: Body, *, session: bool) -> bool:
-    """Whether a message is of a client of an earlier version: one with sessions, and an `initialize`.
+    """Whether a message whose headers name no modern version is of an earlier client: with sessions, and `initialize`.
 
     Before 2025-06-18 nothing but the session and the method's name tells.
     """
-    if said.modern or MCP_VERSION_META in body.meta:
+    if MCP_VERSION_META in body.meta:
         return False
     if said.version is not None:
         return True
