@@ -55,6 +55,16 @@ class Checkpoints:
                 return 0  # opened, and never written
             return int(next(iter(await connection.execute_fetchall("SELECT count(*) FROM checkpoints")))[0])
 
+    async def threads(self, tenant: str) -> list[str]:
+        """Return the ids of a tenant's threads as the savers know them, without making anything."""
+        if self._postgres is not None:
+            return await self._postgres.threads(check_tenant(tenant))
+        if not await self.count(tenant):
+            return []
+        async with aiosqlite.connect(self._path(tenant)) as connection:
+            rows = await connection.execute_fetchall("SELECT DISTINCT thread_id FROM checkpoints ORDER BY 1")
+        return [str(row[0]) for row in rows]
+
     async def erase(self, tenant: str) -> None:
         """Delete all checkpoints of a tenant."""
         if self._postgres is not None:

@@ -63,6 +63,12 @@ class PostgresCheckpoints:
             row = await (await connection.execute("SELECT count(*) AS checkpoints FROM checkpoints")).fetchone()
         return 0 if row is None else int(row["checkpoints"])
 
+    async def threads(self, tenant: str) -> list[str]:
+        """Return the ids of a tenant's threads."""
+        async with self._entered(tenant) as connection:
+            rows = await connection.execute("SELECT DISTINCT thread_id FROM checkpoints ORDER BY 1")
+            return [str(row["thread_id"]) for row in await rows.fetchall()]
+
     async def erase(self, tenant: str) -> None:
         """Delete a tenant's rows in every table: its wall lets no others be seen."""
         async with self._entered(tenant) as connection:

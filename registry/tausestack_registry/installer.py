@@ -23,7 +23,8 @@ Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
 class LaunchSpec(TypedDict):
-    """How a third-party server is started or reached; `pins` are the hashes of its active tools.
+    """How a third-party server is started or reached; `pins` are the hashes of its active tools, `files` those of what
+    was installed.
 
     A package has identifier, version, argv, env, secrets and store; a remote server has url and headers.
     """
@@ -39,6 +40,7 @@ class LaunchSpec(TypedDict):
     url: NotRequired[str]
     headers: NotRequired[dict[str, str]]
     pins: NotRequired[dict[str, str]]
+    files: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True)

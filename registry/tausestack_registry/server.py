@@ -282,7 +282,7 @@ async def launch(ctx: Context, server: str) -> LaunchSpec:
         opened = await credentials.opened(ctx, db, server)
     reference = Reference(one.ref, one.name, one.title, None, one.registry_type, one.identifier, one.version)
     spec = launch_of(reference, one.version, one.argv, one.store, one.config, opened, one.protocols)
-    return {**spec, "pins": {pin.name: pin.sha256 for pin in tools if pin.status == "active"}}
+    return {**spec, "files": one.files, "pins": {pin.name: pin.sha256 for pin in tools if pin.status == "active"}}
 
 
 @server.tool("registry/observed", side_effect="write", idempotent=True, scopes=[SYSTEM])

@@ -34,6 +34,9 @@ class ServiceSpec:
     stateless: bool = False
     """Keeps nothing of a tenant; what others keep, `SCHEMA` in the module `tables` beside their server says."""
 
+    travels: str | None = None
+    """`package.module:class` of what takes what it keeps beside its tables out of an installation, and into one."""
+
     @property
     def tables(self) -> str | None:
         """`package.module:attribute`, its `Schema`: less to import than its server. None: it has none."""
@@ -52,6 +55,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
         heavy=True,
         worker=True,
         vendors_keys=True,
+        travels="tausestack_agents.travelling:TravellingCheckpoints",
     ),
     ServiceSpec("billing", "tausestack_toolservers.billing.server:server"),
     ServiceSpec("colombia", "tausestack_toolservers.colombia.server:server", stateless=True),

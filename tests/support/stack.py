@@ -129,7 +129,7 @@ class Stack:
             method, f"{self.url}/api/v2/{path}", headers=headers, timeout=60, trust_env=False, verify=False, **more
         )
 
-    def tenant(self, name: str | None = None, **more: Any) -> Tenant:
+    def tenant(self, name: str | None = None, /, **more: Any) -> Tenant:
         """Make a tenant."""
         self.made += 1
         name = name or f"t{self.made}-{os.getpid()}"

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
@@ -36,11 +37,14 @@ def normalised(identifier: str) -> str:
     return re.sub(r"[-_.]+", "-", identifier).lower()
 
 
-async def fetch_python(store: Path, identifier: str, version: str | None) -> Package:
+async def fetch_python(
+    store: Path, identifier: str, version: str | None, wheels: Mapping[str, str] | None = None
+) -> Package:
     """Return a package of the store, fetching it with all that it needs from the package index where it isn't there.
 
-    Without a version the newest is taken. Raises `NotFound` where the index has none, `Unavailable` where the index
-    does not answer, `InvalidArguments` for a package that is no server.
+    Without a version the newest is taken. What it needs is chosen anew, unless `wheels` says of which files it was.
+    Raises `NotFound` where the index has none, `Unavailable` where the index does not answer, `InvalidArguments` for a
+    package that is no server.
     """
     name = normalised(identifier)
     if version is not None:
@@ -50,10 +54,10 @@ async def fetch_python(store: Path, identifier: str, version: str | None) -> Pac
         if known is not None:
             return known
     async with workplace(store) as work:
-        return await _fetch(store, work, name, version)
+        return await _fetch(store, work, name, version, wheels or {})
 
 
-async def _fetch(store: Path, work: Path, name: str, version: str | None) -> Package:
+async def _fetch(store: Path, work: Path, name: str, version: str | None, known_wheels: Mapping[str, str]) -> Package:
     wheels, ready = work / "wheels", work / "ready"
     if version is None:
         # The newest's own wheel alone says whether the rest has to be fetched.
@@ -62,7 +66,10 @@ async def _fetch(store: Path, work: Path, name: str, version: str | None) -> Pac
         known = await asyncio.to_thread(recorded, store / _folder(name, version))
         if known is not None:
             return known
-    await _pip("download", "--only-binary", ":all:", "--dest", str(wheels), "--", f"{name}=={version}")
+    newest = f"{name}=={version}"
+    exact = [_requirement(file) for file in known_wheels]
+    wanted = ["--no-deps", "--dest", str(wheels), "--", *exact] if exact else ["--dest", str(wheels), "--", newest]
+    await _pip("download", "--only-binary", ":all:", *wanted)
     # As the wheel spells it: 1.0 and 1.0.0 are one.
     version = _version_of(wheels, name)
     files = sorted(wheels.glob("*.whl"))
@@ -87,6 +94,15 @@ def _keep(store: Path, ready: Path, name: str, version: str, files: list[Path]) 
     wheels = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     package = Package(identifier=name, version=version, entry=entry, store=folder, wheels=wheels)
     return keep(ready, store, package)
+
+
+def _requirement(file: str) -> str:
+    """Return the exact version of the index that a wheel is of, or raise `InvalidArguments` where it names none."""
+    name, _, rest = file.partition("-")
+    version = rest.partition("-")[0]
+    if _VERSION.fullmatch(version) is None:
+        raise InvalidArguments(f"'{file[:80]}' is no wheel's name")
+    return f"{normalised(name)}=={version}"
 
 
 def _version_of(wheels: Path, name: str) -> str:

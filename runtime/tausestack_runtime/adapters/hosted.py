@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tausestack.contract import PROTOCOL_VERSION, tool_policy
 from tausestack.errors import InDoubt, TauseError, Unavailable
 from tausestack_runtime.adapters import sandbox
+from tausestack_runtime.adapters.again import stored
 from tausestack_runtime.adapters.asked import Answered, Asked, Tell
 from tausestack_runtime.adapters.bounds import MAX_OFFER_BYTES, MAX_OFFERED, capped, within_bounds
 from tausestack_runtime.adapters.folders import Folders
@@ -209,7 +210,7 @@ class Hosted:
         folder = await self._folders.make(name) if lasting and self._folders is not None else None
 
         async def connected() -> StdioLink:
-            return StdioLink(await Child.start(launch, self._store, tier, self._log, folder))
+            return StdioLink(await Child.start(await stored(self._store, launch), self._store, tier, self._log, folder))
 
         return connected
 

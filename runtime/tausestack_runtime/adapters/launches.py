@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tausestack.contract import PROTOCOL_VERSION
@@ -32,6 +32,8 @@ class Launch:
     """Hashes of the approved tools by name; None: nothing is pinned yet."""
     protocols: tuple[str, ...] = ()
     """The versions that it was seen to speak, newest first; empty: nobody has asked it yet."""
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The hashes of what was installed, by file; empty where nothing is yet."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def parse_launch(spec: Any) -> Launch | Remote:
         env={name: str(value) for name, value in variables.items()},
         pins=pinned,
         protocols=protocols,
+        files={name: str(digest) for name, digest in (as_object(raw.get("files")) or {}).items()},
     )
 
 

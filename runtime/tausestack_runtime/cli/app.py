@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from tausestack.errors import TauseError
-from tausestack_runtime.cli import agents, audit, db, evaluation, keys, servers, stack, teams, tenants
+from tausestack_runtime.cli import agents, archives, audit, db, evaluation, keys, servers, stack, teams, tenants
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.settings import StartError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 stack.add_to(app)
+archives.add_to(app, tenants.tenant_app)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.key_app, name="key")
 app.add_typer(keys.keys_app, name="keys")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from tausestack.errors import TauseError
-from tausestack_runtime.keys import OPERATOR_FILE, SECRET_FILE
+from tausestack_runtime.keys import OPERATOR_FILE, SECRET_FILE, Masters
 from tausestack_runtime.services import SERVICES, socket_path
-from tausestack_runtime.settings import Settings
+from tausestack_runtime.settings import Settings, StartError
 
 if TYPE_CHECKING:
     from tausestack.client import Operator
@@ -30,6 +30,8 @@ MEMORY_BOUND = 300 * 1024 * 1024
 """Bytes of proportional set size of the whole idle stack with three services started."""
 MEMORY_BOUND_SERVICES = 3
 COLD_SECONDS = 15.0
+MAX_TOLD = 5
+"""How many leftovers of a kind are named."""
 LEAST_PYTHON = (3, 11)
 
 Check = dict[str, object]
@@ -39,6 +41,7 @@ async def examine(client: Operator, settings: Settings) -> list[Check]:
     """Return the checks: `{"check", "value", "bound", "ok"}`; `ok` is None for a figure without a bound."""
     figures = await client.doctor()
     checks = [*_machine(settings), _gateways(figures), *_memory(figures), _start(figures)]
+    checks.append(await _leftovers(settings, figures))
     return [*checks, *await _cold_calls(figures)]
 
 
@@ -91,6 +94,24 @@ def _start(figures: dict[str, Any]) -> Check:
     if seconds is None:
         return _check("start to ready", "the gateway was started anew since", f"<= {READY_BOUND:g} s", None)
     return _check("start to ready", f"{seconds:.2f} s", f"<= {READY_BOUND:g} s", seconds <= READY_BOUND)
+
+
+async def _leftovers(settings: Settings, figures: dict[str, Any]) -> Check:
+    """Look for what is left of tenants that are no more; needs the stack's own machine and user."""
+    from tausestack_runtime.life.here import Here  # imports every service's tables
+    from tausestack_runtime.life.leftovers import leftovers
+
+    name, bound = "left of deleted tenants", "nothing"
+    try:
+        here = Here(settings, Masters.of(settings, make=False))
+    except StartError as error:
+        return _check(name, f"can't be looked for: {error}", bound, None)
+    try:
+        found = await leftovers(here, figures)
+    finally:
+        await here.aclose()
+    told = "; ".join(f"{kind}: {', '.join(what[:MAX_TOLD])}" for kind, what in found.items())
+    return _check(name, told or "nothing", bound, not found)
 
 
 async def _cold_calls(figures: dict[str, Any]) -> list[Check]:

@@ -24,20 +24,7 @@ class Folder:
 
     def count(self) -> dict[str, int]:
         """Return how many files there are and their bytes; nothing for no folder."""
-        if not self.path.exists():
-            return {}
-        files = size = 0
-        waiting = [str(self.path)]
-        while waiting:
-            # Removed meanwhile, or nested too deep for a path: then it is not counted.
-            with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    else:
-                        files += 1
-                        size += entry.stat(follow_symlinks=False).st_size
-        return {"folder": 1, "files": files, "bytes": size}
+        return counted(self.path)
 
     def remove(self) -> dict[str, int]:
         """Remove the folder, and return what there was in it, as `count` does."""
@@ -51,13 +38,32 @@ class Folder:
         return found
 
 
+def counted(path: Path) -> dict[str, int]:
+    """Return how many files are below a folder, and their bytes; nothing for no folder."""
+    if not path.exists():
+        return {}
+    files = size = 0
+    waiting = [str(path)]
+    while waiting:
+        # Removed meanwhile, or nested too deep for a path: then it is not counted.
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+    return {"folder": 1, "files": files, "bytes": size}
+
+
 def open_files(folder: Path, pids: Iterable[int]) -> int:
     """Return how many files of a folder, removed ones too, some processes of ours hold open."""
     prefix = f"{folder.absolute()}/"
-    return sum(name.startswith(prefix) for pid in pids for name in _opened(pid))
+    return sum(name.startswith(prefix) for pid in pids for name in opened(pid))
 
 
-def _opened(pid: int) -> list[str]:
+def opened(pid: int) -> list[str]:
+    """Return the names of the files that a process holds open; of none, for one that has ended."""
     try:
         names = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 names alone
     except OSError:

@@ -30,6 +30,7 @@ from tausestack_runtime.services import ADAPTER, socket_path
 from tausestack_runtime.supervisor.control import ControlClient
 
 LOCK = "life.lock"
+BUSY = "a tenant is being deleted, imported or exported just now: try again"
 STOP_SECONDS = 20.0
 """How long a tenant's adapter host may take to end, its servers with it."""
 LOOK_SECONDS = 0.05
@@ -106,22 +107,26 @@ class TenantLife:
 
     async def _delete(self, tenant: str) -> Receipt:
         with self._alone():
-            await self._change(tenant, "deleting")
-            await self._gateways.everywhere("shut", tenant)
-            await self._shares.shut(tenant)
-            await self._stop_adapter(tenant)
-            removed = await self._shares.erase(tenant)
-            own = await Whole(self._databases).erase(tenant)
-            lines = await self._ledger.erase(tenant)
-            folder = Folder(self._data, tenant)
-            files = await asyncio.to_thread(folder.remove)
-            left = await self.left(tenant)
-            if left:
-                raise Unavailable(f"the tenant is not wholly deleted yet: {left}", left=left)
-            await self._shares.unshut(tenant)
-            await self._gateways.everywhere("unshut", tenant)
-            await self._system("auth", "strike", SYSTEM_TENANT, {"tenant": tenant})
-            self._snapshots.expire()
+            return await self._erase(tenant)
+
+    async def _erase(self, tenant: str) -> Receipt:
+        """Delete all that there is of a tenant, in its turn."""
+        await self._change(tenant, "deleting")
+        await self._gateways.everywhere("shut", tenant)
+        await self._shares.shut(tenant)
+        await self._stop_adapter(tenant)
+        removed = await self._shares.erase(tenant)
+        own = await Whole(self._databases).erase(tenant)
+        lines = await self._ledger.erase(tenant)
+        folder = Folder(self._data, tenant)
+        files = await asyncio.to_thread(folder.remove)
+        left = await self.left(tenant)
+        if left:
+            raise Unavailable(f"the tenant is not wholly deleted yet: {left}", left=left)
+        await self._shares.unshut(tenant)
+        await self._gateways.everywhere("unshut", tenant)
+        await self._system("auth", "strike", SYSTEM_TENANT, {"tenant": tenant})
+        self._snapshots.expire()
         found = {**removed, "gateway": own, "ledger": {"lines": lines}, "files": files}
         kept = {name: counts for name, counts in found.items() if any(counts.values())}
         return {"tenant": tenant, "deleted_at": datetime.now(UTC).isoformat(), "removed": kept, "left": {}}
@@ -163,15 +168,21 @@ class TenantLife:
         figures = await self._control.services()
         return next((one for one in figures["services"] if one["tenant"] == tenant), None)
 
+    async def _unfinished(self) -> list[str]:
+        found: list[str] = (await self._system("auth", "unfinished", SYSTEM_TENANT, {}))["tenants"]
+        return found
+
     async def _finish(self) -> None:
-        """Delete what was being deleted when a gateway died; tried until it is done."""
+        """Delete what was being deleted when a gateway died, or imported when a command did; until it is done."""
         tries = 0
         while True:
             try:
-                found = await self._system("auth", "unfinished", SYSTEM_TENANT, {})
-                for tenant in found["tenants"]:
-                    await self.delete(tenant)
-                    logger.info("an unfinished deletion was finished", tenant=tenant)
+                for tenant in await self._unfinished():
+                    with self._alone():
+                        # Whoever had the turn may have finished its import meanwhile.
+                        if tenant in await self._unfinished():
+                            await self._erase(tenant)
+                    logger.info("an unfinished deletion or import was finished", tenant=tenant)
                 return
             except TauseError as error:
                 logger.info("unfinished deletions can't be finished yet", error=error.message)
@@ -180,13 +191,13 @@ class TenantLife:
 
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
-        """Be the only one, of all gateways, that deletes a tenant; the kernel ends a dead one's turn."""
+        """Be the only one, of all gateways and commands, that deletes a tenant; the kernel ends a dead one's turn."""
         lock = os.open(self._data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Conflict("another tenant is being deleted just now: try again", retry_after=1) from None
+                raise Conflict(BUSY, retry_after=1) from None
             yield
         finally:
             os.close(lock)

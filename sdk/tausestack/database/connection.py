@@ -75,6 +75,27 @@ class Connection:
         row = await self.one(statement, parameters)
         return None if row is None else row[0]
 
+    async def stream(self, statement: sa.Executable, *, at_once: int) -> AsyncGenerator[Row]:
+        """Yield a statement's rows, of which no more than some are held at once; others may ask in between."""
+        options: dict[str, Any] = {"stream_results": True, "max_row_buffer": at_once}
+        async with self._turn:
+            self._check_open()
+            result = await in_thread(self._threads, lambda: self._raw.execute(statement, execution_options=options))
+        try:
+            more = True
+            while more:
+                async with self._turn:
+                    self._check_open()
+                    rows = await in_thread(self._threads, lambda: result.fetchmany(at_once))
+                for row in rows:
+                    yield row
+                more = len(rows) == at_once
+        finally:
+            with anyio.CancelScope(shield=True):
+                async with self._turn:
+                    if self._open:
+                        await in_thread(self._threads, result.close)
+
     async def change(self, statement: sa.Executable, parameters: Parameters = None) -> int:
         """Run a statement and return how many rows it changed."""
         return (await self._outcome(statement, parameters)).changed

@@ -42,15 +42,15 @@ def file_revision(path: Path) -> str | None:
     return None if row is None else str(row[0])
 
 
-def migrate_file(schema: Schema, path: Path) -> None:
-    """Run the revisions that a file lacks, all of them or none."""
+def migrate_file(schema: Schema, path: Path, revision: str = "head") -> None:
+    """Run the revisions that a file lacks, up to one of them or the newest: all of these or none."""
     # Alembic is only for stale files: most starts never import it.
     from tausestack.database.upgrade import upgrade
 
     engine = open_engine(path, migrating=True)
     try:
         with begin(engine, write=True) as raw:
-            upgrade(schema, raw)
+            upgrade(schema, raw, revision=revision)
             broken = raw.exec_driver_sql("PRAGMA foreign_key_check").first()
             if broken is not None:
                 raise RuntimeError(f"migrating {schema.service} broke a foreign key of {broken[0]}")
@@ -99,6 +99,16 @@ def clear_templates(schema: Schema, kept: Path) -> None:
             # The name of another service may begin with this one's; a revision has no hyphen.
             if path != kept and "-" not in path.stem.removeprefix(f"{schema.service}-"):
                 remove_file(path)
+
+
+def new_file(schema: Schema, data: Path, path: Path, revision: str) -> None:
+    """Make an empty file at a revision, the newest or an older one; raises `Unavailable` for one that is not known."""
+    path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    if revision == schema.head:
+        _copy(make_template(schema, data), path)
+        return
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL, _FILE_MODE))
+    migrate_file(schema, path, revision)
 
 
 def _create(schema: Schema, data: Path, path: Path) -> None:

@@ -31,6 +31,10 @@ _TENANT_TABLES = sa.text(
     "SELECT table_name FROM information_schema.columns"
     " WHERE table_schema = :schema AND column_name = 'tenant' ORDER BY table_name"
 )
+_COUNT_ON = sa.text(
+    "SELECT setval(s.name, GREATEST(:highest, nextval(s.name)))"
+    " FROM (SELECT pg_get_serial_sequence(:table, :column) AS name) AS s WHERE s.name IS NOT NULL"
+)
 _UNREACHABLE = "the database can't be reached: nothing was done, try again"
 
 
@@ -104,6 +108,17 @@ class PostgresTables:
     async def settle(self, tenant: str) -> None:
         """Do nothing: what is deleted is the server's to clear."""
         del tenant
+
+    async def count_on(self, table: str, column: str, highest: int) -> None:
+        """Have a column's sequence, which all tenants share, go on after a number."""
+        values = {"table": f'"{self._name}"."{table}"', "column": column, "highest": highest}
+
+        def move() -> None:
+            engine = sa.create_engine(self._url, poolclass=sa.NullPool, hide_parameters=True)
+            with engine.begin() as owner:
+                owner.execute(_COUNT_ON, values)
+
+        await in_thread(self._threads, move)
 
     async def aclose(self) -> None:
         """Close every pooled connection."""

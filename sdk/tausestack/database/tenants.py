@@ -26,6 +26,8 @@ class _Databases(Protocol):
 
     async def settle(self, tenant: str) -> None: ...
 
+    async def count_on(self, table: str, column: str, highest: int) -> None: ...
+
     async def aclose(self) -> None: ...
 
 
@@ -41,6 +43,11 @@ class TenantDatabases:
         self._turns = Turns()
         self._closed: set[str] = set()
         self._databases = _databases(schema, data, url, max_open)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether each tenant has a file of its own, rather than rows beside others'."""
+        return isinstance(self._databases, SQLiteFiles)
 
     @asynccontextmanager
     async def transaction(self, tenant: str) -> AsyncGenerator[Connection]:
@@ -78,7 +85,7 @@ class TenantDatabases:
 
     async def may_hold(self, tenant: str) -> bool:
         """Return whether anything of the tenant is kept here, or a transaction under way may be about to keep some."""
-        return not isinstance(self._databases, SQLiteFiles) or await self.exists(tenant)
+        return not self.in_files or await self.exists(tenant)
 
     async def delete(self, tenant: str) -> None:
         """Delete all that the service keeps of the tenant; harmless when there is nothing."""
@@ -96,6 +103,10 @@ class TenantDatabases:
     async def settle(self, tenant: str) -> None:
         """Leave nothing of what was deleted in the files beside a SQLite database, as far as no reader needs it."""
         await self._databases.settle(_checked(tenant))
+
+    async def count_on(self, table: str, column: str, highest: int) -> None:
+        """Have the numbers that the database gives to a table's rows go on after one that was brought along."""
+        await self._databases.count_on(table, column, highest)
 
     def shut(self, tenant: str) -> None:
         """Refuse every transaction of a tenant that begins from now on, lest one make anew what is being deleted."""

@@ -17,8 +17,8 @@ from tausestack.errors import Unavailable
 _one_at_a_time = threading.Lock()
 
 
-def upgrade(schema: Schema, raw: sa.Connection, *, schema_name: str | None = None) -> None:
-    """Bring a database to the newest revision within the connection's transaction, which the caller commits."""
+def upgrade(schema: Schema, raw: sa.Connection, *, schema_name: str | None = None, revision: str = "head") -> None:
+    """Bring a database to a revision within the connection's transaction, which the caller commits."""
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "alembic_env"))
     config.set_main_option("version_locations", _escaped(schema.folder))
@@ -27,7 +27,7 @@ def upgrade(schema: Schema, raw: sa.Connection, *, schema_name: str | None = Non
     config.attributes["schema_name"] = schema_name
     with _one_at_a_time:
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
         except CommandError as error:
             raise Unavailable(
                 f"the database of '{schema.service}' is not one that this release knows: {error}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import sqlalchemy as sa
 
 from tausestack.database.connection import Connection
@@ -11,6 +9,8 @@ from tausestack.database.idempotency import KEYS
 from tausestack.database.schema import Schema, owner_column
 from tausestack.database.tasks import PROCESSES, TASKS
 from tausestack.database.tenants import TenantDatabases
+from tausestack.database.vault import DATA_KEYS
+from tausestack.errors import InternalError
 from tausestack.names import SYSTEM_TENANT
 
 _KIT = (KEYS, TASKS, PROCESSES)
@@ -22,6 +22,11 @@ _REVISIONS = "alembic_version"
 
 Counts = dict[str, int]
 """Rows by table; those of `_system` that are about the tenant as `_system.{table}`. Empty tables are left out."""
+
+
+def declared(schema: Schema) -> list[sa.Table]:
+    """Return the tables of a schema and those of the kit; what a table refers to comes before it."""
+    return [*schema.metadata.sorted_tables, *_KIT]
 
 
 class Whole:
@@ -65,9 +70,20 @@ class Whole:
         rows = await db.execute(sa.text(_TABLES[db.dialect]))
         return sorted(row[0] for row in rows if row[0] != _REVISIONS)
 
+    async def there(self, db: Connection) -> list[sa.Table]:
+        """Return the tables that are really there, as they are declared; data keys, which go nowhere, left out.
+
+        What a table refers to comes before it. Raises `InternalError` for one that nobody declared.
+        """
+        names = set(await self.tables(db)) - {DATA_KEYS.name}
+        found = [table for table in declared(self._schema) if table.name in names]
+        unknown = names - {table.name for table in found}
+        if unknown:
+            raise InternalError(f"{self._schema.service} has tables that its schema does not know: {sorted(unknown)}")
+        return found
+
     async def owned(self, db: Connection) -> list[tuple[sa.Table, sa.Column[str]]]:
         """Return the tables in which `_system` keeps rows about tenants, each with the column that says whose."""
         there = set(await self.tables(db))
-        declared: Iterable[sa.Table] = (*self._schema.metadata.sorted_tables, *_KIT)
-        marked = ((table, owner_column(table)) for table in declared if table.name in there)
+        marked = ((table, owner_column(table)) for table in declared(self._schema) if table.name in there)
         return [(table, owner) for table, owner in marked if owner is not None]

@@ -77,6 +77,10 @@ HERE_ALONE = {
     "doctor": "looks at this machine, and asks with the operator's key",
     "token": "signs with the data folder's key, on this machine",
     "db": "opens this machine's own databases",
+    "backup": "the same",
+    "restore": "the same",
+    "tenant export": "the same",
+    "tenant import": "the same",
     "new": "writes files on this machine",
 }
 """Commands that are no door of a running stack."""
@@ -346,9 +350,14 @@ def commands() -> dict[tuple[str, ...], list[Any]]:
     return dict(walk(typer.main.get_command(app), ()))
 
 
+def here_alone(path: tuple[str, ...]) -> bool:
+    """Return whether a command is no door of a running stack."""
+    return path[0] in HERE_ALONE or " ".join(path) in HERE_ALONE
+
+
 def _command_ways() -> Iterator[Way]:
     for path, parameters in commands().items():
-        if path[0] in HERE_ALONE:
+        if here_alone(path):
             continue
 
         def run(lane: Lane, picker: Picker, path: tuple[str, ...] = path, parameters: Any = parameters) -> Reply:

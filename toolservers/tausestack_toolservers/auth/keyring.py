@@ -73,20 +73,21 @@ class Keyring:
     async def change_status(self, tenant: str, status: str) -> dict[str, Any]:
         """Change whether a tenant is active, suspended or being deleted, and return it; from the last none comes back.
 
-        Raises `NotFound` where there is none, `Conflict` where it is being deleted.
+        Raises `NotFound` where there is none, `Conflict` where it is being deleted, or imported and not to be deleted.
         """
         async with self._databases.transaction(SYSTEM_TENANT) as system:
             row = await store.tenant(system, tenant)
             if row is None:
                 raise NotFound(f"There is no tenant '{tenant[:80]}'")
-            if row.status not in {*domain.THERE, status}:
+            erasing = status == domain.DELETING and row.status == domain.IMPORTING
+            if row.status not in {*domain.THERE, status} and not erasing:
                 raise Conflict(f"The tenant '{tenant}' is {row.status}", status=row.status)
             await store.set_status(system, tenant, status)
         self.feed.touch(tenant)
         return {**store.fields(tenants, row), "status": status}
 
     async def unfinished(self) -> list[str]:
-        """Return the tenants whose deletion has begun and not ended."""
+        """Return the tenants whose deletion, or import, has begun and not ended."""
         return [one["id"] for one in await self.tenants() if one["status"] not in domain.THERE]
 
     async def strike(self, tenant: str) -> None:

@@ -13,8 +13,10 @@ from tausestack.contract import VERSION, BillingPlan
 from tausestack.errors import Forbidden
 from tausestack.mcp import Context, Server, Service
 from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import object_at
 from tausestack.scopes import ANY, MAX_SCOPES, OPERATOR, SYSTEM, TENANT_ADMIN, Role, within
 from tausestack_toolservers.auth import people
+from tausestack_toolservers.auth.domain import LEGACY_ANONYMOUS
 from tausestack_toolservers.auth.keyring import Keyring
 from tausestack_toolservers.auth.oauth import endpoints
 from tausestack_toolservers.auth.people import check_giving, check_scopes
@@ -110,6 +112,13 @@ class Tenant(BaseModel):
     plan: str
     status: str
     created_at: str
+    legacy_anonymous: bool = Field(False, description="Whether earlier clients come in without a credential.")
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> Tenant:
+        """Return a tenant as it is shown, of how it is kept."""
+        shown = {name: kept[name] for name in ("id", "name", "plan", "status", "created_at")}
+        return cls(**shown, legacy_anonymous=object_at(kept, "settings").get(LEGACY_ANONYMOUS) is True)
 
 
 class Tenants(BaseModel):
@@ -171,20 +180,32 @@ async def create_tenant(
 ) -> NewTenant:
     """Create a tenant and its first admin key, which is shown once."""
     made, key = await _operated(ctx).create_tenant(id, name=name, plan=plan, by=ctx.principal.id)
-    return NewTenant(tenant=Tenant.model_validate(made), api_key=key["api_key"])
+    return NewTenant(tenant=Tenant.of(made), api_key=key["api_key"])
 
 
 @server.tool("auth/list_tenants", title="List tenants", side_effect="read", scopes=[OPERATOR])
 async def list_tenants(ctx: Context) -> Tenants:
     """List every tenant."""
-    return Tenants.model_validate({"tenants": await _operated(ctx).tenants()})
+    return Tenants(tenants=[Tenant.of(one) for one in await _operated(ctx).tenants()])
 
 
 @server.tool("auth/get_tenant", title="Show a tenant", side_effect="read", scopes=[OPERATOR])
 async def get_tenant(id: TenantId, ctx: Context) -> Tenant:
     """Show one tenant."""
     keyring = _operated(ctx)
-    return Tenant.model_validate(await keyring.tenant(await keyring.known(id)))
+    return Tenant.of(await keyring.tenant(await keyring.known(id)) or {})
+
+
+@server.tool("auth/change_tenant", title="Change a tenant", side_effect="write", idempotent=True, scopes=[OPERATOR])
+async def change_tenant(
+    id: TenantId,
+    legacy_anonymous: Annotated[bool, Field(description="Whether earlier clients come in without a credential.")],
+    ctx: Context,
+) -> Tenant:
+    """Change what is set for a tenant beside its limits; in force everywhere within a second."""
+    keyring = _operated(ctx)
+    await keyring.change_settings(await keyring.known(id), {LEGACY_ANONYMOUS: legacy_anonymous or None})
+    return Tenant.of(await keyring.tenant(id) or {})
 
 
 @server.tool(
@@ -279,7 +300,7 @@ async def change_status(
 
 @server.tool("auth/unfinished", side_effect="read", scopes=[SYSTEM])
 async def unfinished(ctx: Context) -> dict[str, list[str]]:
-    """Return the tenants whose deletion has begun and not ended."""
+    """Return the tenants whose deletion, or import, has begun and not ended."""
     return {"tenants": await _operated(ctx).unfinished()}
 
 

@@ -1,0 +1,277 @@
+"""`tausestack tenant export|import`, `backup` and `restore`: what is done where the data lie, by who may read them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tausestack_runtime.cli.connection import Refusal, run
+from tausestack_runtime.cli.db import AlsoOption, DataOption, UrlOption
+from tausestack_runtime.cli.output import JsonOption, show_fields, show_json
+from tausestack_runtime.settings import Settings, StartError, read_settings
+
+if TYPE_CHECKING:
+    from tausestack_runtime.keys import Masters
+    from tausestack_runtime.life.archive import ArchiveWriter, Kind
+    from tausestack_runtime.life.archive_keys import ArchiveKeys
+    from tausestack_runtime.life.here import Here
+
+PASSPHRASE_VARIABLE = "TAUSESTACK_PASSPHRASE"  # noqa: S105 a variable's name
+MAX_PASSPHRASE_BYTES = 4096
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE")]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="PATH",
+        help=f"whose first line seals the secrets in it, so that another installation opens them too; - for standard "
+        f"input, or {PASSPHRASE_VARIABLE}",
+    ),
+]
+TenantArgument = Annotated[str, typer.Argument(metavar="ID")]
+
+
+def add_to(app: typer.Typer, tenant_app: typer.Typer) -> None:
+    """Add these commands to the application, and to that of tenants."""
+    tenant_app.command("export")(export_tenant)
+    tenant_app.command("import")(import_tenant)
+    app.command()(backup)
+    app.command()(restore)
+
+
+def export_tenant(
+    tenant: TenantArgument,
+    file: FileArgument,
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    database_url: UrlOption = None,
+    server: AlsoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all that there is of a tenant into one file; the stack may run. Secrets in it are sealed."""
+    from tausestack_runtime.life.exporting import export_tenant as work
+
+    async def export(here: Here, archive: ArchiveWriter) -> list[dict[str, Any]]:
+        return [await work(here, tenant, archive)]
+
+    settings = read_settings(data=data, database_url=database_url)
+    _written(settings, server, file, _passphrase(passphrase_file), export, as_json=as_json)
+
+
+def backup(
+    file: FileArgument,
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    database_url: UrlOption = None,
+    server: AlsoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole installation, every tenant of it, into one file; the stack may run. Secrets in it are sealed."""
+    from tausestack_runtime.life.exporting import back_up
+
+    settings = read_settings(data=data, database_url=database_url)
+    _written(settings, server, file, _passphrase(passphrase_file), back_up, as_json=as_json)
+
+
+def import_tenant(
+    file: FileArgument,
+    name: Annotated[str | None, typer.Option("--as", metavar="ID", help="the id that it is to have here")] = None,
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    database_url: UrlOption = None,
+    server: AlsoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a tenant in from a file that 'tenant export' wrote; the stack may run. It is there whole, or not at all."""
+    from tausestack_runtime.life.here import beside, tenants_turn
+    from tausestack_runtime.life.importing import import_tenant as work
+
+    settings = read_settings(data=data, database_url=database_url)
+    passphrase, began = _passphrase(passphrase_file), time.monotonic()
+    with beside(settings) as masters, tenants_turn(settings.data, "alone"):
+        archive = _opened(file, "tenant", passphrase, masters)
+
+        async def take_in() -> dict[str, Any]:
+            async with _here(settings, masters, server) as here:
+                return await work(here, archive, name)
+
+        found = run(take_in())
+    found["seconds"] = round(time.monotonic() - began, 3)
+    if as_json:
+        show_json(found)
+        return
+    about = found["tenant"]
+    show_fields({"id": about["id"], "name": about["name"], "plan": about["plan"], "status": about["status"]})
+    show_fields({str(part): str(number) for part, number in found["taken"].items()})
+
+
+def restore(
+    file: FileArgument,
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    database_url: UrlOption = None,
+    server: AlsoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an installation of a backup, in a data folder and a database that are empty; no stack runs there."""
+    settings = read_settings(data=data, database_url=database_url)
+    passphrase, began = _passphrase(passphrase_file), time.monotonic()
+    with _empty(settings) as (masters, workplace):
+        archive = _opened(file, "installation", passphrase, masters)
+        taken = run(_restored(settings, workplace, masters, server, archive))
+    found = {"tenants": len(taken) - 1, "taken": taken, "seconds": round(time.monotonic() - began, 3)}
+    if as_json:
+        show_json(found)
+    else:
+        print(f"{found['tenants']} tenants are restored; start with 'tausestack up'")
+        print("credentials of the operator, and the stack's own, are made anew then")
+
+
+async def _restored(
+    settings: Settings, workplace: Path, masters: Masters, server: list[str] | None, archive: Any
+) -> dict[str, Any]:
+    from tausestack_runtime.life.importing import restore as work
+    from tausestack_runtime.life.importing import wipe
+
+    async with _here(settings.model_copy(update={"data": workplace}), masters, server) as here:
+        await wipe(here)
+
+        def move() -> None:
+            (workplace / "tenants").rename(settings.data / "tenants")
+
+        return await work(here, archive, move)
+
+
+@contextmanager
+def _empty(settings: Settings) -> Generator[tuple[Masters, Path]]:
+    """Keep a data folder for oneself that no installation is in, with a workplace in it that nothing is left of."""
+    from tausestack_runtime.keys import Masters
+    from tausestack_runtime.life.here import RESTORING, check_owner
+    from tausestack_runtime.supervisor.ground import claim_data
+
+    check_owner(settings.data)
+    lock = claim_data(settings.data)
+    workplace = settings.data / RESTORING
+    try:
+        tenants = settings.data / "tenants"
+        if tenants.exists():
+            raise StartError(f"an installation is in {settings.data} already: restore into an empty folder (--data)")
+        shutil.rmtree(workplace, ignore_errors=True)
+        workplace.mkdir(mode=0o700)
+        yield Masters.of(settings), workplace
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+        os.close(lock)
+
+
+def _written(
+    settings: Settings,
+    server: list[str] | None,
+    file: Path,
+    passphrase: str | None,
+    work: Callable[[Here, ArchiveWriter], Awaitable[list[dict[str, Any]]]],
+    *,
+    as_json: bool,
+) -> None:
+    """Write an archive, which is there whole or not at all, and tell what is in it."""
+    from tausestack_runtime.life.archive import ArchiveWriter
+    from tausestack_runtime.life.archive_keys import ArchiveKeys
+    from tausestack_runtime.life.here import beside, tenants_turn
+
+    began = time.monotonic()
+    with beside(settings) as masters, tenants_turn(settings.data, "with others"), _new(file) as sink:
+        keys = ArchiveKeys.of_master(masters.current) if passphrase is None else ArchiveKeys.of_passphrase(passphrase)
+        archive = ArchiveWriter(sink, keys)
+
+        async def write() -> list[dict[str, Any]]:
+            async with _here(settings, masters, server) as here:
+                return await work(here, archive)
+
+        told = run(write())
+    found = {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "opened_by": keys.told["by"],
+        "tenants": [{"id": one["id"], "parts": one["parts"]} for one in told],
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    if as_json:
+        show_json(found)
+        return
+    opens = "the passphrase" if passphrase is not None else "this installation's master key alone"
+    print(f"{file}: {found['bytes']} bytes; its secrets are opened by {opens}")
+    for one in told:
+        records = sum(part.get("records", 0) for part in one["parts"].values())
+        print(f"{one['id']}: {records} rows, {one['parts'].get('ledger', {}).get('lines', 0)} lines of the ledger")
+        if left := one["parts"]["files"]["left_out"]:
+            print(f"{one['id']}: {left} files can't travel (sockets, pipes, folders nested too deep) and are left out")
+
+
+@asynccontextmanager
+async def _here(settings: Settings, masters: Masters, server: list[str] | None) -> AsyncGenerator[Here]:
+    from tausestack.telemetry import configure_logging
+    from tausestack_runtime.life.here import Here
+
+    configure_logging("error", "tausestack")
+    here = Here(settings, masters, server or ())
+    try:
+        yield here
+    finally:
+        await here.aclose()
+
+
+@contextmanager
+def _new(path: Path) -> Generator[IO[bytes]]:
+    """Write a file that appears whole, when all went well: nothing of it is left where this dies before."""
+    if path.exists() or path.is_symlink():
+        raise Refusal(f"{path} is there already: nothing was written")
+    try:
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        raw = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refusal(f"{path} can't be written: {error.strerror}") from error
+    with os.fdopen(raw, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            # With a folder's descriptor Python follows the link; without one it does not.
+            os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+        except FileExistsError:
+            raise Refusal(f"{path} is there already: nothing was written") from None
+        finally:
+            os.close(folder)
+
+
+def _opened(path: Path, kind: Kind, passphrase: str | None, masters: Masters) -> Any:
+    from tausestack_runtime.life.archive import open_archive
+    from tausestack_runtime.life.archive_keys import keys_for
+
+    def keys(told: dict[str, Any]) -> ArchiveKeys:
+        return keys_for(told, passphrase, masters.live())
+
+    try:
+        return open_archive(path, kind, keys)
+    except OSError as error:
+        raise Refusal(f"{path} can't be read: {error.strerror}") from error
+
+
+def _passphrase(path: Path | None) -> str | None:
+    """Return the passphrase that is given, or None; a line's end does not count."""
+    if path is None:
+        return os.environ.get(PASSPHRASE_VARIABLE) or None
+    try:
+        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
+            raw = file.read(MAX_PASSPHRASE_BYTES).partition(b"\n")[0].rstrip(b"\r")
+        return raw.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"the passphrase can't be read from {path}: it has to be a line of text") from error
