@@ -18,7 +18,7 @@ from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
-from tausestack_agents import agent_tools, store, team_tools
+from tausestack_agents import agent_tools, asking, store, team_tools
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
@@ -255,3 +255,4 @@ async def _stopped(ctx: Context, run: str) -> None:
 
 for _tool in (*agent_tools.TOOLS, *team_tools.TOOLS):
     server.include(_tool)
+asking.serve(server)
