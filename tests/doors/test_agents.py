@@ -33,11 +33,12 @@ def test_a_tenants_agents_are_tools_in_its_own_list_and_in_no_other(stack: Stack
     assert "agents__ask-keeper" in named(tenant)
     (listed,) = [one for one in tenant.client.get("/tools").json()["tools"] if one["address"] == "agents/ask-keeper"]
     assert listed["description"] == "Ask the agent keeper. Keeper: Keeps documents."
-    run = tenant.must("agents/ask-keeper", {"input": "¿Qué documentos hay?"})
+    tenant.must("storage/put_json", {"key": "notas/uno", "value": 1})
+    run = tenant.must("agents/ask-keeper", {"input": "Lee la clave notas/uno"})
     assert (run["status"], run["agent"], [step["tool"] for step in run["steps"]]) == (
         "success",
         "keeper",
-        ["list_keys"],
+        ["get_json"],
     )
     assert "agents__ask-keeper" not in named(other)
     refused = [other.call(f"agents/ask-{name}", {"input": "hola"}) for name in ("keeper", "nobody")]
