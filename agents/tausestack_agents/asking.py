@@ -11,6 +11,7 @@ from tausestack.agents import AgentSpec
 from tausestack.mcp import Context, Server
 from tausestack.mcp.tools import ToolOptions, make_tool
 from tausestack_agents import specs
+from tausestack_agents.specs.builtin import released
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 ASK = "ask-"
@@ -44,7 +45,7 @@ async def ask(
 
 def serve(server: Server) -> None:
     """Make the agents that everybody has tools of a server, and let it serve those of each tenant's own."""
-    for spec in specs.builtin().values():
+    for spec in released().values():
         server.tool(f"agents/{ASK}{spec.name}", **_options(spec))(ask)
     server.tools(ASK, side_effect="write", description="Ask an agent.")(ask)
 
