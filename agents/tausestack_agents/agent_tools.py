@@ -12,6 +12,7 @@ from tausestack.mcp import Context, tool
 from tausestack.schemas import compiled
 from tausestack.scopes import RUNS_WRITE, SERVERS_MANAGE, TOOLS_READ
 from tausestack_agents import specs
+from tausestack_agents.asking import publish
 from tausestack_agents.domain import PERSON
 from tausestack_agents.starting import Asked, Run, start, state_of
 
@@ -41,6 +42,7 @@ async def save_agent(
     async with state_of(ctx).databases.transaction(ctx.tenant) as db:
         version, new = await specs.save(db, parsed, by=ctx.principal.id)
         there = {each.spec.name for each in await specs.listed(db)}
+    await publish(ctx)
     unknown = sorted(set(parsed.handoffs) - there)
     return {"name": parsed.name, "version": version, "new": new, "unknown_handoffs": unknown}
 
@@ -67,6 +69,7 @@ async def delete_agent(ctx: Context, agent: AgentName) -> dict[str, str]:
     check_person(ctx)
     async with state_of(ctx).databases.transaction(ctx.tenant) as db:
         await specs.delete(db, agent)
+    await publish(ctx)
     return {"deleted": agent}
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tausestack.agents import AgentSpec, ApprovalRule, TeamSpec
+from tausestack.agents.own import registered
 from tausestack.agents.team import TEAM
 from tausestack.contract import Principal
 from tausestack.database import Row, TenantDatabases
@@ -18,6 +19,8 @@ from tausestack_agents.graph import MAX_HANDOFFS
 from tausestack_agents.journal import Journal
 from tausestack_agents.models import choose
 from tausestack_agents.others import PersonThinker, TeamThinker
+from tausestack_agents.own import OwnThinker
+from tausestack_agents.specs.builtin import builtin
 from tausestack_agents.spending import Spending
 from tausestack_agents.state import Duty, Member, Thinker
 from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
@@ -100,11 +103,13 @@ class Company:
     def _thinker(self, equipment: Equipment) -> Thinker:
         spec = equipment.spec
         chosen = choose(spec.model, spec.fallbacks, self._run.model, os.environ)
+        own = registered().get(spec.name) if builtin().get(spec.name) == spec else None
         if chosen.offline:
-            return OfflineThinker(equipment)
+            return OfflineThinker(equipment) if own is None else OwnThinker(equipment, own, None)
         from tausestack_agents.models.chain import chained  # litellm's module is read only where a model is asked
 
-        return LanguageThinker(equipment, chained(chosen))
+        models = chained(chosen)
+        return LanguageThinker(equipment, models) if own is None else OwnThinker(equipment, own, models)
 
     def _delegation(self, spec: AgentSpec, name: str) -> Delegation:
         return Delegation(self._gateway, replace(self._principal, agent=name), frozenset(spec.scopes))

@@ -168,7 +168,7 @@ class Executor:
                     if used is None:
                         await self._interrupted(tenant, row, held, used=None)
                         return
-                    given = Command(resume=used)
+                    given = Command(resume={state.interrupts[0].id: used})
             # `state.next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
             if given is not None or not state.values.get("answered"):
                 await compiled.ainvoke(given, place, durability="sync")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
-from tausestack_agents import agent_tools, store, team_tools
+from tausestack_agents import agent_tools, asking, own, store, team_tools
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
@@ -42,6 +43,7 @@ RunId = Annotated[
 
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[State]:
+    own.load(os.environ)
     databases, env = service.tenant_databases(), service.env
     bell, dispatch, checkpoints = Bell(), Dispatch(databases), Checkpoints(env.data, env.database_url)
     if env.gateway is None or env.process_credential is None:
@@ -255,3 +257,4 @@ async def _stopped(ctx: Context, run: str) -> None:
 
 for _tool in (*agent_tools.TOOLS, *team_tools.TOOLS):
     server.include(_tool)
+asking.serve(server)

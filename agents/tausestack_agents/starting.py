@@ -93,7 +93,8 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
             raise KeyReused("This idempotency key was used for another run", key=ctx.idempotency_key)
     state.worker.wake()
-    return await settled(ctx, identifier, wait)
+    # One that a run starts is waited for by the run itself, which keeps no worker busy with that.
+    return await settled(ctx, identifier, wait if ctx.principal.run is None else 0)
 
 
 async def _origin(ctx: Context, db: Connection, budget: Budget | None) -> dict[str, Any]:

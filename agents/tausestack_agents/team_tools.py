@@ -16,6 +16,7 @@ from tausestack.mcp import Context, tool
 from tausestack.scopes import RUNS_WRITE, SERVERS_MANAGE, TOOLS_READ
 from tausestack_agents import specs
 from tausestack_agents.agent_tools import check_person
+from tausestack_agents.asking import publish
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 MAX_TEAMS = 100
@@ -86,6 +87,7 @@ async def save_preset(
             if await specs.head(db, agent.name) is None:
                 await specs.save(db, agent, by=ctx.principal.id)
         version, new = await specs.save_under(db, TEAM + team.name, team.as_json(), by=ctx.principal.id)
+    await publish(ctx)
     return {"name": team.name, "version": version, "new": new, "agents": [agent.name for agent in agents]}
 
 

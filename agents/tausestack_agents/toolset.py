@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
-from pydantic_core import SchemaValidator, core_schema
+from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 
 from tausestack.agents import ApprovalRule
 from tausestack.contract import META_TOOL, tool_policy
@@ -26,6 +26,8 @@ _ANY = SchemaValidator(schema=core_schema.any_schema())
 """The gateway checks arguments against the tool's own schema, and says what is wrong."""
 RETRIES = 2
 """How often a call that broke midway is sent again before it counts as in doubt."""
+_DOUBT = "It may or may not have taken effect"
+_LEFT = "Nobody knows whether this call took effect; a person decided not to repeat it"
 ESCALATE = Candidate(
     "agents__escalate",
     "agents/escalate",
@@ -144,6 +146,40 @@ class GatewayToolset(AbstractToolset[None]):
             return await self._send(call, line.approval, safe=safe)
         return await self._doubted(call, line.approval)
 
+    def decide(self, call: str, decision: Mapping[str, Any]) -> None:
+        """Take a decision that came while the step goes on."""
+        self._decisions = {**self._decisions, call: Decision(**decision)}
+
+    async def own(
+        self, name: str, arguments: dict[str, Any], identifier: str, work: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Do what is no tool's call once, as a call of `own/{name}`; one that broke midway waits for a decision."""
+        line = await self._journal.find(self._task, identifier)
+        key = call_key(self._journal.run, self._task, identifier)
+        call = ToolCall(self._task, identifier, "own", name, arguments, key)
+        if line is None:
+            self._spending.tool_call()
+            await self._journal.intend(call)
+        elif line.status == "done":
+            return object_at(line.result, "structuredContent").get("result")
+        elif line.status in {"failed", "rejected"}:
+            raise ToolFailed(str((as_object(line.error) or {}).get("message", "")))
+        elif line.status != "waiting":
+            decision = self._decisions.get(f"{self._task}/{identifier}")
+            if decision is None:
+                await self._journal.settle(call, "in_doubt", error={"code": InDoubt.code, "message": _DOUBT})
+                raise Held(_interrupt("decision", call, None))
+            if not decision.approve:
+                await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": _LEFT})
+                raise ToolFailed(_LEFT)
+        try:
+            result: Any = to_jsonable_python(await work())
+        except Held:
+            await self._journal.settle(call, "waiting")  # for a call within it, which is journaled itself
+            raise
+        await self._journal.settle(call, "done", result={"structuredContent": {"result": result}, "isError": False})
+        return result
+
     async def _send(self, call: ToolCall, approval: str | None, *, safe: bool) -> Any:
         try:
             result = await self._call(call, approval, safe=safe)
@@ -256,15 +292,12 @@ class GatewayToolset(AbstractToolset[None]):
     async def _doubted(self, call: ToolCall, approval: str | None) -> Any:
         decision = self._decisions.get(f"{self._task}/{call.call}")
         if decision is None:
-            await self._journal.settle(
-                call, "in_doubt", error={"code": InDoubt.code, "message": "It may or may not have taken effect"}
-            )
+            await self._journal.settle(call, "in_doubt", error={"code": InDoubt.code, "message": _DOUBT})
             raise Held(_interrupt("decision", call, None))
         if decision.approve:
             return await self._approved(call, decision, approval, safe=False)
-        text = "Nobody knows whether this call took effect; a person decided not to repeat it"
-        await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": text})
-        raise ToolFailed(text)
+        await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": _LEFT})
+        raise ToolFailed(_LEFT)
 
     async def _approved(self, call: ToolCall, decision: Decision, approval: str | None, *, safe: bool) -> Any:
         """Send a call that was held, with a person's arguments where they gave others."""

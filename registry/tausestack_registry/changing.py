@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from tausestack.database import Connection
 from tausestack.errors import InvalidArguments, TauseError, UpstreamError
 from tausestack.mcp import Context
 from tausestack_registry import credentials, store
 from tausestack_registry.installer import Plan, approved, check_hash
-from tausestack_registry.listing import OWN_KINDS, Installation, hash_of
+from tausestack_registry.listing import OFFERING, OWN_KINDS, Installation, hash_of
 from tausestack_registry.offers import offered
 from tausestack_registry.pins import MAX_TOOLS, Difference, Pin, difference, digest, pinned
 from tausestack_registry.refs import Reference
@@ -110,6 +112,25 @@ async def approve_tools(ctx: Context, name: str, approve: bool | str) -> None:
     if changed:
         state_of(ctx).changed(ctx.tenant)
         await _forget(ctx, name)
+
+
+async def offer(ctx: Context, server: str, tools: list[dict[str, Any]], at: int) -> bool:
+    """Keep the tools that one of our services has for this tenant alone; False where a later offer was there."""
+    entry = state_of(ctx).catalogue.get(server)
+    if server not in OFFERING or entry is None:
+        raise InvalidArguments(f"'{server[:40]}' has no tools of a tenant's own")
+    everybodys = {tool["name"] for tool in entry.tools}
+    if len(tools) > MAX_TOOLS or not everybodys.isdisjoint(str(tool.get("name")) for tool in tools):
+        raise InvalidArguments("There are too many tools, or one has the name of one that everybody has")
+    async with ctx.database() as db:
+        kept = await store.fact(db, store.OFFERED + server)
+        known: dict[str, Any] = {} if kept is None else orjson.loads(kept)
+        if known.get("at", 0) > at:
+            return False
+        await store.keep_fact(db, store.OFFERED + server, orjson.dumps({"at": at, "tools": tools}).decode())
+    if known.get("tools", []) != tools:
+        state_of(ctx).changed(ctx.tenant)
+    return True
 
 
 async def observe(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import orjson
 from typing_extensions import TypedDict
 
 from tausestack.contract import tool_policy
 from tausestack.database import Connection
+from tausestack.raw import objects_in
 from tausestack.scopes import OWN
 from tausestack_registry import store
 from tausestack_registry.catalogue import Catalogue
@@ -18,6 +20,8 @@ from tausestack_registry.refs import shown_url
 Kind = Literal["platform", "service", "adapter", "remote"]
 OWN_KINDS = frozenset({"platform", "service"})
 """What is ours; everything else is a third party's."""
+OFFERING = frozenset({"agents"})
+"""Our services that have tools of a tenant's own: its agents."""
 ADAPTER = "adapter"
 """The service that hosts third-party servers, and translates remote ones that need it."""
 
@@ -61,6 +65,7 @@ async def own_services(db: Connection, catalogue: Catalogue, plan: str | None) -
         entry = catalogue.get(name)
         if entry is None or not entry.own:
             continue
+        more = await offered_by(db, name) if name in OFFERING else []
         found.append(
             Installation(
                 name=name,
@@ -71,7 +76,7 @@ async def own_services(db: Connection, catalogue: Catalogue, plan: str | None) -
                 version=entry.version,
                 default=name in chosen and chosen[name].is_default,
                 status="active",
-                tools=[{**tool, "status": "active"} for tool in entry.tools],
+                tools=[{**tool, "status": "active"} for tool in (*entry.tools, *more)],
                 url=None,
                 protocols=[],
                 offer=offered({}),
@@ -79,6 +84,12 @@ async def own_services(db: Connection, catalogue: Catalogue, plan: str | None) -
             )
         )
     return found
+
+
+async def offered_by(db: Connection, server: str) -> list[dict[str, Any]]:
+    """Return the tools that one of our services has for this tenant alone, beside those that everybody has."""
+    kept = await store.fact(db, store.OFFERED + server)
+    return [] if kept is None else objects_in(orjson.loads(kept)["tools"])
 
 
 def third_party(one: store.Installed, tools: list[Pin]) -> Installation:

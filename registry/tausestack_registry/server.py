@@ -297,6 +297,15 @@ async def observed(
     return shapes.observed_shape(await changing.observe(ctx, server, tools, left_out or []))
 
 
+@server.tool("registry/offer", side_effect="write", idempotent=True, scopes=[SYSTEM])
+async def offer(ctx: Context, server: str, tools: list[dict[str, Any]], at: int) -> shapes.Offered:
+    """Keep the tools that one of our services has for this tenant alone, as of a time in nanoseconds.
+
+    What comes later than an offer of a later time changes nothing.
+    """
+    return shapes.Offered(kept=await changing.offer(ctx, server, tools, at))
+
+
 @server.tool("registry/reveal", side_effect="read", scopes=[SYSTEM])
 async def reveal(ctx: Context, server: str, names: list[str]) -> shapes.Revealed:
     """Return a server's secrets by name; those that are not there are left out."""

@@ -13,6 +13,12 @@ from tausestack_registry.pins import Difference, LeftOut
 from tausestack_registry.refs import shown_url
 
 
+class Offered(TypedDict):
+    """Whether an offer was kept: not where a later one was there."""
+
+    kept: bool
+
+
 class ToolState(TypedDict):
     """An installed server's tool: active, or quarantined until somebody approves it."""
 

@@ -16,6 +16,8 @@ from tausestack_registry.tables import facts, installations, pins, secrets, serv
 
 BILLING_PLAN = "plan"
 """The fact that is the tenant's billing plan."""
+OFFERED = "offered:"
+"""What the fact's name begins with that holds the tools which one of our services has for this tenant alone."""
 PLANNED = "planned"
 """The state of a service that is there because of the billing plan, and only while that says so."""
 

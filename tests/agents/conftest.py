@@ -75,6 +75,7 @@ class FakeGateway:
     budget_is_spent: bool = False
     spent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     done: dict[str, Any] = field(default_factory=dict)
+    offered: dict[str, list[str]] = field(default_factory=dict)
     nested: Callable[[Sent], Any] | None = None  # calls the service itself for a run, in a thread
     gates: dict[str, threading.Event] = field(default_factory=dict)
     arrived: dict[str, threading.Event] = field(default_factory=dict)
@@ -138,14 +139,12 @@ class FakeGateway:
 
     async def _answer(self, sent: Sent) -> Any:
         if sent.address == "platform/delegate":
-            assert sent.credential == PROCESS
-            assert sent.tenant == "_system"
+            assert (sent.credential, sent.tenant) == (PROCESS, "_system")
             if self.revoked:
                 raise Unauthenticated("Whoever this run acts for was revoked")
             self.delegations.append(sent.arguments)
             return {"token": f"delegation:{sent.arguments['tenant']}:{sent.arguments['run']}", "expires_in": 600}
         if sent.address in {"platform/reserve", "platform/settle"}:
-            assert (sent.credential, sent.tenant) == (PROCESS, "_system")
             if sent.address == "platform/reserve" and self.budget_is_spent:
                 raise exceeded("tokens_per_month", "tokens", 10, 10, asked=sent.arguments["tokens"])
             self.spent.append((sent.address.partition("/")[2], sent.arguments))
@@ -160,12 +159,14 @@ class FakeGateway:
             for held in pending:
                 held["status"] = "withdrawn"
             return {"withdrawn": len(pending)}
+        if sent.address == "registry/offer":
+            self.offered[sent.tenant] = [tool["name"] for tool in sent.arguments["tools"]]
+            return {"kept": True}
         assert sent.credential.startswith(f"delegation:{sent.tenant}:")
         if sent.address == "registry/find_tools":
             if not self.may_search:
                 raise Forbidden("This credential lacks the scope tools:read", scope="tools:read")
-            self.searched.append(sent.arguments["query"])
-            return {"tools": []}
+            return {"tools": self.searched.append(sent.arguments["query"]) or []}
         self.calls.append(sent)
         self._approve(sent)
         if self.nested is not None and sent.address.startswith("agents/"):

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 from tausestack.agents import AgentSpec, parse_spec
+from tausestack.agents.own import registered
 from tausestack.agents.reading import read
 
 
@@ -19,4 +20,4 @@ def released() -> dict[str, AgentSpec]:
 
 def builtin() -> dict[str, AgentSpec]:
     """Return the agents that every tenant has, by name."""
-    return released()
+    return {**released(), **{name: one.spec for name, one in registered().items()}}

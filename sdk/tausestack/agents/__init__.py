@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from tausestack.agents.own import call, once, register
 from tausestack.agents.spec import AgentSpec, ApprovalRule, Budget, Memory, parse_spec
 from tausestack.agents.team import TeamSpec, TeamTask, parse_team
 
-__all__ = ["AgentSpec", "ApprovalRule", "Budget", "Memory", "TeamSpec", "TeamTask", "parse_spec", "parse_team"]
+__all__ = [
+    "AgentSpec",
+    "ApprovalRule",
+    "Budget",
+    "Memory",
+    "TeamSpec",
+    "TeamTask",
+    "call",
+    "once",
+    "parse_spec",
+    "parse_team",
+    "register",
+]

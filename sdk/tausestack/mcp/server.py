@@ -82,6 +82,20 @@ class Server:
 
         return add
 
+    def tools(self, prefix: str, **options: Unpack[ToolOptions]) -> Callable[[Function], Function]:
+        """Make a function every tool whose name begins so; `ctx.tool` is the name that was called.
+
+        Which of them a tenant has is the registry's to know, by `registry/offer`: they are in no list of this server's.
+        """
+
+        def add(function: Function) -> Function:
+            self._tools[f"{prefix}*"] = make_tool(
+                self.name, prefix, function, options, has_schema=self.schema is not None
+            )
+            return function
+
+        return add
+
     def include(self, function: Callable[..., Any]) -> None:
         """Serve a function that `@ts.mcp.tool(…)` declared."""
         declared = declaration_of(function)
@@ -114,7 +128,7 @@ class Server:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Return the raw tool objects, sorted by name."""
-        return [self._tools[name].definition for name in sorted(self._tools)]
+        return [self._tools[name].definition for name in sorted(self._tools) if not name.endswith("*")]
 
     def protocol(self, service: Service) -> ProtocolServer[Any]:
         """Return the protocol's server that answers for a running service."""

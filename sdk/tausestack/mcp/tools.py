@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -178,10 +178,13 @@ def make_tool(
 
 def find_tool(tools: Mapping[str, Tool], name: str) -> Tool:
     """Return a tool by name, or raise `NotFound`."""
-    found = tools.get(name)
-    if found is None:
+    found = tools.get(name) if "*" not in name else None
+    if found is not None:
+        return found
+    family = next((key for key in tools if key.endswith("*") and name.startswith(key[:-1])), None)
+    if family is None or not is_tool(name):
         raise NotFound(f"There is no tool '{name[:128]}'")
-    return found
+    return replace(tools[family], name=name)
 
 
 def _name(server: str, address: str | None, function: Callable[..., Any]) -> str:

@@ -1,0 +1,76 @@
+"""Each agent as a tool of its own: `ask-{name}`, so that hosts and other agents use it like any other."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from tausestack.agents import AgentSpec
+from tausestack.mcp import Context, Server
+from tausestack.mcp.tools import ToolOptions, make_tool
+from tausestack_agents import specs
+from tausestack_agents.specs.builtin import released
+from tausestack_agents.starting import Asked, Run, start, state_of
+
+ASK = "ask-"
+WAIT_SECONDS = 90.0
+MAX_INPUT = 20_000
+MAX_DESCRIPTION = 800
+
+
+async def ask(
+    ctx: Context,
+    input: Annotated[
+        str, Field(description="What is asked for, in words.", max_length=MAX_INPUT, pattern=r"^[^\x00]*$")
+    ],
+    thread: Annotated[
+        str | None,
+        Field(
+            description="A conversation to go on with; left out, a new one begins.",
+            max_length=120,
+            pattern=r"^[^\x00-\x1f]*$",
+        ),
+    ] = None,
+    context: Annotated[
+        dict[str, Any] | None,
+        Field(description="What is known already: told to the agent as facts, and nothing that is asked."),
+    ] = None,
+    wait: Annotated[float, Field(description="How many seconds to wait for the answer.", ge=0)] = WAIT_SECONDS,
+) -> Run:
+    """Ask an agent; the run that is returned has the answer as its output, or says what it waits for."""
+    return await start(ctx, Asked(ctx.tool.removeprefix(ASK), input, thread, context=context), wait)
+
+
+def serve(server: Server) -> None:
+    """Make the agents that everybody has tools of a server, and let it serve those of each tenant's own."""
+    for spec in released().values():
+        server.tool(f"agents/{ASK}{spec.name}", **_options(spec))(ask)
+    server.tools(ASK, side_effect="write", description="Ask an agent.")(ask)
+
+
+async def publish(ctx: Context) -> None:
+    """Have the tenant's list of tools show its own agents as they are now."""
+    if ctx.service.gateway is None:
+        return
+    at = time.time_ns()
+    async with state_of(ctx).databases.reading(ctx.tenant) as db:
+        own = [each.spec for each in await specs.listed(db) if each.own]
+    tools = [_definition(spec) for spec in own]
+    await ctx.call("registry/offer", {"server": "agents", "tools": tools, "at": at}, keyed=False)
+
+
+def _about(spec: AgentSpec) -> str:
+    about = f"{spec.title or spec.name}: {spec.description}".strip(": ")
+    return f"Ask the agent {spec.name}. {about}"[:MAX_DESCRIPTION]
+
+
+def _definition(spec: AgentSpec) -> dict[str, Any]:
+    """Return an agent's tool: that of the agents which everybody has, under another name."""
+    made = make_tool("agents", ASK + spec.name, ask, _options(spec), has_schema=True)
+    return made.definition
+
+
+def _options(spec: AgentSpec) -> ToolOptions:
+    return {"side_effect": "write", "title": spec.title or spec.name, "description": _about(spec)}

@@ -1,0 +1,178 @@
+"""Running an agent of the operator's own code: under the run's journal, budget, rules and rights, like any other."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.graph import StateGraph
+from langgraph.types import interrupt
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.exceptions import ToolFailed as CallFailed
+from pydantic_ai.models import Model
+from pydantic_ai.toolsets import CombinedToolset, ToolsetTool, WrapperToolset
+from pydantic_ai.usage import UsageLimits
+from pydantic_core import to_jsonable_python
+
+from tausestack.agents.own import MODULES, Registered, within
+from tausestack.errors import NotFound, ToolFailed
+from tausestack_agents.models.journaled import JournaledModel
+from tausestack_agents.planner.text import Language
+from tausestack_agents.state import Answer, Planned, Result, StepInput, Turn
+from tausestack_agents.thinkers import REQUESTS_PER_STEP, Equipment, Models
+from tausestack_agents.toolset import GatewayToolset, Held
+
+
+def load(environment: Mapping[str, str]) -> None:
+    """Import the modules that register agents; a module that can't be imported keeps the process from starting."""
+    for name in environment.get(MODULES, "").split(","):
+        if name.strip():
+            importlib.import_module(name.strip())
+
+
+class OwnThinker:
+    """Has the whole request served by code of the operator's."""
+
+    def __init__(self, equipment: Equipment, own: Registered, models: Models | None) -> None:
+        """`models` makes a model for a pydantic-ai agent that has none of its own."""
+        self._has = equipment
+        self._own = own
+        self._models = models
+
+    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+        """Leave it to the code."""
+        return None
+
+    async def divide(self, task: str, request: str, turns: list[Turn], before: list[Result]) -> list[Planned]:
+        """Leave the request whole."""
+        return [Planned(request, ())]
+
+    async def stands_alone(self, text: str, tools: Sequence[str]) -> bool:
+        """There is but one part."""
+        return False
+
+    async def serve(self, step: StepInput) -> Result:
+        """Run the code; raises `Held`, and `ToolFailed` where a call's failure was not caught."""
+        self._has.spending.step(step.task)
+        tools = list((await self._has.tools.all()).values())
+        run = _Run(self._has, self._has.toolset(step, tools), step.task)
+        with within(run):
+            try:
+                text = await (self._agent(step, run) if isinstance(self._own.runnable, Agent) else self._graph(step))
+            except CallFailed as error:
+                raise ToolFailed(str(error)) from error
+        calls = [
+            {"address": f"{line.server}/{line.tool}", "status": line.status}
+            for line in await self._has.journal.tool_calls(step.task)
+        ]
+        return Result(part=step.part["text"], text=text, task=step.task, calls=calls)
+
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+        """Return what the code said."""
+        return Answer(results[-1]["text"])
+
+    async def _agent(self, step: StepInput, run: _Run) -> str:
+        agent: Agent[Any, Any] = self._own.runnable
+        own: Any = agent.model
+        if own is None and self._models is not None:
+            model: Model = self._models(step.task, self._has.journal, self._has.delegation, self._has.spending)
+        elif isinstance(own, Model):
+            model = JournaledModel(own, journal=self._has.journal, task=step.task)
+        else:
+            raise NotFound("The agent has no model: give it one, or start the stack with TAUSESTACK_MODEL")
+        toolsets = [run.toolset, _Once(CombinedToolset(list(agent.toolsets)), run)]
+        with agent.override(model=model, toolsets=toolsets, tools=[]):
+            ran = await agent.run(step.request, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP))
+        output: Any = to_jsonable_python(ran.output)
+        return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+    async def _graph(self, step: StepInput) -> str:
+        graph: Any = self._own.runnable
+        # Without a saver of its own it keeps its state in this run's, below the step: interrupts come up through it.
+        compiled = graph.compile() if isinstance(graph, StateGraph) else graph
+        return self._own.output(await compiled.ainvoke(self._own.input(step.request)))
+
+
+class _Run:
+    """The run that own code is in."""
+
+    def __init__(self, equipment: Equipment, toolset: GatewayToolset, task: str) -> None:
+        self._has = equipment
+        self.toolset = toolset
+        self._task = task
+        self._made: Counter[str] = Counter()
+
+    async def call(self, address: str, arguments: Mapping[str, Any]) -> Any:
+        """Call a tool of the tenant's, in a graph as well as in an agent's own function."""
+        known = await self._has.tools.all()
+        if address not in known:
+            raise NotFound(f"The agent has no tool '{address[:120]}'")
+        identifier = self._identifier(address, arguments)
+        return await self._waited(lambda: self.toolset.call(known[address].name, dict(arguments), identifier))
+
+    async def once(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do something with an effect of its own, once."""
+        identifier = self._identifier(f"own/{name}", {})
+        return await self._waited(lambda: self.toolset.own(name, {}, identifier, work))
+
+    async def _waited(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what some work comes to; in a graph one that is held interrupts it, and is tried again as decided."""
+        while True:
+            try:
+                return await work()
+            except Held as held:
+                if not _in_own_graph():
+                    raise
+                self.toolset.decide(held.interrupt["call"], interrupt(held.interrupt))
+
+    def _identifier(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Return a name for a call that is the same when the code comes here again: by where it is, not by when."""
+        place = json.dumps([_place(), name, arguments], sort_keys=True, default=str)
+        self._made[place] += 1
+        return f"own-{hashlib.sha256(place.encode()).hexdigest()[:12]}-{self._made[place]}"
+
+
+class _Once(WrapperToolset[Any]):
+    """An agent's own functions, each call of which is made once."""
+
+    def __init__(self, wrapped: Any, run: _Run) -> None:
+        super().__init__(wrapped)
+        self._run = run
+
+    async def for_run(self, ctx: RunContext[Any]) -> _Once:
+        """Go with one run."""
+        return _Once(await self.wrapped.for_run(ctx), self._run)
+
+    async def for_run_step(self, ctx: RunContext[Any]) -> _Once:
+        """Go with one step of it."""
+        return _Once(await self.wrapped.for_run_step(ctx), self._run)
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
+    ) -> Any:
+        """Call a function, or return what it returned before."""
+
+        async def work() -> Any:
+            return await self.wrapped.call_tool(name, tool_args, ctx, tool)
+
+        return await self._run.toolset.own(name, to_jsonable_python(tool_args), ctx.tool_call_id or name, work)
+
+
+def _in_own_graph() -> bool:
+    return bool(_place())
+
+
+def _place() -> list[Any]:
+    """Return where in a graph of the operator's own this is, [] for nowhere in one."""
+    try:
+        metadata: dict[str, Any] = dict(get_config().get("metadata") or {})
+    except RuntimeError:
+        return []
+    if metadata.get("langgraph_node") in {None, "step"} and "|" not in str(metadata.get("langgraph_checkpoint_ns", "")):
+        return []
+    return [metadata.get("langgraph_node"), metadata.get("langgraph_step"), list(metadata.get("langgraph_path") or ())]
