@@ -103,9 +103,9 @@ def _report(verdicts: Sequence[Verdict]) -> bool:
 
 
 @contextlib.contextmanager
-def business() -> Generator[int]:
-    """Run the business's servers, and give their port."""
-    port = _free_port()
+def business(port: int | None = None) -> Generator[int]:
+    """Run the business's servers, at a port or at one that is free, and give it."""
+    port = port or _free_port()
     with subprocess.Popen([sys.executable, str(BUSINESS), str(port)], stderr=subprocess.DEVNULL) as process:
         try:
             _await(f"http://127.0.0.1:{port}/ready", process)

@@ -151,6 +151,13 @@ class Journal:
         assert row is not None
         return int(row[0]), int(row[1])
 
+    async def has_results(self) -> bool:
+        """Return whether any tool has told the run anything."""
+        ended = journal.c.status.in_(("done", "failed"))
+        query = sa.select(journal.c.position).where(journal.c.run == self.run, journal.c.kind == "tool", ended).limit(1)
+        async with self._databases.reading(self._tenant) as db:
+            return await db.scalar(query) is not None
+
     async def tool_calls(self, *tasks: str) -> list[Row]:
         """Return the lines of tasks' tool calls, in order."""
         query = (

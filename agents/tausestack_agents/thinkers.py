@@ -22,6 +22,7 @@ from tausestack.raw import as_object
 from tausestack.schemas import compiled
 from tausestack_agents.domain import AnswerInvalid
 from tausestack_agents.gateway import Delegation
+from tausestack_agents.grounds import Grounds
 from tausestack_agents.handoffs import HandedOver, Handoffs
 from tausestack_agents.journal import Journal
 from tausestack_agents.models.journaled import JournaledModel
@@ -83,7 +84,7 @@ class Equipment:
     """What whoever asked knew already."""
     extras: Sequence[AbstractToolset[None]] = field(default=())
 
-    def toolset(self, step: StepInput, tools: Sequence[Candidate]) -> GatewayToolset:
+    def toolset(self, step: StepInput, tools: Sequence[Candidate], grounds: Grounds | None = None) -> GatewayToolset:
         """Return tools for one step."""
         return GatewayToolset(
             tools,
@@ -93,6 +94,7 @@ class Equipment:
             decisions=step.decisions,
             spending=self.spending,
             rules=self.rules,
+            grounds=grounds,
         )
 
     async def calls(self, results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -117,7 +119,14 @@ class _Steps:
         self._has = equipment
         self._spec = equipment.spec
 
-    async def _run(self, step: StepInput, model: Model, prompt: str, history: list[ModelMessage]) -> Result:
+    async def _run(
+        self,
+        step: StepInput,
+        model: Model,
+        prompt: str,
+        history: list[ModelMessage],
+        grounds: Grounds | None = None,
+    ) -> Result:
         self._has.spending.step(step.task)
         tools = await self._has.tools.given(step.part["tools"])
         if self._spec.escalates:
@@ -127,7 +136,7 @@ class _Steps:
             output_type=str,
             deps_type=type(None),
             instructions=self._spec.instructions_in(step.spoken),
-            toolsets=[self._has.toolset(step, tools), Handoffs(step.handoffs), *self._has.extras],
+            toolsets=[self._has.toolset(step, tools, grounds), Handoffs(step.handoffs), *self._has.extras],
         )
         part, handoff, text = step.part["text"], None, ""
         try:
@@ -255,7 +264,9 @@ class LanguageThinker(_Steps):
         if step.results:
             told = await self._has.calls(step.results)
             prompt += "\n\nResults of the earlier parts of the same request:\n" + json.dumps(told, ensure_ascii=False)
-        return await self._run(step, self._model(step.task), prompt, self._history(step.turns))
+        said = [step.request, *(turn["input"] for turn in step.turns)]
+        grounds = Grounds(said, step.today, outside=bool(step.turns))
+        return await self._run(step, self._model(step.task), prompt, self._history(step.turns), grounds)
 
     async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
         """Let the model word the answer from the parts' results alone."""

@@ -18,6 +18,7 @@ from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, 
 from tausestack.raw import as_object, object_at
 from tausestack_agents.domain import ENDED, Decision, call_key
 from tausestack_agents.gateway import Delegation, text_of
+from tausestack_agents.grounds import FOREIGN, Grounds
 from tausestack_agents.journal import Journal, ToolCall
 from tausestack_agents.planner.choice import Candidate
 from tausestack_agents.spending import Spending
@@ -72,10 +73,18 @@ class GatewayToolset(AbstractToolset[None]):
         decisions: Mapping[str, Decision],
         spending: Spending,
         rules: Sequence[ApprovalRule] = (),
+        grounds: Grounds | None = None,
     ) -> None:
-        """`rules` say which calls wait for a person beside those that the gateway holds by itself."""
+        """`rules` say which calls wait for a person beside those that the gateway holds by itself.
+
+        With `grounds`, so do those that change something after a tool has told the run anything, and that people did
+        not ask for: what tools return is not to be obeyed.
+        """
         self._tools = {tool.name: tool for tool in tools}
         self._rules = rules
+        self._grounds = grounds
+        self._foreign: set[str] = set()
+        """Calls that nobody asked for in these words."""
         self._task = task
         self._journal = journal
         self._delegation = delegation
@@ -129,6 +138,8 @@ class GatewayToolset(AbstractToolset[None]):
             return await self._escalated(call, line)
         policy = tool_policy(chosen.raw)
         safe = policy.retriable or policy.keyed
+        if (line is None or line.status in {"intent", "waiting"}) and await self._is_foreign(chosen, arguments):
+            self._foreign.add(identifier)
         if line is None:
             self._spending.tool_call()
             await self._journal.intend(call)
@@ -228,6 +239,12 @@ class GatewayToolset(AbstractToolset[None]):
             call.server, call.tool, call.arguments, key=call.key, approval=approval, hold=hold
         )
 
+    async def _is_foreign(self, tool: Candidate, arguments: Mapping[str, Any]) -> bool:
+        """Return whether a call may have been made up by what a tool returned."""
+        if self._grounds is None or self._grounds.cover(tool, arguments):
+            return False
+        return self._grounds.outside or await self._journal.has_results()
+
     def _rule(self, call: ToolCall) -> ApprovalRule | None:
         """Return the rule of an agent's spec by which a call waits for a person, or None.
 
@@ -237,7 +254,8 @@ class GatewayToolset(AbstractToolset[None]):
         chosen = next((tool for tool in self._tools.values() if tool.address == address), None)
         effect = "write" if chosen is None else tool_policy(chosen.raw).side_effect
         rules = (rule for rule in self._rules if rule.tool is not None or not _starts_a_run(address))
-        return next((rule for rule in rules if rule.asks(address, effect, call.arguments)), None)
+        own = next((rule for rule in rules if rule.asks(address, effect, call.arguments)), None)
+        return own if own is not None or call.call not in self._foreign else FOREIGN
 
     def _interrupt(self, call: ToolCall, approval: str | None) -> dict[str, Any]:
         """Return what a run waits for where a call waits for its approval, with the reason that the rule gives."""

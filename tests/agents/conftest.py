@@ -64,6 +64,8 @@ class FakeGateway:
     path: str
     answers: dict[str, Answer] = field(default_factory=dict)
     searched: list[str] = field(default_factory=list)
+    finds: list[str] = field(default_factory=list)
+    """The addresses that every search finds."""
     calls: list[Sent] = field(default_factory=list)
     effects: Counter[str] = field(default_factory=Counter)
     tools: list[dict[str, Any]] = field(default_factory=lambda: copy.deepcopy(TOOLS))
@@ -166,7 +168,8 @@ class FakeGateway:
         if sent.address == "registry/find_tools":
             if not self.may_search:
                 raise Forbidden("This credential lacks the scope tools:read", scope="tools:read")
-            return {"tools": self.searched.append(sent.arguments["query"]) or []}
+            self.searched.append(sent.arguments["query"])
+            return {"tools": [{"address": address} for address in self.finds]}
         self.calls.append(sent)
         self._approve(sent)
         if self.nested is not None and sent.address.startswith("agents/"):

@@ -85,14 +85,14 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
     that asks how a change is made, or not to make it, gets none.
     """
     verbs, nouns = asked(part)
-    if (none := _no_wish(verbs, nouns, tools, source)) is not None:
+    if (none := no_wish(verbs, nouns, tools, source)) is not None:
         return none
     if source.of("time"):
         nouns |= {"time"}
     if any("/" in code.text for code in source.codes):
         nouns |= {"key"}
     back = not nouns and bool(earlier or source.codes)
-    scored = [(score(verbs, nouns, tool, tools, back=back), tool) for tool in tools if _allowed(verbs, tool)]
+    scored = [(score(verbs, nouns, tool, tools, back=back), tool) for tool in tools if allowed(verbs, tool)]
     ranked = sorted(
         ((points, tool) for points, tool in scored if points > 0), key=lambda each: (-each[0], each[1].rank)
     )
@@ -120,7 +120,7 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
     return Choice("calls", tool, calls)
 
 
-def _no_wish(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate], source: Source) -> Choice | None:
+def no_wish(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate], source: Source) -> Choice | None:
     """Return why a part that names a change does not ask for it, or None where it does."""
     wanted = verbs & glossary().writes
     if not wanted:
@@ -135,7 +135,7 @@ def _no_wish(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candi
 
 
 def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:
-    scored = [(score(verbs, nouns, tool, tools), -tool.rank, tool) for tool in tools if _allowed(verbs, tool)]
+    scored = [(score(verbs, nouns, tool, tools), -tool.rank, tool) for tool in tools if allowed(verbs, tool)]
     best = max(scored, key=lambda each: each[:2], default=None)
     return None if best is None or best[0] <= 0 else best[2]
 
@@ -183,7 +183,8 @@ def _tool_verbs(tool: Candidate) -> frozenset[str]:
     return frozenset(concept for word in first for concept in known.concepts.get(word, frozenset()) & known.verbs)
 
 
-def _allowed(verbs: frozenset[str], tool: Candidate) -> bool:
+def allowed(verbs: frozenset[str], tool: Candidate) -> bool:
+    """Return whether a tool does what is asked: a change only where that change is."""
     known = glossary()
     wanted = verbs & known.writes
     own = _tool_verbs(tool)

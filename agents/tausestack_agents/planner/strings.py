@@ -73,17 +73,17 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
     if kind is not None:
         return [Finding(each.value, TYPED, each.start, each.end) for each in source.of(kind)]
     if prop.named("currency", "moneda") and not prop.required:
-        return _currencies(source)[:1]
+        return currencies(source)[:1]
     if prop.named("currency", "moneda") or prop.says(r"\bcurrency\b|\bmoneda\b|\biso 4217\b"):
-        return _currencies(source)
+        return currencies(source)
     if prop.pattern is not None:
         found = _matching(prop.pattern, source)
         return _nearest_label(prop, source, found) if found else None
     return None
 
 
-def _currencies(source: Source) -> list[Finding]:
-    """Every currency that is named, with an amount or without, in order."""
+def currencies(source: Source) -> list[Finding]:
+    """Return every currency that is named, with an amount or without, in order."""
     money = [each for each in source.of("money") if each.value.currency]
     found = [Finding(each.value.currency, TYPED) for each in money]  # its place is the amount's, which has it
     found += [

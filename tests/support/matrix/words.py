@@ -133,6 +133,8 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "context": lambda picker: {"note": picker.text()},
     "spec": lambda picker: {"name": f"agent-{picker.random.randrange(5)}", "instructions": picker.text()},
     "secrets": lambda picker: {"note": picker.text()},
+    "file": Picker.text,
+    "least": lambda _: 0.5,
     "budget": lambda _: {"tokens": 1000},
     "model": lambda picker: picker.random.choice(("offline", picker.text())),
     "settings": lambda picker: f"note={picker.text()}",
