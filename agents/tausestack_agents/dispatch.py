@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
-from tausestack.database import TenantDatabases
+from tausestack.database import Connection, TenantDatabases
 from tausestack.names import SYSTEM_TENANT
+from tausestack_agents.failpoints import passing
+from tausestack_agents.machine import alive, machine, started
 from tausestack_agents.tables import dispatch
 
 LEASE_SECONDS = 15.0
+"""How long a worker that has gone silent keeps its runs."""
+TENANT_RUNS = 8
+"""How many runs of one tenant are worked on at once, by all workers together."""
 RUN = "run"
+CHANNEL = "tausestack_agents"
+"""Where PostgreSQL tells every worker that there is work, or (`tenant/run`) that a run was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,116 +34,190 @@ class Due:
     run: str
     wakes: int
     created: float
+    owner: str
+    """This very claim: the same process may lose a run, and claim it again."""
 
 
 class Dispatch:
-    """The table, as one worker process uses it."""
+    """The table, as one worker process uses it; its times are the database's, lest two machines' clocks disagree."""
 
-    def __init__(self, databases: TenantDatabases) -> None:
+    def __init__(
+        self,
+        databases: TenantDatabases,
+        *,
+        lease: float = LEASE_SECONDS,
+        tenant_runs: int = TENANT_RUNS,
+        host: str | None = None,
+    ) -> None:
+        """`host` is what this machine is known by; None: what the kernel says."""
         self._databases = databases
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
+        self.lease = lease
+        self._tenant_runs = tenant_runs
+        self._machine = host or machine()
+        self._process = f"{self._machine}:{os.getpid()}:{started(os.getpid())}"
 
-    async def add(self, tenant: str, run: str) -> None:
-        """Make a run due now; one that is being worked on is looked at again afterwards."""
-        now = time.time()
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
-            changed = await db.change(
-                sa.update(dispatch).where(*_this(tenant, run)).values(wakes=dispatch.c.wakes + 1, due=now)
-            )
-            if not changed:
-                await db.execute(
-                    sa.insert(dispatch).values(
-                        for_tenant=tenant, kind=RUN, id=run, due=now, created=now, wakes=1, lease_until=0, owner=""
-                    )
-                )
+    @classmethod
+    def of(cls, databases: TenantDatabases, environ: Mapping[str, str]) -> Dispatch:
+        """Return the table as the stack's operator wants it used."""
+        return cls(
+            databases,
+            lease=float(environ.get("TAUSESTACK_LEASE_SECONDS") or LEASE_SECONDS),
+            tenant_runs=int(environ.get("TAUSESTACK_TENANT_RUNS") or TENANT_RUNS),
+            host=environ.get("TAUSESTACK_MACHINE") or None,
+        )
+
+    async def add(self, tenant: str, run: str, *, after: float = 0.0) -> None:
+        """Make a run due in some seconds; one that is being worked on is looked at again afterwards."""
+
+        async def work(db: Connection) -> None:
+            now = await _now(db)
+            due = sa.case((dispatch.c.due < now + after, dispatch.c.due), else_=now + after)
+            woken = sa.update(dispatch).where(*_this(tenant, run)).values(wakes=dispatch.c.wakes + 1, due=due)
+            if not await db.change(woken):
+                fresh = {"for_tenant": tenant, "kind": RUN, "id": run, "due": now + after, "created": now}
+                await db.execute(sa.insert(dispatch).values(**fresh, wakes=1, lease_until=0, owner=""))
+            await _tell(db)
+
+        await self._databases.write(SYSTEM_TENANT, work)
+
+    async def cut(self, tenant: str, run: str) -> None:
+        """Have whichever worker is at a run let go of it at once; its fence keeps it from writing in any case."""
+
+        async def work(db: Connection) -> None:
+            if db.dialect != "sqlite":
+                await db.execute(sa.select(sa.func.pg_notify(CHANNEL, f"{tenant}/{run}")))
+
+        await self._databases.write(SYSTEM_TENANT, work)
 
     async def strike(self, tenant: str) -> None:
         """Strike all work of a tenant off."""
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
-            await db.execute(sa.delete(dispatch).where(dispatch.c.for_tenant == tenant))
+        of_tenant = sa.delete(dispatch).where(dispatch.c.for_tenant == tenant)
+        await self._databases.write(SYSTEM_TENANT, lambda db: db.change(of_tenant))
 
     async def claim(self, most: int) -> list[Due]:
-        """Claim due runs that nobody holds, the longest due first."""
-        now = time.time()
-        free = sa.and_(dispatch.c.due <= now, dispatch.c.lease_until < now, dispatch.c.kind == RUN)
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
-            rows = await db.execute(sa.select(dispatch).where(free).order_by(dispatch.c.due).limit(most))
+        """Claim due runs that nobody holds: of each tenant as many as it may have, the tenants in turn.
+
+        All workers' claims stand in line, so that what a tenant has under way is counted and added to in one.
+        """
+
+        async def work(db: Connection) -> list[Due]:
+            now = await _now(db)
             claimed: list[Due] = []
-            for row in rows:
-                taken = await db.change(
-                    sa.update(dispatch)
-                    .where(*_this(row.for_tenant, row.id), dispatch.c.lease_until < now)
-                    .values(owner=self.owner, lease_until=now + LEASE_SECONDS)
-                )
-                if taken:
-                    claimed.append(Due(row.for_tenant, row.id, row.wakes, row.created))
+            for row in await db.execute(_free(now, self._tenant_runs).limit(most)):
+                owner = f"{self._process}:{secrets.token_hex(4)}"
+                taken = sa.update(dispatch).where(*_this(row.for_tenant, row.id))
+                await db.execute(taken.values(owner=owner, lease_until=now + self.lease))
+                claimed.append(Due(row.for_tenant, row.id, row.wakes, row.created, owner))
+            return claimed
+
+        passing("claim.before")
+        claimed = await self._databases.write(SYSTEM_TENANT, work)
+        if claimed:
+            passing("claim.between")
         return claimed
 
-    async def renew(self, due: Due) -> bool:
-        """Hold a run for another lease; False where it was lost."""
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
-            return bool(
-                await db.change(
-                    sa.update(dispatch)
-                    .where(*_this(due.tenant, due.run), dispatch.c.owner == self.owner)
-                    .values(lease_until=time.time() + LEASE_SECONDS)
-                )
-            )
+    async def renew(self, held: Sequence[Due]) -> list[Due]:
+        """Hold runs for another lease; return those that were lost."""
+
+        async def work(db: Connection) -> list[Due]:
+            until = await _now(db) + self.lease
+            return [due for due in held if not await db.change(_claimed(due).values(lease_until=until))]
+
+        return await self._databases.write(SYSTEM_TENANT, work)
 
     async def done(self, due: Due) -> None:
         """Strike a run off, unless it was woken since it was claimed: then it is due again."""
-        mine = (*_this(due.tenant, due.run), dispatch.c.owner == self.owner)
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
+
+        async def work(db: Connection) -> None:
+            mine = (*_this(due.tenant, due.run), dispatch.c.owner == due.owner)
             if not await db.change(sa.delete(dispatch).where(*mine, dispatch.c.wakes == due.wakes)):
-                await db.execute(sa.update(dispatch).where(*mine).values(lease_until=0, owner=""))
+                await db.change(_claimed(due).values(lease_until=0, owner=""))
+            await _tell(db)
+
+        passing("strike.before")
+        await self._databases.write(SYSTEM_TENANT, work)
+        passing("strike.after")
 
     async def postpone(self, due: Due, seconds: float) -> None:
         """Give a run back, due again later."""
-        mine = (*_this(due.tenant, due.run), dispatch.c.owner == self.owner)
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
-            await db.execute(
-                sa.update(dispatch).where(*mine).values(lease_until=0, owner="", due=time.time() + seconds)
-            )
+
+        async def work(db: Connection) -> None:
+            later = await _now(db) + seconds
+            await db.change(_claimed(due).values(lease_until=0, owner="", due=later))
+            await _tell(db)
+
+        await self._databases.write(SYSTEM_TENANT, work)
 
     async def free_the_dead(self) -> int:
         """End the leases of this machine's processes that are no more, and return how many there were."""
-        host = socket.gethostname()
-        async with self._databases.transaction(SYSTEM_TENANT) as db:
+
+        async def work(db: Connection) -> int:
             rows = await db.execute(sa.select(dispatch.c.owner).where(dispatch.c.owner != "").distinct())
-            dead = [row.owner for row in rows if row.owner.startswith(f"{host}:") and not _alive(row.owner)]
-            if not dead:
-                return 0
-            return await db.change(
-                sa.update(dispatch).where(dispatch.c.owner.in_(dead)).values(lease_until=0, owner="")
-            )
+            here = f"{self._machine}:"
+            dead = [row.owner for row in rows if row.owner.startswith(here) and not _lives(row.owner)]
+            freed = sa.update(dispatch).where(dispatch.c.owner.in_(dead)).values(lease_until=0, owner="")
+            return await db.change(freed) if dead else 0
+
+        return await self._databases.write(SYSTEM_TENANT, work)
 
     async def next_due(self) -> float | None:
-        """Return in how many seconds the next run is due that nobody holds, or None."""
-        async with self._databases.reading(SYSTEM_TENANT) as db:
-            first = await db.scalar(
-                sa.select(
-                    sa.func.min(
-                        sa.case((dispatch.c.due > dispatch.c.lease_until, dispatch.c.due), else_=dispatch.c.lease_until)
-                    )
-                )
-            )
-        return None if first is None else max(0.0, first - time.time())
+        """Return in how many seconds there is a run to claim, None for never: those of a tenant at its bound wait."""
+
+        async def work(db: Connection) -> float | None:
+            now = await _now(db)
+            if (await db.one(_free(now, self._tenant_runs).limit(1))) is not None:
+                return 0.0
+            free_at = sa.case((dispatch.c.due > dispatch.c.lease_until, dispatch.c.due), else_=dispatch.c.lease_until)
+            first = await db.scalar(sa.select(sa.func.min(free_at)).where(free_at > now))
+            return None if first is None else max(0.0, first - now)
+
+        return await self._databases.read(SYSTEM_TENANT, work)
+
+
+def _claimed(due: Due) -> sa.Update:
+    return sa.update(dispatch).where(*_this(due.tenant, due.run), dispatch.c.owner == due.owner)
+
+
+def _free(now: float, tenant_runs: int) -> sa.Select[*tuple[Any, ...]]:
+    """Select what may be claimed: a tenant's longest due first, and every tenant's first before any one's second."""
+    held = (
+        sa.select(dispatch.c.for_tenant, sa.func.count().label("runs"))
+        .where(dispatch.c.lease_until >= now)
+        .group_by(dispatch.c.for_tenant)
+        .cte()
+    )
+    line = sa.func.row_number().over(partition_by=dispatch.c.for_tenant, order_by=dispatch.c.due).label("line")
+    due = (
+        sa.select(dispatch, line)
+        .where(dispatch.c.due <= now, dispatch.c.lease_until < now, dispatch.c.kind == RUN)
+        .cte()
+    )
+    room = due.c.line + sa.func.coalesce(held.c.runs, 0) <= tenant_runs
+    joined = due.outerjoin(held, due.c.for_tenant == held.c.for_tenant)
+    return sa.select(due).select_from(joined).where(room).order_by(due.c.line, due.c.due)
+
+
+async def _now(db: Connection) -> float:
+    """Return the time in seconds since the epoch, by the clock that all workers share."""
+    if db.dialect == "sqlite":
+        return time.time()
+    return float(await db.scalar(_CLOCK))
+
+
+_CLOCK = sa.text("SELECT extract(epoch FROM clock_timestamp())")
+_TELL = sa.text(f"NOTIFY {CHANNEL}")
+
+
+async def _tell(db: Connection) -> None:
+    """Tell every worker that there may be work; on SQLite they are all in this process."""
+    if db.dialect != "sqlite":
+        await db.execute(_TELL)
 
 
 def _this(tenant: str, run: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (dispatch.c.for_tenant == tenant, dispatch.c.kind == RUN, dispatch.c.id == run)
 
 
-def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks: with its id, a name that is never used again."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "unknown"
-
-
-def _alive(owner: str) -> bool:
-    _, pid, started, _ = owner.rsplit(":", 3)
-    if started == "unknown":
-        return True
-    return _started(int(pid)) == started
+def _lives(owner: str) -> bool:
+    _, pid, born, _ = owner.rsplit(":", 3)
+    return alive(int(pid), born)

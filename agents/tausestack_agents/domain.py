@@ -89,8 +89,8 @@ def check_fits(decision: Decision, kind: str) -> None:
 
 
 def subject(interrupt: dict[str, Any]) -> str:
-    """Return what a decision on an interrupt is kept under: the approval that it waits for, else the call."""
-    return str(interrupt.get("approval") or f"call:{interrupt.get('call', '')}")
+    """Return what a decision on an interrupt is kept under: its approval, else the call, or the doubt about it."""
+    return str(interrupt.get("approval") or f"call:{interrupt.get('asked') or interrupt.get('call', '')}")
 
 
 def run_id(tenant: str, principal: str, key: str | None) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, get_args
 
-from tausestack.database import Row
 from tausestack.raw import as_object, object_at
 from tausestack_agents.domain import ENDED
+from tausestack_agents.lines import Line
 
 Kind = Literal["run", "step", "token", "tool_call", "tool_result", "approval", "cost", "handoff", "error"]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
@@ -41,7 +41,7 @@ def step(task: str, now: Literal["running", "done"]) -> Event:
     return "step", {"task": task, "status": now}
 
 
-def call(line: Row, *, edited: bool) -> list[Event]:
+def call(line: Line, *, edited: bool) -> list[Event]:
     """Return what a line of the journal tells, once it was written: a call begun, held, decided on, or ended."""
     about: dict[str, Any] = {"call": f"{line.task}/{line.call}", "server": line.server, "tool": line.tool}
     if line.status == "intent":
@@ -71,11 +71,11 @@ def model_cost(call: str, response: dict[str, Any]) -> Event | None:
     return ("cost", {"call": call, "model": response.get("model_name"), **spent}) if any(spent.values()) else None
 
 
-def _approval(line: Row) -> dict[str, Any]:
+def _approval(line: Line) -> dict[str, Any]:
     return {} if line.approval is None else {"approval": line.approval}
 
 
-def _outcome(line: Row) -> dict[str, Any]:
+def _outcome(line: Line) -> dict[str, Any]:
     if line.error is not None:
         return {"error": line.error}
     found = (as_object(line.result) or {}).get("structuredContent")

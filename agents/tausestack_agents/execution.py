@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -14,13 +15,14 @@ from pydantic_ai.exceptions import AgentRunError
 
 from tausestack.agents import Budget
 from tausestack.contract import Principal
-from tausestack.database import Row, TenantDatabases
-from tausestack.errors import TauseError
+from tausestack.database import Connection, Row, TenantDatabases
+from tausestack.errors import TauseError, Unavailable
 from tausestack_agents import specs, store
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints, config
 from tausestack_agents.company import Company
 from tausestack_agents.domain import ENDED, subject
+from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import GatewayClient
 from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
 from tausestack_agents.journal import Journal
@@ -35,6 +37,10 @@ Wake = Callable[[str, str], Awaitable[None]]
 """Has a tenant's run looked at."""
 
 logger = structlog.get_logger("agents")
+
+
+AWAY_SECONDS = 300.0
+"""So long after it was claimed first a run is looked at again when the database or the gateway is away."""
 
 
 class Absent(Exception):
@@ -54,13 +60,16 @@ class Executor:
         self._bell = bell
         self._wake = wake
 
-    async def execute(self, tenant: str, run: str) -> None:
-        """Claim a run and take it as far as it goes. Raises `Absent` where there is no such run (yet)."""
+    async def execute(self, tenant: str, run: str, holds: Callable[[], bool]) -> None:
+        """Claim a run and take it as far as it goes. Raises `Absent` where there is no such run (yet).
+
+        `holds` tells whether the lease on it still runs, without asking anybody.
+        """
         try:
             # More than once where the decision was there before the run came to wait for it.
             while (claimed := await self._claim(tenant, run)) is not None:
                 self._bell.ring(tenant, run)
-                await self._taken(tenant, claimed)
+                await self._taken(tenant, claimed, holds)
         except Fenced:
             logger.info("run was taken over or cancelled", tenant=tenant, run=run)
         finally:
@@ -76,14 +85,18 @@ class Executor:
             await self._wake(tenant, row.parent)
 
     async def _claim(self, tenant: str, run: str) -> Row | None:
-        async with self._databases.transaction(tenant) as db:
+        async def work(db: Connection) -> Row | None:
             row = await store.find_run(db, run)
             if row is None:
                 raise Absent(run)
             waits = row.status == "interrupted" and await store.decision_on(db, row) is None
             return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
-    async def _taken(self, tenant: str, row: Row) -> None:
+        claimed = await self._databases.write(tenant, work)
+        passing("claim.after")
+        return claimed
+
+    async def _taken(self, tenant: str, row: Row, holds: Callable[[], bool]) -> None:
         log = logger.bind(tenant=tenant, run=row.id, agent=row.agent)
         budgets, left = [Budget.model_validate(row.budget or {})], None
         try:
@@ -92,11 +105,15 @@ class Executor:
             budgets.append(spec.budget)
             left = await self._seconds_left(tenant, row, budgets, spec.seconds)
             with anyio.fail_after(spec.seconds if left is None else left):
-                await self._graph(tenant, row, budgets)
+                await self._graph(tenant, row, budgets, holds)
         except TimeoutError:
             await self._late(tenant, row, budgets, left)
         except Fenced:
             raise
+        except Unavailable as error:
+            if _age(row) < AWAY_SECONDS:
+                raise  # what is away now may be back at the next look
+            await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
         except TauseError as error:
             log.warning("run failed", code=error.code, reason=error.message)
             await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
@@ -116,8 +133,9 @@ class Executor:
             await self._end(tenant, row, "error", error={"code": "internal_error", "message": text})
 
     async def _end(self, tenant: str, row: Row, status: str, **values: Any) -> None:
-        async with self._databases.transaction(tenant) as db:
-            await store.end_run(db, row.id, row.fence, status, **values)
+        passing("end.before")
+        await self._databases.write(tenant, lambda db: store.end_run(db, row.id, row.fence, status, **values))
+        passing("end.after")
 
     async def _unfinished(self, tenant: str, row: Row, status: str, error: dict[str, Any]) -> None:
         """End a run early, with what it has."""
@@ -142,9 +160,13 @@ class Executor:
         else:
             await self._unfinished(tenant, row, "error", BudgetExceeded("seconds", min(given), min(given)).told())
 
-    async def _graph(self, tenant: str, row: Row, budgets: list[Budget]) -> None:
+    async def _graph(self, tenant: str, row: Row, budgets: list[Budget], holds: Callable[[], bool]) -> None:
         acting = Principal(tenant=tenant, id=row.principal, scopes=frozenset(row.scopes), agent=row.agent, run=row.id)
-        journal = Journal(self._databases, tenant, row.id, row.fence, on_write=lambda: self._bell.ring(tenant, row.id))
+
+        def ring() -> None:
+            self._bell.ring(tenant, row.id)
+
+        journal = Journal(self._databases, tenant, row.id, row.fence, on_write=ring, holds=holds)
         rate = Rate.of(os.environ)
         for budget in budgets:
             check(budget, rate)
@@ -154,7 +176,7 @@ class Executor:
             spending.count_below(await store.journals_below(db, row.id))
         graph = RunGraph(Company(self._databases, self._gateway, journal, acting, row, spending))
         place: Any = {**config(tenant, row.thread), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
-        async with self._checkpoints.saver(tenant) as saver:
+        async with self._checkpoints.saver(tenant, run=row.id, fence=row.fence) as saver:
             compiled = graph.build().compile(checkpointer=saver)
             state = await compiled.aget_state(place)
             given: Any = initial(row.id, row.input, Duty(agent=row.agent, version=row.version))
@@ -192,7 +214,17 @@ class Executor:
         self, tenant: str, row: Row, interrupt: dict[str, Any], *, used: dict[str, Any] | None
     ) -> None:
         """Let the run wait. A decision that came early is kept; one that was used already decides nothing more."""
-        async with self._databases.transaction(tenant) as db:
+
+        async def work(db: Connection) -> None:
             if used is not None and row.interrupt is not None and row.interrupt == interrupt:
                 await store.forget_decision(db, row.id, subject(interrupt))
             await store.end_run(db, row.id, row.fence, "interrupted", interrupt=interrupt)
+
+        passing("end.before")
+        await self._databases.write(tenant, work)
+        passing("end.after")
+
+
+def _age(row: Row) -> float:
+    """Return how many seconds ago a run was claimed first."""
+    return (datetime.now(UTC) - datetime.fromisoformat(row.started_at)).total_seconds()

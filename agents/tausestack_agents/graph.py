@@ -140,7 +140,8 @@ class RunGraph:
         held = sorted(_held(state).items(), key=lambda each: (each[1]["kind"] != "run", int(each[0])))
         index, waiting = held[0]
         decision: dict[str, Any] = interrupt(waiting)
-        decisions = {**state.get("decisions", {}), waiting["call"]: decision}
+        asked = waiting.get("asked") or waiting["call"]
+        decisions = {**state.get("decisions", {}), asked: decision}
         return {"decisions": decisions, "held": {index: None}}
 
     async def _hand_over(self, state: State) -> dict[str, Any]:

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import sqlalchemy as sa
 
-from tausestack.database import Connection, Row, TenantDatabases
+from tausestack.database import Connection, TenantDatabases
 from tausestack_agents import events as telling
 from tausestack_agents.events import Event, Kind
-from tausestack_agents.store import add_event, add_events, check_fence, now
+from tausestack_agents.failpoints import passing
+from tausestack_agents.lines import LINES, NAMES, Line, Lines, changed
+from tausestack_agents.store import Fenced, add_event, add_events, check_fence, now
 from tausestack_agents.tables import journal, runs
 
 
@@ -32,22 +35,41 @@ class ToolCall:
 
 
 class Journal:
-    """The journal of one run under one claim; every write is refused once another worker has claimed the run."""
+    """The journal of one run under one claim; every write is refused once another worker has claimed the run.
+
+    Nobody else writes it while the claim holds: what it has is read once, and from then on known.
+    """
 
     def __init__(
-        self, databases: TenantDatabases, tenant: str, run: str, fence: int, *, on_write: Callable[[], None]
+        self,
+        databases: TenantDatabases,
+        tenant: str,
+        run: str,
+        fence: int,
+        *,
+        on_write: Callable[[], None],
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`holds` tells whether the lease on the run still runs, without asking anybody."""
         self._on_write = on_write
+        self._holds = holds
         self._databases = databases
         self._tenant = tenant
         self.run = run
         self.fence = fence
+        self._lines: Lines | None = None
+        self._said: list[Line] = []
+        """The offline planner's answers that ask for calls: each is written with the first of these."""
+        self._writing = anyio.Lock()
 
-    async def find(self, task: str, call: str) -> Row | None:
+    def check_held(self) -> None:
+        """Raise `Fenced` where the lease ran out since its last renewal: after having been frozen, nothing is sent."""
+        if not self._holds():
+            raise Fenced(self.run)
+
+    async def find(self, task: str, call: str) -> Line | None:
         """Return a call's line, or None."""
-        query = sa.select(journal).where(journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
-        async with self._databases.reading(self._tenant) as db:
-            return await db.one(query)
+        return (await self._known()).get((task, call))
 
     async def intend(self, call: ToolCall) -> None:
         """Write what a tool call is about to do, before it is sent."""
@@ -59,7 +81,9 @@ class Journal:
             "key": call.key,
             "status": "intent",
         }
+        passing("intent.before")
         await self._write(call.task, call.call, values)
+        passing("intent.after")
 
     async def reserve_model(self, task: str, call: str, attempts: Sequence[Mapping[str, Any]]) -> None:
         """Write what a request to a model may use before it is made: for each attempt its model, tokens, US dollars."""
@@ -74,30 +98,46 @@ class Journal:
         *,
         last: bool = False,
     ) -> None:
-        """Write a model's response, and what attempts that failed used; the `last` of its task ends the step."""
-        values: dict[str, Any] = {"kind": "model", "status": "done", "result": response}
-        await self._write(task, call, {**values, "arguments": {"attempts": list(attempts)}}, last=last)
+        """Write a model's response, and what attempts that failed used; the `last` of its task ends the step.
+
+        The planner's, which cost nothing, are written with the first of the calls that they ask for.
+        """
+        passing("model.before")
+        kept = {"kind": "model", "status": "done", "result": response, "arguments": {"attempts": list(attempts)}}
+        line = changed(await self._known(), task, call, kept)
+        if last or (task, call) in await self._known() or telling.model_cost("", response) is not None:
+            await self._write(task, call, kept, last=last)
+        else:
+            self._note(line)
+            self._said.append(line)
+        passing("model.after")
 
     async def tell(self, kind: Kind, data: dict[str, Any]) -> None:
         """Append an event that no line of the journal tells: a piece of text, a handoff."""
-        async with self._databases.transaction(self._tenant) as db:
+
+        async def work(db: Connection) -> None:
             await check_fence(db, self.run, self.fence)
             await add_event(db, self.run, kind, data)
+
+        await self._databases.write(self._tenant, work)
         self._on_write()
 
     async def hand_over(self, leg: int, about: dict[str, Any], rules: list[dict[str, Any]]) -> None:
         """Write, once, that another agent takes over, and the approvals that hold from here on."""
-        task = f"{leg}.handoff"
-        async with self._databases.transaction(self._tenant) as db:
-            await check_fence(db, self.run, self.fence)
-            here = (journal.c.run == self.run, journal.c.task == task)
-            if await db.one(sa.select(journal.c.position).where(*here)) is not None:
-                return
-            position, _ = await self._lines(db, task)
-            line = {"kind": "handoff", "arguments": about, "status": "done", "at": now(), "position": position}
-            await db.execute(sa.insert(journal).values(run=self.run, task=task, call="handoff", **line))
-            await db.execute(sa.update(runs).where(runs.c.id == self.run).values(rules=rules))
-            await add_event(db, self.run, "handoff", about)
+        task, known = f"{leg}.handoff", await self._known()
+        if (task, "handoff") in known:
+            return
+        async with self._writing:
+            line = changed(known, task, "handoff", {"kind": "handoff", "arguments": about, "status": "done"})
+
+            async def work(db: Connection) -> None:
+                await check_fence(db, self.run, self.fence)
+                await db.execute(sa.insert(journal).values(run=self.run, at=now(), **line.values()))
+                await db.execute(sa.update(runs).where(runs.c.id == self.run).values(rules=rules))
+                await add_event(db, self.run, "handoff", about)
+
+            await self._databases.write(self._tenant, work)
+            self._note(line)
         self._on_write()
 
     async def settle(
@@ -113,57 +153,78 @@ class Journal:
         values: dict[str, Any] = {"status": status, "result": result, "error": error}
         if approval is not None:
             values["approval"] = approval
-        if status not in {"waiting", "in_doubt"}:
-            values["ended_at"] = now()
-        await self._write(call.task, call.call, values)
+        passing("result.before")
+        await self._write(call.task, call.call, values, ended=status not in {"waiting", "in_doubt"})
+        passing("result.after")
 
     async def edit(self, call: ToolCall) -> None:
         """Write that a person changed the arguments of a call that was held."""
         await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, edited=True)
 
+    async def tool_calls(self, *tasks: str) -> list[Line]:
+        """Return the lines of tasks' tool calls, in order."""
+        lines = [line for line in (await self._known()).values() if line.task in tasks and line.kind == "tool"]
+        return sorted(lines, key=lambda line: line.position)
+
+    async def has_results(self) -> bool:
+        """Return whether any tool has told the run anything."""
+        return any(line.kind == "tool" and line.status in {"done", "failed"} for line in (await self._known()).values())
+
+    async def _known(self) -> Lines:
+        if self._lines is None:
+            of_run = LINES.where(journal.c.run == self.run)
+            rows = await self._databases.read(self._tenant, lambda db: db.execute(of_run))
+            lines = [Line(**dict(zip(NAMES, row, strict=True))) for row in rows]
+            self._lines = {(line.task, line.call): line for line in lines}
+        return self._lines
+
+    def _note(self, line: Line) -> None:
+        assert self._lines is not None
+        self._lines[line.task, line.call] = line
+
     async def _write(
-        self, task: str, call: str, values: dict[str, Any], *, edited: bool = False, last: bool = False
+        self,
+        task: str,
+        call: str,
+        values: dict[str, Any],
+        *,
+        edited: bool = False,
+        last: bool = False,
+        ended: bool = False,
     ) -> None:
-        """Write a line and the events that tell of it, in one transaction."""
-        here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
-        told: list[Event] = []
-        async with self._databases.transaction(self._tenant) as db:
-            await check_fence(db, self.run, self.fence)
-            if not await db.change(sa.update(journal).where(*here).values(**values)):
-                position, of_task = await self._lines(db, task)
-                await db.execute(
-                    sa.insert(journal).values(run=self.run, task=task, call=call, position=position, at=now(), **values)
-                )
-                told += [] if of_task else [telling.step(task, "running")]
-            line = await db.one(sa.select(journal).where(*here))
-            assert line is not None
+        """Write a line, and those that waited for it, with the events that tell of them, in one transaction."""
+        known = await self._known()
+        async with self._writing:
+            line, said = changed(known, task, call, values), self._said
+            is_new = (task, call) not in known
+            times = {"ended_at": now()} if ended else {}
+            told = self._told([*said, line] if is_new else said)
             if line.kind == "tool":
                 told += telling.call(line, edited=edited)
             elif (spent := telling.model_cost(f"{task}/{call}", line.result)) is not None:
                 told.append(spent)
-            await add_events(db, self.run, [*told, *([telling.step(task, "done")] if last else [])])
+            told += [telling.step(task, "done")] if last else []
+
+            async def work(db: Connection) -> None:
+                await check_fence(db, self.run, self.fence)
+                for each in said:
+                    await db.execute(sa.insert(journal).values(run=self.run, at=now(), **each.values()))
+                if is_new:
+                    await db.execute(sa.insert(journal).values(run=self.run, at=now(), **line.values(), **times))
+                else:
+                    here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
+                    await db.execute(sa.update(journal).where(*here).values(**values, **times))
+                await add_events(db, self.run, told)
+
+            await self._databases.write(self._tenant, work)
+            self._note(line)
+            self._said = [each for each in self._said if each not in said]
         self._on_write()
 
-    async def _lines(self, db: Connection, task: str) -> tuple[int, int]:
-        """Return how many lines the journal has, and how many of them are a task's."""
-        of_task = sa.func.coalesce(sa.func.sum(sa.case((journal.c.task == task, 1), else_=0)), 0)
-        row = await db.one(sa.select(sa.func.count(), of_task).where(journal.c.run == self.run))
-        assert row is not None
-        return int(row[0]), int(row[1])
-
-    async def has_results(self) -> bool:
-        """Return whether any tool has told the run anything."""
-        ended = journal.c.status.in_(("done", "failed"))
-        query = sa.select(journal.c.position).where(journal.c.run == self.run, journal.c.kind == "tool", ended).limit(1)
-        async with self._databases.reading(self._tenant) as db:
-            return await db.scalar(query) is not None
-
-    async def tool_calls(self, *tasks: str) -> list[Row]:
-        """Return the lines of tasks' tool calls, in order."""
-        query = (
-            sa.select(journal)
-            .where(journal.c.run == self.run, journal.c.task.in_(tasks), journal.c.kind == "tool")
-            .order_by(journal.c.position)
-        )
-        async with self._databases.reading(self._tenant) as db:
-            return await db.execute(query)
+    def _told(self, fresh: Sequence[Line]) -> list[Event]:
+        """Return that tasks began whose first line is among those to be written."""
+        assert self._lines is not None
+        begun = {line.task for line in self._lines.values() if line not in fresh}
+        return [
+            telling.step(task, "running") for task in dict.fromkeys(each.task for each in fresh) if task not in begun
+        ]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import ClassVar
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import anyio
+import anyio.to_thread
+import psycopg
 import sqlalchemy as sa
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from psycopg import AsyncConnection, AsyncCursor, OperationalError, sql
+from psycopg import Cursor, OperationalError, sql
 from psycopg.rows import DictRow, dict_row
 
+from tausestack.database import Connection, TenantDatabases
 from tausestack.database.ownership import TENANT_ROLE
 from tausestack.errors import Unavailable
 
@@ -21,15 +24,18 @@ SCHEMA = "tausestack_agents_checkpoints"
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('tausestack/checkpoints', 0))"
 _FOUND = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; GRANT USAGE ON SCHEMA {SCHEMA} TO {TENANT_ROLE}"
-_ENTER = "SELECT set_config('search_path', %s, true), set_config('app.tenant', %s, true), set_config('role', %s, true)"
+_ENTER = "SELECT set_config('search_path', %s, true)"
 
 _UNGUARDED = (
     "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p')"
     " AND relname <> 'checkpoint_migrations' AND NOT (relrowsecurity AND relforcerowsecurity)"
 )
-_WALLED = (
-    "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') AND relrowsecurity"
+_WALLED = sa.text(
+    f"SELECT relname FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace"  # noqa: S608 - a name of our own
+    " AND relkind IN ('r', 'p') AND relrowsecurity"
 )
+_COUNT = sa.text(f"SELECT count(*) FROM {SCHEMA}.checkpoints")  # noqa: S608 - as above
+_THREADS = sa.text(f"SELECT DISTINCT thread_id FROM {SCHEMA}.checkpoints ORDER BY 1")  # noqa: S608 - as above
 # The tenant leads the thread's id, and no tenant's name holds a colon. A table that LangGraph may add without threads
 # fails here instead of standing open.
 _OWN = "split_part(thread_id, ':', 1) = nullif(current_setting('app.tenant', true), '')"
@@ -42,102 +48,102 @@ _WALL = (
 
 
 class PostgresCheckpoints:
-    """Gives out a tenant's saver: a connection a run, each of its transactions under the tenant's role."""
+    """Gives out savers that work within the tenant's own transactions, and so under its role."""
 
-    def __init__(self, url: str, serializer: SerializerProtocol) -> None:
+    def __init__(self, databases: TenantDatabases, url: str, serializer: SerializerProtocol) -> None:
+        self._databases = databases
         self._url = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._serializer = serializer
         self._preparing = anyio.Lock()
         self._prepared = False
 
-    @asynccontextmanager
-    async def saver(self, tenant: str) -> AsyncGenerator[AsyncPostgresSaver]:
-        """Open the tenant's saver for one run."""
-        await self._prepare()
-        async with self._connected() as connection:
-            yield _TenantSaver(connection, tenant, self._serializer)
+    async def open(self, tenant: str) -> None:
+        """Bring LangGraph's tables to its newest revision and wall them off, as the owner, once a process."""
+        async with self._preparing:
+            if not self._prepared:
+                await self._databases.migrate(tenant)  # the tenants' role is made with the agents' own tables
+                await anyio.to_thread.run_sync(self._prepare)
+                self._prepared = True
+
+    def saver(self, tenant: str, db: Connection | None) -> PostgresSaver:
+        """Return a saver within a transaction, whose search path is that of the checkpoints from here on."""
+        del tenant  # the transaction is its own
+        if db is None:
+            return _TenantSaver(None, self._serializer)
+        db.driver.execute(_ENTER, [SCHEMA])
+        return _TenantSaver(db.driver, self._serializer)
+
+    async def close(self, tenant: str) -> None:
+        """Do nothing: transactions are the pool's."""
+        del tenant
 
     async def count(self, tenant: str) -> int:
         """Return how many checkpoints a tenant has."""
-        async with self._entered(tenant) as connection:
-            row = await (await connection.execute("SELECT count(*) AS checkpoints FROM checkpoints")).fetchone()
-        return 0 if row is None else int(row["checkpoints"])
+        await self.open(tenant)
+        return int(await self._databases.read(tenant, lambda db: db.scalar(_COUNT)))
 
     async def threads(self, tenant: str) -> list[str]:
         """Return the ids of a tenant's threads."""
-        async with self._entered(tenant) as connection:
-            rows = await connection.execute("SELECT DISTINCT thread_id FROM checkpoints ORDER BY 1")
-            return [str(row["thread_id"]) for row in await rows.fetchall()]
+        await self.open(tenant)
+        rows = await self._databases.read(tenant, lambda db: db.execute(_THREADS))
+        return [str(row.thread_id) for row in rows]
 
     async def erase(self, tenant: str) -> None:
         """Delete a tenant's rows in every table: its wall lets no others be seen."""
-        async with self._entered(tenant) as connection:
-            for row in await (await connection.execute(_WALLED, [SCHEMA])).fetchall():
-                await connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(row["relname"])))
+        await self.open(tenant)
 
-    @asynccontextmanager
-    async def _entered(self, tenant: str) -> AsyncGenerator[AsyncConnection[DictRow]]:
-        """Open a transaction of a tenant's."""
-        await self._prepare()
-        async with self._connected() as connection, connection.transaction():
-            await connection.execute(_ENTER, [SCHEMA, tenant, TENANT_ROLE])
-            yield connection
+        async def work(db: Connection) -> None:
+            for row in await db.execute(_WALLED):
+                await db.execute(sa.text(f'DELETE FROM {SCHEMA}."{row.relname}"'))  # noqa: S608 - a table's name
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[AsyncConnection[DictRow]]:
+        await self._databases.write(tenant, work)
+
+    async def aclose(self) -> None:
+        """Do nothing: connections are the pool's."""
+
+    def _prepare(self) -> None:
         try:
-            connection = await AsyncConnection[DictRow].connect(self._url, autocommit=True, row_factory=dict_row)
+            owner = psycopg.Connection[DictRow].connect(self._url, row_factory=dict_row)
         except OperationalError as error:
             raise Unavailable("the database can't be reached: nothing was done, try again") from error
-        try:
-            yield connection
-        finally:
-            with anyio.CancelScope(shield=True):
-                await connection.close()
-
-    async def _prepare(self) -> None:
-        """Bring LangGraph's tables to its newest revision and wall them off, as the owner, once a process.
-
-        The tenants' role is there: a run's own tables were prepared before the run was claimed.
-        """
-        async with self._preparing:
-            if self._prepared:
-                return
-            async with self._connected() as owner, owner.transaction():
-                await owner.execute(_LOCK)
-                await owner.execute(_FOUND)
-                await owner.execute(f"SET LOCAL search_path TO {SCHEMA}")
-                await _Founder(owner).setup()
-                for row in await (await owner.execute(_UNGUARDED, [SCHEMA])).fetchall():
-                    for statement in _WALL:
-                        await owner.execute(sql.SQL(statement).format(sql.Identifier(row["relname"])))
-            self._prepared = True
+        with owner:
+            owner.execute(_LOCK)
+            owner.execute(_FOUND)
+            owner.execute(f"SET LOCAL search_path TO {SCHEMA}")
+            _Founder(owner).setup()
+            for row in owner.execute(_UNGUARDED, [SCHEMA]).fetchall():
+                for statement in _WALL:
+                    owner.execute(sql.SQL(statement).format(sql.Identifier(row["relname"])))
 
 
-class _Founder(AsyncPostgresSaver):
+class _Founder(PostgresSaver):
     """Sets up within one transaction, so that no table is ever without its wall.
 
     An index can't be made concurrently there, and would wait for whoever waits for the lock.
     """
 
     MIGRATIONS: ClassVar[list[str]] = [
-        migration.replace(" CONCURRENTLY ", " ") for migration in AsyncPostgresSaver.MIGRATIONS
+        migration.replace(" CONCURRENTLY ", " ") for migration in PostgresSaver.MIGRATIONS
     ]
 
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Generator[Cursor[DictRow]]:
+        del pipeline
+        connection: Any = self.conn
+        with connection.cursor(row_factory=dict_row) as cursor:
+            yield cursor
 
-class _TenantSaver(AsyncPostgresSaver):
-    """LangGraph's saver, whose every statement runs in a transaction of the tenant's."""
 
-    def __init__(self, connection: AsyncConnection[DictRow], tenant: str, serializer: SerializerProtocol) -> None:
+class _TenantSaver(PostgresSaver):
+    """LangGraph's saver within a transaction that is begun and ended elsewhere."""
+
+    def __init__(self, connection: Any, serializer: SerializerProtocol) -> None:
         super().__init__(connection, serde=serializer)
-        self._connection = connection
-        self._tenant = tenant
 
-    @asynccontextmanager
-    async def _cursor(self, *, pipeline: bool = False) -> AsyncGenerator[AsyncCursor[DictRow]]:
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Generator[Cursor[DictRow]]:
         # Private to LangGraph, but all that its saver does goes through it; its version is pinned.
         del pipeline
-        async with self.lock, self._connection.transaction():
-            await self._connection.execute(_ENTER, [SCHEMA, self._tenant, TENANT_ROLE])
-            async with self._connection.cursor(binary=True, row_factory=dict_row) as cursor:
-                yield cursor
+        connection: Any = self.conn
+        with connection.cursor(binary=True, row_factory=dict_row) as cursor:
+            yield cursor

@@ -25,6 +25,7 @@ from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
 from tausestack_agents.domain import Decision, RunStatus, check_fits, parse_decision, subject
 from tausestack_agents.execution import Executor
+from tausestack_agents.failpoints import passing
 from tausestack_agents.following import follow
 from tausestack_agents.gateway import connected
 from tausestack_agents.keeping import RunsKeeper, State
@@ -40,20 +41,25 @@ RunId = Annotated[
     str, Field(description="The run's id.", pattern=r"^[^\x00-\x1f]*$", examples=["run_0a1b2c3d4e5f60718293"])
 ]
 
+DECIDE_SECONDS = 1.0
+"""Within this a decision is written, once the run was noted as having work."""
+
 
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[State]:
     own.load(os.environ)
     databases, env = service.tenant_databases(), service.env
-    bell, dispatch, checkpoints = Bell(), Dispatch(databases), Checkpoints(env.data, env.database_url)
+    bell, dispatch = Bell(), Dispatch.of(databases, os.environ)
+    checkpoints = Checkpoints(databases, env.data, env.database_url)
     if env.gateway is None or env.process_credential is None:
         yield State(databases, bell, dispatch, checkpoints, None)
         return
     async with connected(env.gateway, env.process_credential) as gateway:
         executor = Executor(databases, gateway, checkpoints, bell, dispatch.add)
         worker = Worker(dispatch, executor)
-        async with working(worker):
+        async with working(worker, env.database_url):
             yield State(databases, bell, dispatch, checkpoints, worker)
+        await checkpoints.aclose()
 
 
 server = Server(
@@ -228,12 +234,19 @@ async def run_events(request: Request, ctx: Context) -> Response:
 
 
 async def _decide(ctx: Context, run: str, about: str, decision: Decision) -> bool:
-    """Keep a decision, and have the run looked at."""
-    async with state_of(ctx).databases.transaction(ctx.tenant) as db:
-        kept = await store.decide(db, run, about, decision.as_json())
+    """Keep a decision, and have the run looked at; should this process die in between, it is looked at a little later.
+
+    First the work, as when a run is started: a decision without work would wait for ever.
+    """
+    state = state_of(ctx)
+    passing("decide.before")
+    await state.dispatch.add(ctx.tenant, run, after=DECIDE_SECONDS)
+    kept = await state.databases.write(ctx.tenant, lambda db: store.decide(db, run, about, decision.as_json()))
+    passing("decide.between")
     if not kept:
         return False
     await make_due(ctx, run)
+    passing("decide.after")
     return True
 
 
@@ -246,6 +259,7 @@ async def _stopped(ctx: Context, run: str) -> None:
         below = await store.children(db, run)
     if state.worker is not None:
         state.worker.cancel(ctx.tenant, run)
+    await state.dispatch.cut(ctx.tenant, run)
     state.bell.ring(ctx.tenant, run)
     if found.interrupt is not None and found.interrupt.get("approval") is not None:
         await ctx.call("platform/withdraw_approvals", {"run": run})

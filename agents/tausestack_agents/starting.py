@@ -18,6 +18,7 @@ from tausestack.scopes import SYSTEM, within
 from tausestack_agents import specs, store
 from tausestack_agents.company import rules_of
 from tausestack_agents.domain import ENDED, WAITS_FOR_RUN, run_id
+from tausestack_agents.failpoints import passing
 from tausestack_agents.keeping import State
 from tausestack_agents.models import choose
 from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check
@@ -78,7 +79,9 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
             choose(spec.model, spec.fallbacks, asked.model, os.environ)
             await _check_room(ctx, db)
     # First the work, then the run: work without a run is dropped, but a run without work would never start.
+    passing("accept.before")
     await state.dispatch.add(ctx.tenant, identifier)
+    passing("accept.between")
     async with state.databases.transaction(ctx.tenant) as db:
         known = await store.find_run(db, identifier)
         if known is None:
@@ -92,6 +95,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
             await store.add_run(db, {**values, **origin, "version": pinned.version, "rules": rules})
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
             raise KeyReused("This idempotency key was used for another run", key=ctx.idempotency_key)
+    passing("accept.after")
     state.worker.wake()
     # One that a run starts is waited for by the run itself, which keeps no worker busy with that.
     return await settled(ctx, identifier, wait if ctx.principal.run is None else 0)

@@ -13,6 +13,7 @@ from tausestack.raw import as_object, object_at
 from tausestack_agents import events as telling
 from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY, WAITS_FOR_RUN, Decision, subject
 from tausestack_agents.events import Event, Kind
+from tausestack_agents.failpoints import passing
 from tausestack_agents.tables import decisions, events, journal, runs
 
 
@@ -87,6 +88,7 @@ async def end_run(db: Connection, run: str, fence: int, status: str, **values: A
     await check_fence(db, run, fence)
     ended = now() if status in ENDED else None
     await db.execute(sa.update(runs).where(runs.c.id == run).values(status=status, ended_at=ended, **values))
+    passing("end.within")
     if ended is not None:
         await add_event(db, run, "cost", cost(await journal_of(db, run)))
     await add_events(db, run, telling.status(status, values))
@@ -173,14 +175,18 @@ async def count_below(db: Connection, root: str) -> int:
 
 async def add_event(db: Connection, run: str, kind: Kind, data: dict[str, Any]) -> None:
     """Append an event to a run's log, in the transaction of what it tells, which holds the run's row."""
-    last = await db.scalar(sa.select(sa.func.max(events.c.seq)).where(events.c.run == run))
-    await db.execute(sa.insert(events).values(run=run, seq=(last or 0) + 1, kind=kind, data=data, at=now()))
+    await add_events(db, run, [(kind, data)])
 
 
 async def add_events(db: Connection, run: str, told: list[Event]) -> None:
     """Append several events to a run's log."""
+    passing("event.before")
     for kind, data in told:
-        await add_event(db, run, kind, data)
+        following = sa.func.coalesce(sa.func.max(events.c.seq), 0) + 1
+        given = (sa.literal(run), following, sa.literal(kind), sa.literal(data, events.c.data.type), sa.literal(now()))
+        line = sa.select(*given).where(events.c.run == run)
+        await db.execute(sa.insert(events).from_select(["run", "seq", "kind", "data", "at"], line))
+    passing("event.after")
 
 
 async def events_after(db: Connection, run: str, seq: int) -> list[Row]:

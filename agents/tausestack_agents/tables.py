@@ -90,7 +90,7 @@ dispatch = sa.Table(
 )
 """Due work of all tenants; only the rows of tenant `_system` count. Times are seconds since the epoch."""
 
-SCHEMA = Schema("agents", metadata, "tausestack_agents.migrations")
+SCHEMA = Schema("agents", metadata, "tausestack_agents.migrations", idle_seconds=10)
 
 agents = sa.Table(
     "agents",

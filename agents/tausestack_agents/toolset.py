@@ -17,9 +17,11 @@ from tausestack.contract import META_TOOL, tool_policy
 from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated
 from tausestack.raw import as_object, object_at
 from tausestack_agents.domain import ENDED, Decision, call_key
+from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import Delegation, text_of
 from tausestack_agents.grounds import FOREIGN, Grounds
 from tausestack_agents.journal import Journal, ToolCall
+from tausestack_agents.lines import Line
 from tausestack_agents.planner.choice import Candidate
 from tausestack_agents.spending import Spending
 
@@ -130,7 +132,7 @@ class GatewayToolset(AbstractToolset[None]):
         line = await self._journal.find(self._task, identifier)
         if _starts_a_run(chosen.address):
             arguments = {name: value for name, value in arguments.items() if name != "wait"}
-        arguments = arguments if line is None else line.arguments
+        arguments = arguments if line is None else line.arguments or {}
         call = ToolCall(
             self._task, identifier, server, own_name, arguments, call_key(self._journal.run, self._task, identifier)
         )
@@ -155,7 +157,7 @@ class GatewayToolset(AbstractToolset[None]):
             return await self._decided(call, line.approval, safe=safe)
         if line.status == "intent" and safe:
             return await self._send(call, line.approval, safe=safe)
-        return await self._doubted(call, line.approval)
+        return await self._doubted(call, line)
 
     def decide(self, call: str, decision: Mapping[str, Any]) -> None:
         """Take a decision that came while the step goes on."""
@@ -176,13 +178,7 @@ class GatewayToolset(AbstractToolset[None]):
         elif line.status in {"failed", "rejected"}:
             raise ToolFailed(str((as_object(line.error) or {}).get("message", "")))
         elif line.status != "waiting":
-            decision = self._decisions.get(f"{self._task}/{identifier}")
-            if decision is None:
-                await self._journal.settle(call, "in_doubt", error={"code": InDoubt.code, "message": _DOUBT})
-                raise Held(_interrupt("decision", call, None))
-            if not decision.approve:
-                await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": _LEFT})
-                raise ToolFailed(_LEFT)
+            await self._repeated(call, line)
         try:
             result: Any = to_jsonable_python(await work())
         except Held:
@@ -193,7 +189,10 @@ class GatewayToolset(AbstractToolset[None]):
 
     async def _send(self, call: ToolCall, approval: str | None, *, safe: bool) -> Any:
         try:
+            passing("call.before")
+            self._journal.check_held()
             result = await self._call(call, approval, safe=safe)
+            passing("call.after")
         except ApprovalRequired as error:
             await self._journal.settle(call, "waiting", approval=str(error.data.get("approval", "")))
             raise Held(self._interrupt(call, str(error.data.get("approval", "")))) from error
@@ -202,8 +201,7 @@ class GatewayToolset(AbstractToolset[None]):
             await self._journal.settle(call, status, error=_told(error))
             raise ToolFailed(error.message) from error
         except InDoubt as error:
-            await self._journal.settle(call, "in_doubt", error=_told(error))
-            raise Held(_interrupt("decision", call, None)) from error
+            raise await self._ask(call, error.message) from error
         except Unauthenticated:
             raise
         except TauseError as error:
@@ -275,7 +273,7 @@ class GatewayToolset(AbstractToolset[None]):
             return {"isError": True, "content": [{"type": "text", "text": text}], "structuredContent": about}
         return {"structuredContent": {**about, "output": run.get("output")}, "isError": False}
 
-    async def _escalated(self, call: ToolCall, line: Any) -> Any:
+    async def _escalated(self, call: ToolCall, line: Line | None) -> Any:
         """Return what a person answered; raises `Held` until somebody has."""
         decision = self._decisions.get(f"{self._task}/{call.call}")
         if line is None:
@@ -307,15 +305,31 @@ class GatewayToolset(AbstractToolset[None]):
             raise ToolFailed(text)
         return await self._approved(call, decision, approval, safe=safe)
 
-    async def _doubted(self, call: ToolCall, approval: str | None) -> Any:
-        decision = self._decisions.get(f"{self._task}/{call.call}")
+    async def _doubted(self, call: ToolCall, line: Line) -> Any:
+        return await self._approved(call, await self._repeated(call, line), line.approval, safe=False)
+
+    async def _repeated(self, call: ToolCall, line: Line) -> Decision:
+        """Return the decision to repeat a call whose outcome nobody knows; each decision is for one doubt alone.
+
+        Raises `Held` until there is one, and `ToolFailed` where it is to leave the call.
+        """
+        asked = _times(line)
+        decision = self._decisions.get(_doubt(call, asked)) if line.status == "in_doubt" else None
         if decision is None:
-            await self._journal.settle(call, "in_doubt", error={"code": InDoubt.code, "message": _DOUBT})
-            raise Held(_interrupt("decision", call, None))
+            if line.status == "in_doubt":
+                raise Held(_interrupt("decision", call, None, asked))
+            raise await self._ask(call, _DOUBT)
         if decision.approve:
-            return await self._approved(call, decision, approval, safe=False)
+            return decision
         await self._journal.settle(call, "rejected", error={"code": InDoubt.code, "message": _LEFT})
         raise ToolFailed(_LEFT)
+
+    async def _ask(self, call: ToolCall, text: str) -> Held:
+        """Note that a call is in doubt, once more where it was before, and return what asks a person."""
+        line = await self._journal.find(call.task, call.call)
+        asked = 1 if line is None else _times(line) + 1
+        await self._journal.settle(call, "in_doubt", error={"code": InDoubt.code, "message": text, "times": asked})
+        return Held(_interrupt("decision", call, None, asked))
 
     async def _approved(self, call: ToolCall, decision: Decision, approval: str | None, *, safe: bool) -> Any:
         """Send a call that was held, with a person's arguments where they gave others."""
@@ -335,7 +349,7 @@ def _starts_a_run(address: str) -> bool:
     return address in {"agents/run", "agents/run_team"} or address.startswith("agents/ask-")
 
 
-def _other_run(line: Any) -> str | None:
+def _other_run(line: Line) -> str | None:
     """Return the run that a call waits for, or None."""
     found = object_at(line.result, "structuredContent").get("run")
     return found if isinstance(found, str) else None
@@ -346,11 +360,22 @@ def _place(kind: str, call: ToolCall) -> dict[str, Any]:
     return {"kind": kind, "call": place, "server": call.server, "tool": call.tool, "arguments": call.arguments}
 
 
-def _interrupt(kind: str, call: ToolCall, approval: str | None) -> dict[str, Any]:
+def _times(line: Line) -> int:
+    """Return how often a call was in doubt."""
+    return int((as_object(line.error) or {}).get("times", 0))
+
+
+def _doubt(call: ToolCall, asked: int) -> str:
+    """Return what the decision on a doubt goes by: not that on an approval, nor on an earlier doubt."""
+    return f"{call.task}/{call.call}/{asked}"
+
+
+def _interrupt(kind: str, call: ToolCall, approval: str | None, asked: int = 0) -> dict[str, Any]:
     found = _place(kind, call)
     if approval is not None:
         found["approval"] = approval
     else:
+        found["asked"] = _doubt(call, asked)
         found["message"] = "This call broke midway: approve to send it again, reject to leave it"
     return found
 

@@ -14,9 +14,11 @@ from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
+from tausestack.database import TenantDatabases
 from tausestack.errors import InvalidRequest
 from tausestack.raw import as_array, as_object
 from tausestack_agents.checkpoints import Checkpoints, config
+from tausestack_agents.tables import SCHEMA
 
 AT_ONCE = 8
 _FIELDS = {"thread", "ns", "parent", "type", "checkpoint", "metadata", "writes"}
@@ -28,7 +30,8 @@ class TravellingCheckpoints:
     """Gives out a tenant's checkpoints and takes them in."""
 
     def __init__(self, data: Path, url: str | None) -> None:
-        self._checkpoints = Checkpoints(data, url)
+        self._databases = TenantDatabases(SCHEMA, data=data, url=url)
+        self._checkpoints = Checkpoints(self._databases, data, url)
 
     async def leave(self, tenant: str) -> AsyncGenerator[Record]:
         """Yield every checkpoint of a tenant, the newest of each thread first."""

@@ -10,13 +10,16 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from tausestack.errors import Unavailable
 from tausestack_agents.dispatch import Dispatch, Due
 from tausestack_agents.execution import Absent, Executor
 
 logger = structlog.get_logger("agents")
 
-CONCURRENT_RUNS = 8
-HEARTBEAT_SECONDS = 5.0
+CONCURRENT_RUNS = 32
+"""How many runs one process works on at once: they wait for tools and models most of the time."""
+HEARTBEATS = 3
+"""How often within a lease it is renewed."""
 POLL_SECONDS = 2.0
 """How often work is looked for that another process left; work of this process is taken up at once."""
 GRACE_SECONDS = 5.0
@@ -36,6 +39,8 @@ class Worker:
         self._active: dict[tuple[str, str], anyio.CancelScope] = {}
         self._news = anyio.Event()
         self._idle = anyio.Event()
+        self._held: dict[tuple[str, str], tuple[Due, float]] = {}
+        """What is held, and until when for certain, in `time.monotonic`'s seconds: it goes on while frozen."""
         self._stopping = False
 
     def wake(self) -> None:
@@ -61,6 +66,7 @@ class Worker:
         if freed:
             logger.info("taking up what a dead process left", runs=freed)
         async with anyio.create_task_group() as group:
+            group.start_soon(self._hold)
             while not self._stopping:
                 self._news = anyio.Event()
                 pause = POLL_SECONDS
@@ -88,9 +94,16 @@ class Worker:
             return POLL_SECONDS
         if upcoming > 0:
             return min(POLL_SECONDS, max(upcoming, SOON_SECONDS))
+        until = time.monotonic() + self._dispatch.lease
         for due in await self._dispatch.claim(room):
+            if (due.tenant, due.run) in self._active:
+                # Its lease ran out while this process was frozen, and nobody took it: what was begun is begun anew.
+                self._active[due.tenant, due.run].cancel()
+                await self._release(due, SOON_SECONDS)
+                continue
             # Noted here and not in the task, so that the next look counts it.
             self._active[due.tenant, due.run] = anyio.CancelScope()
+            self._held[due.tenant, due.run] = (due, until)
             group.start_soon(self._one, due)
         return SOON_SECONDS
 
@@ -99,14 +112,11 @@ class Worker:
         again: float | None = 0.0  # where it is cut off, another process takes it up at once
         try:
             with self._active[place] as scope:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._hold, due, scope)
-                    again = await self._execute(due)
-                    group.cancel_scope.cancel()
+                again = await self._execute(due)
             if scope.cancelled_caught:
                 again = None  # cancelled by a person, or lost to another worker
         finally:
-            del self._active[place]
+            del self._active[place], self._held[place]
             self._idle.set()
             self._idle = anyio.Event()
             with anyio.CancelScope(shield=True):
@@ -116,9 +126,12 @@ class Worker:
     async def _execute(self, due: Due) -> float | None:
         """Take a run as far as it goes; return in how many seconds to look at it again, or None for never."""
         try:
-            await self._executor.execute(due.tenant, due.run)
+            await self._executor.execute(due.tenant, due.run, lambda: self._holds(due))
         except Absent:
             return SOON_SECONDS if time.time() - due.created < ORPHAN_SECONDS else None
+        except Unavailable as error:
+            logger.warning("run has to wait", tenant=due.tenant, run=due.run, reason=error.message)
+            return POLL_SECONDS
         except Exception:
             # A run that can't even be claimed must not stop the others.
             logger.exception("run could not be executed", tenant=due.tenant, run=due.run)
@@ -136,25 +149,42 @@ class Worker:
             # Its lease runs out by itself, and then it is looked at again: no reason to stop the others.
             logger.exception("run could not be given back", tenant=due.tenant, run=due.run)
 
-    async def _hold(self, due: Due, scope: anyio.CancelScope) -> None:
+    def _holds(self, due: Due) -> bool:
+        """Return whether a run is this worker's for certain, without asking: false after it was frozen for long."""
+        return time.monotonic() < self._held[due.tenant, due.run][1]
+
+    async def _hold(self) -> None:
+        """Renew the leases of all that is held, for as long as this worker works."""
         while True:
-            await anyio.sleep(HEARTBEAT_SECONDS)
+            await anyio.sleep(self._dispatch.lease / HEARTBEATS)
+            held = [due for due, _ in self._held.values()]
+            if not held:
+                continue
+            until = time.monotonic() + self._dispatch.lease
             try:
-                held = await self._dispatch.renew(due)
+                lost = await self._dispatch.renew(held)
             except Exception:
                 # The lease outlives two missed beats; should it run out, the fence keeps this worker from writing.
-                logger.exception("lease could not be renewed", tenant=due.tenant, run=due.run)
+                logger.exception("leases could not be renewed", runs=len(held))
                 continue
-            if not held:
-                logger.warning("lease was lost", tenant=due.tenant, run=due.run)
-                scope.cancel()
+            for due in held:
+                place = (due.tenant, due.run)
+                if due in lost and place in self._active:
+                    logger.warning("lease was lost", tenant=due.tenant, run=due.run)
+                    self._active[place].cancel()
+                elif place in self._held:
+                    self._held[place] = (due, until)
 
 
 @asynccontextmanager
-async def working(worker: Worker) -> AsyncGenerator[None]:
-    """Let a worker work for as long as the process serves."""
+async def working(worker: Worker, database_url: str | None = None) -> AsyncGenerator[None]:
+    """Let a worker work for as long as the process serves; on PostgreSQL it hears of others' work."""
     async with anyio.create_task_group() as group:
         group.start_soon(worker.work)
+        if database_url is not None:
+            from tausestack_agents.news import listen  # its driver costs memory that a stack on SQLite never uses
+
+            group.start_soon(listen, database_url, worker)
         try:
             yield
         finally:

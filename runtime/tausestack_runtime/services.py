@@ -67,16 +67,19 @@ ADAPTER = ServiceSpec("adapter", "tausestack_runtime.adapters.host:server", idle
 """The host of a tenant's third-party servers."""
 
 
-def instance_name(service: str, tenant: str | None = None) -> str:
-    """Return the name of a service's process: the service's, with a hash of the tenant where each has its own."""
+def instance_name(service: str, tenant: str | None = None, number: int = 1) -> str:
+    """Return the name of a service's process: the service's, with a hash of the tenant where each has its own.
+
+    Further processes of one service, which work and are not called, bear a number from 2 on.
+    """
     if tenant is None:
-        return service
+        return service if number == 1 else f"{service}-{number}"
     return f"{service}-{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
 
 
-def socket_path(run: Path, service: str, tenant: str | None = None) -> Path:
+def socket_path(run: Path, service: str, tenant: str | None = None, number: int = 1) -> Path:
     """Return the path of a service's socket in the stack's folder of sockets."""
-    return run / f"{instance_name(service, tenant)}.sock"
+    return run / f"{instance_name(service, tenant, number)}.sock"
 
 
 def gateway_socket(run: Path, number: int | None = None) -> Path:

@@ -55,6 +55,18 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None, description="the agents' model; unset: by which vendor's key is there, else offline"
     )
+    workers: int = Field(
+        1, ge=1, le=64, description="how many processes work on agents' runs; more than one need PostgreSQL"
+    )
+    tenant_runs: int = Field(
+        8, ge=1, le=1000, description="how many runs of one tenant are worked on at once, by all workers together"
+    )
+    lease_seconds: float = Field(
+        15, ge=1, le=600, description="how long a worker that has gone silent keeps its runs from the others"
+    )
+    machine: str | None = Field(
+        None, description="this machine's name among those that share the database; unset: what the kernel says"
+    )
     signing_key_days: float = Field(
         30, gt=0, description="the age in days at which the key that signs assertions gives way to another"
     )

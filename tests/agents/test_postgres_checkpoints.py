@@ -10,12 +10,11 @@ import anyio
 import psycopg
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from tausestack.database import TenantDatabases
 from tausestack.errors import Unavailable
 from tausestack_agents.checkpoints import Checkpoints, config
-from tausestack_agents.postgres_checkpoints import SCHEMA, PostgresCheckpoints
+from tausestack_agents.postgres_checkpoints import SCHEMA
 from tausestack_agents.tables import SCHEMA as AGENTS
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +28,7 @@ async def checkpoints(tmp_path: Path, postgres_url: str) -> AsyncIterator[Checkp
     """Checkpoints where the agents' own tables are prepared, as they are before any run."""
     databases = TenantDatabases(AGENTS, data=tmp_path, url=postgres_url)
     await databases.migrate("acme")
-    yield Checkpoints(tmp_path, postgres_url)
+    yield Checkpoints(databases, tmp_path, postgres_url)
     await databases.aclose()
 
 
@@ -84,7 +83,9 @@ async def test_processes_that_start_at_once_set_up_once(
     checkpoints: Checkpoints, tmp_path: Path, postgres_url: str
 ) -> None:
     async def start(tenant: str) -> None:
-        await keep(Checkpoints(tmp_path, postgres_url), tenant, config(tenant, "t"))
+        databases = TenantDatabases(AGENTS, data=tmp_path, url=postgres_url)
+        await keep(Checkpoints(databases, tmp_path, postgres_url), tenant, config(tenant, "t"))
+        await databases.aclose()
 
     async with anyio.create_task_group() as group:
         for n in range(4):
@@ -93,7 +94,8 @@ async def test_processes_that_start_at_once_set_up_once(
 
 @pytest.mark.covers("agents:postgres-checkpoints")
 async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    nowhere = PostgresCheckpoints(f"postgresql+psycopg://owner@/nowhere?host={tmp_path}", JsonPlusSerializer())
+    url = f"postgresql+psycopg://owner@/nowhere?host={tmp_path}"
+    nowhere = Checkpoints(TenantDatabases(AGENTS, data=tmp_path, url=url), tmp_path, url)
     with pytest.raises(Unavailable):
         async with nowhere.saver("acme"):
             pass

@@ -39,7 +39,7 @@ class Runs:
     def __init__(self) -> None:
         self.looks: list[str] = []
 
-    async def execute(self, tenant: str, run: str) -> None:
+    async def execute(self, tenant: str, run: str, holds: Callable[[], bool]) -> None:
         self.looks.append(run)
         if run == "late" and self.looks.count("late") == 1:
             raise Absent(run)

@@ -91,7 +91,7 @@ def own_stack(data: Path | None) -> Generator[Launched]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = read_settings(host="127.0.0.1", port=_free_port(), data=folder)
     if data is None:
-        settings = settings.model_copy(update={"database_url": None, "gateways": 1})
+        settings = settings.model_copy(update={"database_url": None, "gateways": 1, "workers": 1})
     path = folder / LOG_FILE
     try:
         with path.open("wb") as log, launched(settings, log) as stack:

@@ -31,11 +31,16 @@ def up(
     gateways: Annotated[
         int | None, typer.Option(min=1, max=32, help="how many gateway processes share the port (1)")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="how many processes work on agents' runs (1)")
+    ] = None,
     play_demo: Annotated[bool, typer.Option("--demo", help="play the demo once the stack is ready")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Start the stack, and serve until Ctrl-C."""
-    settings = read_settings(host=host, port=port, data=data, database_url=database_url, gateways=gateways)
+    settings = read_settings(
+        host=host, port=port, data=data, database_url=database_url, gateways=gateways, workers=workers
+    )
     if play_demo:
         raise typer.Exit(_serve_and_play(settings))
     from tausestack_runtime.supervisor import up as serve  # only this command needs it

@@ -74,11 +74,13 @@ class Instance:
     start_seconds: float | None = None
     restarts: int = 0
     removed: bool = False
+    number: int = 1
+    """Which of several processes of a service it is: callers reach the first."""
 
     @property
     def name(self) -> str:
-        """Its name: the service's, with a hash of the tenant where each has its own."""
-        return instance_name(self.spec.name, self.tenant)
+        """Its name: the service's, with a hash of the tenant where each has its own, or a number from 2 on."""
+        return instance_name(self.spec.name, self.tenant, self.number)
 
 
 class Instances:
@@ -115,15 +117,16 @@ class Instances:
         """Return the instance of a service, and of a tenant where each has its own."""
         return self._all.get(instance_name(service, tenant))
 
-    def open(self, spec: ServiceSpec, tenant: str | None = None) -> Instance:
+    def open(self, spec: ServiceSpec, tenant: str | None = None, number: int = 1) -> Instance:
         """Return the instance of a service, its socket bound and listening."""
-        name = instance_name(spec.name, tenant)
+        name = instance_name(spec.name, tenant, number)
         known = self._all.get(name)
         if known is not None:
             known.removed = False
             return known
-        path = socket_path(self._folder.path, spec.name, tenant)
-        instance = self._all[name] = Instance(spec, tenant, path, self._folder.bind(path), Backoff(self._delays))
+        path = socket_path(self._folder.path, spec.name, tenant, number)
+        instance = Instance(spec, tenant, path, self._folder.bind(path), Backoff(self._delays), number=number)
+        self._all[name] = instance
         self._listen(instance)
         if spec.idle_seconds is not None:
             self._loop.after(spec.idle_seconds / IDLE_CHECKS, lambda: self._check_idle(instance))

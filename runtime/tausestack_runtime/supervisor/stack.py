@@ -62,6 +62,10 @@ class Supervisor:
             raise StartError(
                 f"{settings.gateways} gateways need PostgreSQL: give its URL with --database-url, or start one gateway"
             )
+        if settings.workers > 1 and settings.database_url is None:
+            raise StartError(
+                f"{settings.workers} workers need PostgreSQL: give its URL with --database-url, or start one worker"
+            )
         self._settings = settings
         configure_logging(settings.log_level, "supervisor")
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -110,7 +114,8 @@ class Supervisor:
         each = zip(board.numbers, self._own_doors, strict=True)
         self._gateways = Gateways(board, [self._gateway(gateway, plain, board, *one) for one in each])
         for spec in services:
-            self._instances.open(spec)
+            for number in range(1, settings.workers + 1 if spec.worker else 2):
+                self._instances.open(spec, number=number)
         self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at, self._wake_workers)
         operations = Operations(self._for_gateway, adapter, self._instances, self._gateways, self._ready, self._forks)
         operations.keep_keys(self._masters, self._signing)
@@ -203,10 +208,9 @@ class Supervisor:
 
         Not before the stack is ready: what they import would slow its start.
         """
-        for spec in self._services:
-            own = self._settings.data / "tenants" / SYSTEM_TENANT / f"{spec.name}.db"
-            instance = self._instances.get(spec.name)
-            if spec.worker and instance is not None and (self._settings.database_url is not None or own.exists()):
+        for instance in self._instances:
+            own = self._settings.data / "tenants" / SYSTEM_TENANT / f"{instance.spec.name}.db"
+            if instance.spec.worker and (self._settings.database_url is not None or own.exists()):
                 self._instances.start(instance)
 
     @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -60,6 +60,11 @@ class Connection:
     def dialect(self) -> str:
         """Which database it is: `sqlite` or `postgresql`."""
         return self._raw.dialect.name
+
+    @property
+    def driver(self) -> Any:
+        """The driver's own connection, for a library that brings its SQL along: only within `write` and `read`."""
+        return self._raw.connection.driver_connection
 
     async def execute(self, statement: sa.Executable, parameters: Parameters = None) -> list[Row]:
         """Run a statement and return all its rows."""
@@ -148,3 +153,32 @@ class Connection:
     def _check_open(self) -> None:
         if not self._open:
             raise RuntimeError("the transaction has ended")
+
+
+class _Inline(Connection):
+    """A transaction whose statements run in the very thread that asks: its methods never wait."""
+
+    async def _outcome(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
+        return Outcome.of(self._raw.execute(statement, parameters))
+
+
+Work: TypeAlias = Callable[[Connection], Coroutine[Any, Any, _T]]
+"""What is done in one transaction in one trip to a thread; it awaits nothing but its connection's statements."""
+
+
+def in_one_trip(tenant: str, raw: sa.Connection, threads: anyio.CapacityLimiter, work: Work[_T], *, keep: bool) -> _T:
+    """Do all of a transaction's work in this thread, commit it if it is to be kept, and close it."""
+    try:
+        coroutine = work(_Inline(tenant, raw, threads, no_turn))
+        try:
+            coroutine.send(None)
+        except StopIteration as ended:
+            result: _T = ended.value
+        else:
+            coroutine.close()
+            raise RuntimeError("work in one trip awaits nothing but its own statements")
+        if keep:
+            raw.commit()
+        return result
+    finally:
+        raw.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import anyio
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tausestack.database.connection import Connection, in_thread, no_turn
+from tausestack.database.connection import Connection, Work, in_one_trip, in_thread, no_turn
 from tausestack.database.own_rows import confine, owned
 from tausestack.database.ownership import TENANT_ROLE, prepare, psycopg_url, schema_name
 from tausestack.database.schema import Schema
@@ -18,11 +19,13 @@ _KEPT = 5
 # A whole stack, six services with tables, stays below the 100 connections of a PostgreSQL as it comes.
 _CONNECTIONS = 12
 _WAIT_SECONDS = 10.0
+_T = TypeVar("_T")
 
 # One round trip. All of it ends with the transaction, so that a pooled connection carries no tenant over. Writers of
 # a tenant take turns across processes too, as they do on SQLite.
 _ENTER = (
-    "set_config('search_path', :path, true), set_config('app.tenant', :tenant, true), set_config('role', :role, true)"
+    "set_config('search_path', :path, true), set_config('app.tenant', :tenant, true), set_config('role', :role, true),"
+    " set_config('idle_in_transaction_session_timeout', :idle, true)"
 )
 _ENTER_READING = sa.text(f"SELECT {_ENTER}")
 _ENTER_WRITING = sa.text(f"SELECT {_ENTER}, pg_advisory_xact_lock(hashtextextended(:turn, 0))")
@@ -61,11 +64,7 @@ class PostgresTables:
 
     async def begin(self, tenant: str, *, write: bool, ended: Callable[[], None]) -> Connection:
         """Begin a transaction; `ended` is called once when it has ended, not when this raises."""
-        await self._prepare()
-        with anyio.move_on_after(_WAIT_SECONDS) as waiting:
-            await self._free.acquire()
-        if waiting.cancelled_caught:
-            raise Unavailable("every connection to the database is busy: nothing was done, try again")
+        await self._room()
         try:
             raw = await in_thread(self._threads, lambda: self._enter(tenant, write=write))
         except BaseException:
@@ -77,6 +76,17 @@ class PostgresTables:
             ended()
 
         return Connection(tenant, raw, self._threads, end)
+
+    async def at_once(self, tenant: str, work: Work[_T], *, write: bool) -> _T:
+        """Do a whole transaction in one trip to a thread."""
+        await self._room()
+        try:
+            return await in_thread(
+                self._threads,
+                lambda: in_one_trip(tenant, self._enter(tenant, write=write), self._threads, work, keep=write),
+            )
+        finally:
+            self._free.release()
 
     async def exists(self, tenant: str) -> bool:
         """Return whether the tenant has a row in any table."""
@@ -138,6 +148,14 @@ class PostgresTables:
                     raise Unavailable(_UNREACHABLE) from error
                 self._prepared = True
 
+    async def _room(self) -> None:
+        """Wait until there is a connection for one more transaction."""
+        await self._prepare()
+        with anyio.move_on_after(_WAIT_SECONDS) as waiting:
+            await self._free.acquire()
+        if waiting.cancelled_caught:
+            raise Unavailable("every connection to the database is busy: nothing was done, try again")
+
     def _enter(self, tenant: str, *, write: bool) -> sa.Connection:
         try:
             try:
@@ -153,7 +171,8 @@ class PostgresTables:
     def _begin(self, tenant: str, *, write: bool) -> sa.Connection:
         raw = owned(self._engine.connect(), tenant)
         try:
-            values = {"tenant": tenant, "role": TENANT_ROLE, "path": f'"{self._name}"'}
+            idle = str(int(self._schema.idle_seconds * 1000))
+            values = {"tenant": tenant, "role": TENANT_ROLE, "path": f'"{self._name}"', "idle": idle}
             if write:
                 raw.execute(_ENTER_WRITING, {**values, "turn": f"{self._name}/{tenant}"})
             else:

@@ -39,6 +39,9 @@ class Schema:
     migrations: str
     sealed: Sequence[SealedTable] = ()
     """The tables among them that hold sealed values."""
+    idle_seconds: float = 0
+    """After so long PostgreSQL ends a transaction in which nothing happens, lest a process that was frozen in one keep
+    others from the tenant's; 0: never."""
 
     def __post_init__(self) -> None:
         check_server(self.service)

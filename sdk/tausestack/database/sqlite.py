@@ -6,16 +6,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import sqlalchemy as sa
 
-from tausestack.database.connection import Connection, in_thread
+from tausestack.database.connection import Connection, Work, in_one_trip, in_thread
 from tausestack.database.engines import begin, open_engine
 from tausestack.database.files import current_file, empty_log, remove_file
 from tausestack.database.schema import Schema
 
 _THREADS = 16
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -39,9 +42,7 @@ class SQLiteFiles:
 
     async def begin(self, tenant: str, *, write: bool, ended: Callable[[], None]) -> Connection:
         """Begin a transaction; `ended` is called once when it has ended, not when this raises."""
-        opened = self._opened.setdefault(tenant, _Opened())
-        self._opened.move_to_end(tenant)
-        opened.users += 1
+        opened = self._used(tenant)
         try:
             await self._evict()
             engine = await self._engine(tenant, opened)
@@ -55,6 +56,19 @@ class SQLiteFiles:
             ended()
 
         return Connection(tenant, raw, self._threads, end)
+
+    async def at_once(self, tenant: str, work: Work[_T], *, write: bool) -> _T:
+        """Do a whole transaction in one trip to a thread."""
+        opened = self._used(tenant)
+        try:
+            await self._evict()
+            engine = await self._engine(tenant, opened)
+            return await in_thread(
+                self._threads,
+                lambda: in_one_trip(tenant, begin(engine, write=write), self._threads, work, keep=write),
+            )
+        finally:
+            opened.users -= 1
 
     async def exists(self, tenant: str) -> bool:
         """Return whether the tenant's file is there."""
@@ -85,6 +99,13 @@ class SQLiteFiles:
         for each in opened.values():
             if each.engine is not None:
                 await in_thread(self._threads, each.engine.dispose)
+
+    def _used(self, tenant: str) -> _Opened:
+        """Return what is open of a tenant's, noted as in use once more."""
+        opened = self._opened.setdefault(tenant, _Opened())
+        self._opened.move_to_end(tenant)
+        opened.users += 1
+        return opened
 
     def _path(self, tenant: str) -> Path:
         return self._data / "tenants" / tenant / f"{self._schema.service}.db"

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from tausestack.database.connection import Connection, no_turn
+from tausestack.database.connection import Connection, Work, no_turn
 from tausestack.database.schema import Schema
 from tausestack.database.sqlite import SQLiteFiles
 from tausestack.database.turns import Turns
 from tausestack.errors import NotFound
 from tausestack.names import SYSTEM_TENANT, check_tenant
 
+_T = TypeVar("_T")
+
 
 class _Databases(Protocol):
     async def begin(self, tenant: str, *, write: bool, ended: Callable[[], None]) -> Connection: ...
+
+    async def at_once(self, tenant: str, work: Work[_T], *, write: bool) -> _T: ...
 
     async def exists(self, tenant: str) -> bool: ...
 
@@ -78,6 +82,22 @@ class TenantDatabases:
         except BaseException:
             self._turns.give_back(tenant)
             raise
+
+    async def write(self, tenant: str, work: Work[_T]) -> _T:
+        """Do a writing transaction in one trip to a thread, and return what it returns; undone when it raises.
+
+        `work` is given the connection and awaits nothing but its statements, savepoints left out: many short
+        transactions cost a third of what a trip a statement costs.
+        """
+        await self._turns.take(self._open(tenant))
+        try:
+            return await self._databases.at_once(self._open(tenant), work, write=True)
+        finally:
+            self._turns.give_back(tenant)
+
+    async def read(self, tenant: str, work: Work[_T]) -> _T:
+        """Do a reading transaction in one trip to a thread, as `write` does a writing one."""
+        return await self._databases.at_once(self._open(tenant), work, write=False)
 
     async def exists(self, tenant: str) -> bool:
         """Return whether anything of the tenant is kept here."""

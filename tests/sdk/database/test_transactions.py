@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
@@ -182,3 +183,56 @@ async def test_a_key_is_kept_with_the_effect_or_not_at_all(databases: TenantData
     async with databases.transaction("acme") as connection:
         assert await idempotency.forget(connection, datetime.now(UTC) - timedelta(days=1)) == 0
         assert await idempotency.forget(connection, datetime.now(UTC) + timedelta(days=1)) == 2
+
+
+@pytest.mark.covers("database:one-trip")
+async def test_a_transaction_in_one_trip_is_kept_whole_or_undone_whole(
+    databases: TenantDatabases, tables: ModuleType
+) -> None:
+    async def opened(connection: Connection) -> int:
+        await _open_account(connection, tables, "a", 7)
+        return await connection.scalar(sa.select(tables.accounts.c.balance))
+
+    async def failing(connection: Connection) -> None:
+        await _open_account(connection, tables, "b")
+        raise LookupError
+
+    async def waiting(connection: Connection) -> None:
+        await _open_account(connection, tables, "c")
+        await asyncio.sleep(0)
+
+    assert await databases.write("acme", opened) == 7
+    with pytest.raises(LookupError):
+        await databases.write("acme", failing)
+    with pytest.raises(RuntimeError, match="awaits nothing"):
+        await databases.write("acme", waiting)
+    with pytest.raises(DBAPIError):
+        await databases.read("acme", lambda connection: _open_account(connection, tables, "d"))
+    assert (
+        await databases.read(
+            "acme", lambda connection: connection.scalar(sa.select(sa.func.count(tables.accounts.c.name)))
+        )
+        == 1
+    )
+    assert await _balances(databases, tables) == {"a": 7}
+    assert await _balances(databases, tables, "globex") == {}
+
+
+@pytest.mark.covers("database:one-trip")
+async def test_writers_in_one_trip_take_turns_with_the_others(databases: TenantDatabases, tables: ModuleType) -> None:
+    async with databases.transaction("acme") as connection:
+        await _open_account(connection, tables)
+
+    async def add(connection: Connection) -> None:
+        balance = await connection.scalar(sa.select(tables.accounts.c.balance))
+        await connection.execute(sa.update(tables.accounts).values(balance=balance + 1))
+
+    async def adding() -> None:
+        await databases.write("acme", add)
+        async with databases.transaction("acme") as connection:
+            await add(connection)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(adding)
+    assert await _balances(databases, tables) == {"a": 20}

@@ -1,0 +1,48 @@
+"""A line of the journal, as it is known in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from tausestack_agents.tables import journal
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the journal: one model or tool call."""
+
+    task: str
+    call: str
+    position: int
+    kind: str
+    status: str
+    server: str = ""
+    tool: str = ""
+    arguments: dict[str, Any] | None = None
+    key: str = ""
+    approval: str | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return its columns."""
+        return {name: getattr(self, name) for name in NAMES}
+
+
+NAMES = tuple(Line.__dataclass_fields__)
+LINES = sa.select(*(journal.c[name] for name in NAMES))
+"""Selects lines in the order of `NAMES`."""
+Lines = dict[tuple[str, str], Line]
+"""Lines by task and call."""
+
+
+def changed(known: Lines, task: str, call: str, values: Mapping[str, Any]) -> Line:
+    """Return a call's line with some values changed; a new one comes after all others."""
+    line = known.get((task, call))
+    if line is not None:
+        return replace(line, **values)
+    return Line(task=task, call=call, position=len(known), **values)
