@@ -113,6 +113,7 @@ async def test_a_remote_servers_secret_headers_are_sealed_and_its_settings_go_wi
         "headers": {"X-Region": "co", "Authorization": f"Bearer {canary}"},
         "protocols": ["2026-07-28", "2025-06-18"],
         "pins": launch["pins"],
+        "files": {},
     }
     assert set(launch["pins"]) == {"get_current_time", "convert_time"}
     await stack.acme.call("uninstall", {"name": "far"})

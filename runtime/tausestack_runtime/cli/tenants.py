@@ -107,9 +107,9 @@ def set_tenant(
 
     async def work() -> dict[str, Any]:
         async with operator() as client:
+            shown = await (client.set_limits(tenant, limits) if limits else client.limits(tenant))
             found = await client.change_tenant(tenant, **changed) if changed else await client.tenant(tenant)
-            shown = {"id": tenant, LEGACY_ANONYMOUS: found[LEGACY_ANONYMOUS]}
-            return {**shown, "limits": await (client.set_limits(tenant, limits) if limits else client.limits(tenant))}
+            return {"id": tenant, LEGACY_ANONYMOUS: found[LEGACY_ANONYMOUS], "limits": shown}
 
     found = run(work())
     if as_json:
