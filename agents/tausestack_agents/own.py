@@ -7,10 +7,9 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langgraph.config import get_config
-from langgraph.graph import StateGraph
 from langgraph.types import interrupt
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.exceptions import ToolFailed as CallFailed
@@ -82,7 +81,7 @@ class OwnThinker:
         if own is None and self._models is not None:
             model: Model = self._models(step.task, self._has.journal, self._has.delegation, self._has.spending)
         elif isinstance(own, Model):
-            model = JournaledModel(own, journal=self._has.journal, task=step.task)
+            model = JournaledModel(cast("Model", own), journal=self._has.journal, task=step.task)
         else:
             raise NotFound("The agent has no model: give it one, or start the stack with TAUSESTACK_MODEL")
         toolsets = [run.toolset, _Once(CombinedToolset(list(agent.toolsets)), run)]
@@ -94,7 +93,7 @@ class OwnThinker:
     async def _graph(self, step: StepInput) -> str:
         graph: Any = self._own.runnable
         # Without a saver of its own it keeps its state in this run's, below the step: interrupts come up through it.
-        compiled = graph.compile() if isinstance(graph, StateGraph) else graph
+        compiled: Any = graph if hasattr(graph, "ainvoke") else graph.compile()
         return self._own.output(await compiled.ainvoke(self._own.input(step.request)))
 
 

@@ -50,6 +50,8 @@ class ToolBox:
         scored = sorted((-score(verbs, nouns, tool, everything), tool.address) for tool in everything)
         by_words = [address for points, address in scored if points < 0]
         merged = [address for pair in _interleaved(hits, by_words) for address in pair]
+        if len(known) <= self._spec.tools_per_step:
+            merged += known  # so few that there is no need to choose
         self._found[part] = list(dict.fromkeys(merged))[: self._spec.tools_per_step]
         return self._found[part]
 

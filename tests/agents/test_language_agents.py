@@ -7,37 +7,32 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from model_server import Answer, Call, says
 from nested_agents import AGENT_TOOLS, nest
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(170)]
+from tausestack_agents.loopback.answers import Asked
 
-Script = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def call(name: str, arguments: dict[str, Any], identifier: str) -> Script:
-    function = {"name": name, "arguments": json.dumps(arguments)}
-    return lambda _: {"tool_calls": [{"id": identifier, "type": "function", "function": function}]}
-
-
-def planned(*parts: Any) -> Script:
-    return lambda asked: call(asked["tools"][0]["function"]["name"], {"parts": list(parts)}, "plan")(asked)
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(170),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # litellm's, which here shares the process with the test
+]
 
 
-def says(text: str) -> Script:
-    return lambda _: {"content": text}
+def call(name: str, arguments: dict[str, Any], identifier: str) -> Callable[[Asked], Answer]:
+    return lambda _: Answer(calls=[Call(name, json.dumps(arguments), identifier)])
+
+
+def planned(*parts: Any) -> Callable[[Asked], Answer]:
+    return lambda asked: Answer(calls=[Call(asked.tools[0], json.dumps({"parts": list(parts)}), "plan")])
 
 
 @pytest.fixture
 def thinking(agents: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The service, thinking with the model on loopback."""
-    monkeypatch.setenv("TAUSESTACK_MODEL", "openai/gpt-4o-mini")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
-    monkeypatch.setenv("OPENAI_BASE_URL", model.url)
+    for name, value in model.environ().items():
+        monkeypatch.setenv(name, value)
     return agents
-
-
-def offered(asked: dict[str, Any]) -> set[str]:
-    return {tool["function"]["name"] for tool in asked.get("tools", [])}
 
 
 @pytest.mark.covers("agents:handoff")
@@ -61,11 +56,11 @@ async def test_a_model_hands_over_once_and_the_next_agent_knows_what_was_done(th
     ended = await thinking.acme.call("resume", {"run": held["id"], "decision": {"approve": True}, "wait": 60})
     assert (ended["status"], ended["output"]) == ("success", "Son las cinco y está facturado."), ended
     assert [step["tool"] for step in ended["steps"]] == ["get_current_time", "create_invoice"]
-    assert "hand_over_to_till" in offered(model.asked[1])
-    assert "hand_over_to_front" not in offered(model.asked[4]), "it had the run before"
-    assert not any(name.startswith("billing__") for name in offered(model.asked[1]))
-    assert "You are the till." in json.dumps(model.asked[4], ensure_ascii=False)
-    assert "America/Lima" in json.dumps(model.asked[3]), "what was done is told"
+    assert "hand_over_to_till" in model.asked[1].tools
+    assert "hand_over_to_front" not in model.asked[4].tools, "it had the run before"
+    assert not any(name.startswith("billing__") for name in model.asked[1].tools)
+    assert "You are the till." in json.dumps(model.asked[4].body, ensure_ascii=False)
+    assert "America/Lima" in json.dumps(model.asked[3].body), "what was done is told"
 
 
 @pytest.mark.covers("agents:escalate")
@@ -79,7 +74,7 @@ async def test_a_model_asks_a_person_and_goes_on_with_the_answer(thinking: Any, 
     assert (held["interrupt"]["kind"], held["interrupt"]["message"]) == ("input", "¿Qué descuento tiene Ana?"), held
     ended = await thinking.acme.call("resume", {"run": held["id"], "decision": {"input": "10 %"}, "wait": 60})
     assert (ended["status"], ended["output"]) == ("success", "Ana tiene 10 %."), ended
-    assert "10 %" in json.dumps(model.asked[2], ensure_ascii=False)
+    assert "10 %" in json.dumps(model.asked[2].body, ensure_ascii=False)
     assert len(model.asked) == 3
 
 
@@ -95,6 +90,7 @@ async def test_a_model_that_obeys_what_a_tool_says_changes_nothing_unapproved(th
         call("storage__delete_json", {"key": "a"}, "c2"),
         call("billing__record_usage", {"metric": "api_calls", "quantity": 1}, "c3"),
     ]
+    model.always = says("No.")
     held = await thinking.acme.run("¿Qué planes hay?", agent="till")
     assert held["status"] == "interrupted", held
     assert held["interrupt"]["tool"] == "record_usage"
@@ -134,7 +130,7 @@ async def test_runs_that_start_runs_do_so_only_so_deep(thinking: Any, model: Any
     again = call("agents__run", {"agent": "loop", "input": "otra vez"}, "c1")
     model.script = [planned("otra vez"), again] * 4 + [says("Hasta aquí.")] * 4
     run = await thinking.acme.run("otra vez", agent="loop")
-    assert run["status"] == "success", run
+    assert run["status"] == "success", (run, model.asked[-1].messages)
     runs = (await thinking.acme.call("list_runs"))["runs"]
     assert len(runs) == 4
     deepest = next(each for each in runs if each["steps"][0]["status"] == "failed")
@@ -149,13 +145,13 @@ async def test_a_model_says_which_parts_go_on_at_once(thinking: Any, model: Any)
         {"text": "Compara las horas", "after": [0, 1]},
     ]
 
-    def by_part(asked: dict[str, Any]) -> dict[str, Any]:
-        text = json.dumps(asked["messages"], ensure_ascii=False)
+    def by_part(asked: Asked) -> Answer:
+        text = json.dumps(asked.messages, ensure_ascii=False)
         if "Results of the earlier" in text:
             assert "Lima dice" in text
             assert "Quito dice" in text
-            return {"content": "Iguales."}
-        return {"content": f"{'Lima' if 'Lima' in text else 'Quito'} dice las cinco."}
+            return Answer("Iguales.")
+        return Answer(f"{'Lima' if 'Lima' in text else 'Quito'} dice las cinco.")
 
     model.script = [planned(*parts), by_part, by_part, by_part, says("Son iguales.")]
     run = await thinking.acme.run("Compara la hora de Lima y la de Quito")

@@ -7,13 +7,14 @@ are journaled, so that a run which goes on after a crash repeats neither.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tausestack.agents.spec import AgentSpec, parse_spec
+from tausestack.raw import as_object
 
 MODULES = "TAUSESTACK_AGENT_MODULES"
 """The variable that names the modules, separated by commas."""
@@ -68,7 +69,7 @@ def registered() -> Mapping[str, Registered]:
 
 
 @contextmanager
-def within(running: Running) -> Iterator[None]:
+def within(running: Running) -> Generator[None]:
     """Let code that runs here see the run that it is in."""
     token = _running.set(running)
     try:
@@ -106,9 +107,11 @@ def _asked(request: str) -> dict[str, Any]:
 
 
 def _said(state: Any) -> str:
-    if isinstance(state, Mapping) and "output" in state:
-        return str(state["output"])
-    if isinstance(state, Mapping) and state.get("messages"):
-        last: Any = state["messages"][-1]
-        return str(last["content"] if isinstance(last, Mapping) else last.content)
+    found = as_object(state) or {}
+    if "output" in found:
+        return str(found["output"])
+    if found.get("messages"):
+        last: Any = found["messages"][-1]
+        told = as_object(last)
+        return str(last.content if told is None else told["content"])
     raise ValueError("the graph's last state has neither `output` nor `messages`: say by `output=` what its answer is")
