@@ -195,7 +195,7 @@ class Journal:
         """Write a line, and those that waited for it, with the events that tell of them, in one transaction."""
         known = await self._known()
         async with self._writing:
-            line, said = changed(known, task, call, values), self._said
+            line, said = changed(known, task, call, values), list(self._said)
             is_new = (task, call) not in known
             times = {"ended_at": now()} if ended else {}
             told = self._told([*said, line] if is_new else said)

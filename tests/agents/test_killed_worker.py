@@ -31,11 +31,11 @@ async def test_after_a_kill_in_a_call_the_run_goes_on_and_completed_calls_are_no
     started = await agents.acme.run("Lee la clave ajustes/tema y dime qué hora es en Tokio", wait=0)
     await gateway.reached("mcp-server-time/get_current_time")
 
-    async def first_is_done() -> bool:
+    async def first_done() -> bool:  # both go on side by side
         steps = (await agents.acme.call("get_run", {"run": started["id"]}))["steps"]
-        return [step["status"] for step in steps] == ["done", "running"]
+        return any(step["tool"] == "get_json" and step["status"] == "done" for step in steps)
 
-    await until(first_is_done)
+    await until(first_done)
     process.kill()  # the first call is journaled as done, the second as intended
     gate.set()
     ended = await _ended(process, until, started["id"])

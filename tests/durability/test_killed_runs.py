@@ -17,7 +17,7 @@ import pytest
 from crashing import ENDED, Crowd, Nursery, World, eventually, world
 from tausestack_agents.failpoints import PLACES
 
-SOAK_KILLS = int(__import__("os").environ.get("K", "500"))
+SOAK_KILLS = 500
 SECONDS_A_ROUND = 0.5
 """How long a process lives at most while it is to die at a random moment."""
 SECONDS_A_PLACE = 6.0

@@ -1,7 +1,7 @@
 """Runs as a release leaves them behind: kept as SQL in the tests, one folder a release, and resumed by the next.
 
-`python tests/support/saved_runs.py` writes the folder of the present release: one run that waits for a person about a
-call in doubt, and one that was cut off in its third step.
+`PYTHONPATH=tests/support:. python tests/support/saved_runs.py` writes the folder of the present release: one run that
+waits for a person about a call in doubt, and one that was cut off in its third step.
 """
 
 from __future__ import annotations
