@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tausestack.database import Connection, Row
 from tausestack.errors import NotFound
-from tausestack.raw import as_object, object_at
+from tausestack.raw import as_object, object_at, objects_in
 from tausestack_agents import events as telling
 from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY, WAITS_FOR_RUN, Decision, subject
 from tausestack_agents.events import Event, Kind
@@ -246,7 +246,19 @@ def cost(lines: list[Row]) -> dict[str, Any]:
         "output_tokens": sum(int(each.get("output_tokens") or 0) for each in usage),
         "usd": round(sum(float(each.get("usd") or 0) for each in prices), 6),
         **_pesos(prices),
+        **_unanswered(lines),
     }
+
+
+def _unanswered(lines: list[Row]) -> dict[str, Any]:
+    """What attempts at models used, or may have used, that brought no answer; nothing where there were none."""
+    asked = [object_at(line.arguments).get("attempts") for line in lines if line.kind == "model"]
+    found = [each for attempts in asked for each in objects_in(attempts)]
+    if not found:
+        return {}
+    tokens = sum(int(each.get("tokens") or 0) for each in found)
+    usd = round(sum(float(each.get("usd") or 0) for each in found), 6)
+    return {"unanswered": {"attempts": len(found), "tokens": tokens, "usd": usd}}
 
 
 def _pesos(prices: list[dict[str, Any]]) -> dict[str, Any]:

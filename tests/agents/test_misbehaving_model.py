@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,6 @@ MISDEEDS: dict[str, tuple[Callable[[Asked], Any], str]] = {
     "10 MB": (huge(10), "too_long"),
     "10 MB at once": (huge(10, at_once=True), "too_long"),
 }
-LASTING = {"malformed arguments", "arguments that are a list", "an unknown tool"}
-"""What a model is told of, and may put right, before it counts as failed."""
 
 
 def _served(model: Any, turn: Callable[[Asked], Any]) -> None:
@@ -52,13 +50,27 @@ def _served(model: Any, turn: Callable[[Asked], Any]) -> None:
 
 @pytest.mark.covers("models:misbehaving", "models:fallback")
 async def test_the_fallback_serves_what_the_first_model_does_not(process: Any, gateway: Any, model: Any) -> None:
+    some = ("429", "500", "a cut stream", "malformed arguments", "an unknown tool", "10 MB")
+    await _fallen_back(process, gateway, model, some)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.covers("models:misbehaving", "models:fallback")
+async def test_the_fallback_serves_whatever_the_first_model_does_wrong(process: Any, gateway: Any, model: Any) -> None:
+    await _fallen_back(process, gateway, model, MISDEEDS)
+
+
+async def _fallen_back(process: Any, gateway: Any, model: Any, names: Iterable[str]) -> None:
     process.environ = model.environ(FIRST, TAUSESTACK_MODEL_FALLBACKS=SECOND)
     agents = await process.start()
-    for name, (turn, kind) in MISDEEDS.items():
+    for name in names:
+        turn, kind = MISDEEDS[name]
         _served(model, turn)
         run = await agents.acme.run(REQUEST)
         assert (run["status"], run["output"]) == ("success", "Son las cinco."), (name, run)
         assert run["cost"]["models"] == ["anthropic/claude-sonnet-4-5", "openai/gpt-4o-mini"], name
+        assert run["cost"]["unanswered"]["attempts"] >= 1, name
         errors = [data for told, data in await agents.events(run["id"]) if told == "error"]
         assert {error["kind"] for error in errors} == {kind}, (name, errors)
         assert {error["model"] for error in errors} == {FIRST}, name
@@ -116,11 +128,9 @@ async def test_what_passes_is_asked_again_after_the_pause_that_the_vendor_wants(
 
 @pytest.mark.covers("models:misbehaving")
 async def test_a_model_that_never_ends_is_left_in_time(process: Any, model: Any) -> None:
-    process.environ = model.environ(FIRST, TAUSESTACK_MODEL_FALLBACKS=SECOND, TAUSESTACK_MODEL_SECONDS="1")
+    process.environ = model.environ(FIRST, TAUSESTACK_MODEL_SECONDS="1")
     agents = await process.start()
-    _served(model, model.slow(Answer("Son las cinco y media")))
-    model.by_model["claude-sonnet-4-5"] = model.slow(Answer("Son las cinco y media"))
-    model.by_model["gpt-4o-mini"] = model.by_model["claude-sonnet-4-5"]
+    model.always = model.slow(Answer("Son las cinco y media"))
     run = await agents.acme.run(REQUEST)
     assert (run["status"], run["error"]["code"], run["error"]["kind"]) == ("error", "model_error", "timeout"), run
 
