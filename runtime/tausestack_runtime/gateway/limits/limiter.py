@@ -48,7 +48,7 @@ class Limiter:
         with self._tally.locked:
             self.take(CALLS, call.tenant, AT_ONCE, amounts.get(AT_ONCE))
             call.placed = True
-            if most is None or (call.server == "platform" and call.tool in FREE):
+            if most is None or is_free(call):
                 return
             if self._windows.hit(per_minute(most), call.tenant):
                 return
@@ -92,6 +92,11 @@ class Limiter:
             AT_ONCE: Standing(self._tally.held(CALLS, tenant, second)),
             OPEN: Standing(self._tally.held(CONNECTIONS, tenant, second)),
         }
+
+
+def is_free(call: Call) -> bool:
+    """Whether a call is answered beyond `calls_per_minute`."""
+    return call.server == "platform" and call.tool in FREE
 
 
 class Connections:
