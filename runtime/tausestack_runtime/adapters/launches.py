@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tausestack.contract import PROTOCOL_VERSION
@@ -32,6 +32,8 @@ class Launch:
     """Hashes of the approved tools by name; None: nothing is pinned yet."""
     protocols: tuple[str, ...] = ()
     """The versions that it was seen to speak, newest first; empty: nobody has asked it yet."""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """The values in `env` that no log may show."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def parse_launch(spec: Any) -> Launch | Remote:
         return Remote(str(raw["url"]), headers, pinned, protocols)
     if kind not in PACKAGES or not as_array(raw.get("argv")):
         raise InvalidRequest("a server is started from a package of an index, by its entry, or reached at a URL")
-    variables: dict[str, Any] = {**(as_object(raw.get("env")) or {}), **(as_object(raw.get("secrets")) or {})}
+    secrets = as_object(raw.get("secrets")) or {}
+    variables: dict[str, Any] = {**(as_object(raw.get("env")) or {}), **secrets}
     return Launch(
         registry_type=str(kind),
         identifier=str(raw.get("identifier", "")),
@@ -65,6 +68,7 @@ def parse_launch(spec: Any) -> Launch | Remote:
         argv=tuple(str(word) for word in raw["argv"]),
         store=str(raw.get("store", "")),
         env={name: str(value) for name, value in variables.items()},
+        secrets=frozenset(str(value) for value in secrets.values()),
         pins=pinned,
         protocols=protocols,
     )
