@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """A PostgreSQL of the session's own, as its superuser's URL; the session waits for its end."""
+    """A PostgreSQL of the session's own, as its superuser's URL; the session waits for its end.
+
+    One that serves many short sessions is named by `TAUSESTACK_TEST_POSTGRES` (tools/mutation.py).
+    """
+    if shared := os.environ.get("TAUSESTACK_TEST_POSTGRES"):
+        yield shared
+        return
     with postgres() as url:
         yield url
 

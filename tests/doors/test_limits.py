@@ -104,7 +104,11 @@ def test_a_minutes_calls_are_counted_over_every_door_and_refused_in_its_words(st
     streamed = tenant.client.post("/tools/billing/list_plans", json={}, headers={"Accept": "text/event-stream"})
     assert "rate_limited" in streamed.text
     assert limits(tenant)["calls_per_minute"]["left"] == 0
-    assert tenant.must("platform/explain", {"server": "billing", "tool": "list_plans"})["allowed"] is True
+    why = tenant.must("platform/explain", {"server": "billing", "tool": "list_plans"})
+    assert (why["allowed"], why["rule"]) == (False, "limit:calls_per_minute")
+    assert why["reason"].startswith("Over the limit calls_per_minute: 4 of 4 ")
+    why = tenant.must("platform/explain", {"server": "platform", "tool": "get_limits"})
+    assert (why["allowed"], why["rule"]) == (True, "role:admin")
     assert tenant.client.get("/tools").status_code == 200
     assert other.call(*PLANS).status_code == 200
     set_limits(stack, tenant, calls_per_minute=None)
@@ -114,6 +118,37 @@ def test_a_minutes_calls_are_counted_over_every_door_and_refused_in_its_words(st
         ("list_plans", "limit:calls_per_minute"),
     ]  # fmt: skip
     assert tenant.client.get("/audit/verify").json()["ok"] is True
+
+
+@pytest.mark.covers("limits:explained")
+def test_explain_names_the_limit_that_would_refuse_a_call(stack: Stack, tenant: Tenant) -> None:
+    tenant.must("storage/put_json", {"key": "k", "value": "x" * 50})
+    agents, storage, registry = ("agents", "run"), ("storage", "put_json"), ("registry", "install")
+
+    def explained(server: str, tool: str) -> tuple[bool, str]:
+        found = tenant.must("platform/explain", {"server": server, "tool": tool})
+        return found["allowed"], found["rule"]
+
+    for (server, tool), name, least in (
+        (agents, "runs", 0),
+        (storage, "storage_bytes", 10),
+        (registry, "installed_servers", 0),
+    ):
+        assert explained(server, tool) == (True, "role:admin")
+        set_limits(stack, tenant, **{name: least})
+        assert explained(server, tool) == (False, f"limit:{name}")
+        assert [explained(*other) for other in (("storage", "get_json"), ("billing", "list_plans"))] == [
+            (True, "role:admin")
+        ] * 2
+        set_limits(stack, tenant, **{name: None})
+    set_limits(stack, tenant, storage_bytes=10)
+    refused = tenant.call("storage/put_json", {"key": "more", "value": 1})
+    check_refused(refused, "storage_bytes")
+    assert denied(tenant)[-1:] == [] or ("put_json", "limit:storage_bytes") in denied(tenant)
+    made = stack.operator("POST", f"tenants/{tenant.name}/keys", json={"role": "viewer"}).json()
+    set_limits(stack, tenant, calls_per_minute=0)
+    asked = {"server": "storage", "tool": "put_json", "principal": f"key:{made['id']}"}
+    assert tenant.must("platform/explain", asked)["rule"] == "role:viewer"  # which comes before any limit
 
 
 @pytest.mark.covers("limits:set")

@@ -2,93 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from canaries import Canaries, answers, exports, files, processes
 from remotes import Party, eventually, party
 from stack import Stack, Tenant, free_port, mcp_request, running
-from tausestack_runtime.supervisor.linux import descendants
-
-KEPT_FOR_ITS_OWNER = ("operator.key",)
-"""The one file of the data folder that holds a secret in plain text, for its owner alone."""
-
-
-@dataclass
-class Canaries:
-    """Secrets that nobody may see again, each with where it was put."""
-
-    put: dict[str, str] = field(default_factory=dict)
-    said: list[tuple[str, str]] = field(default_factory=list)
-    """What the stack answered, and to what."""
-
-    def new(self, where: str) -> str:
-        """Return a secret for a place."""
-        return self.known(where, f"cnry{secrets.token_hex(12)}")
-
-    def known(self, where: str, secret: str) -> str:
-        self.put[secret] = where
-        return secret
-
-    def hear(self, what: str, reply: httpx2.Response) -> httpx2.Response:
-        """Keep an answer, its headers too."""
-        self.said.append((what, f"{reply.status_code} {reply.headers} {reply.text}"))
-        return reply
-
-    def found_in(self, content: bytes) -> list[str]:
-        """Return where the canaries were put that stand in something, in plain text or thinly dressed."""
-        return [where for secret, where in self.put.items() if any(form in content for form in _forms(secret))]
-
-    def leaks(self, places: Iterator[tuple[str, bytes]]) -> list[str]:
-        return [f"{where} in {place}" for place, content in places for where in self.found_in(content)]
-
-
-def _forms(secret: str) -> set[bytes]:
-    raw = secret.encode()
-    aligned = [base64.b64encode(b"\0" * shift + raw)[4 if shift else 0 : -4] for shift in range(3)]
-    return {raw, raw[:20], raw.hex().encode(), raw[::-1], *aligned}
-
-
-def answers(canaries: Canaries) -> Iterator[tuple[str, bytes]]:
-    yield from ((f"the answer to {what}", text.encode()) for what, text in canaries.said)
-
-
-def files(stack: Stack) -> Iterator[tuple[str, bytes]]:
-    yield "the log", stack.log.read_bytes()
-    for path in stack.data.rglob("*"):
-        if path.is_file() and path.name not in KEPT_FOR_ITS_OWNER:
-            yield str(path.relative_to(stack.data)), path.read_bytes()
-
-
-def processes(stack: Stack) -> Iterator[tuple[str, bytes]]:
-    for pid in [stack.process.pid, *descendants(stack.process.pid)]:
-        for about in ("environ", "cmdline"):
-            try:
-                content = Path(f"/proc/{pid}/{about}").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended
-            yield f"/proc/{pid}/{about} of {Path(f'/proc/{pid}/comm').read_text().strip()}", content
-
-
-def exports(stack: Stack, tenant: Tenant) -> Iterator[tuple[str, bytes]]:
-    """Yield everything that shows a tenant, or the stack, to somebody who may see it."""
-    below = ("servers", "servers/red", "tools?limit=500", "openapi.json", "usage", "audit?limit=200", "audit/verify")
-    for path in (*below, "approvals", "runs", "keys"):
-        yield path, tenant.client.get(f"/{path}").content
-    for method in ("tools/list", "resources/list", "prompts/list", "server/discover"):
-        yield method, tenant.rpc(method, {}).content
-    yield "metrics", httpx2.get(f"{stack.url}/metrics", trust_env=False).content
-    for path in ("tenants", "doctor", "keys", f"tenants/{tenant.name}", f"tenants/{tenant.name}/keys"):
-        yield f"the operator's {path}", stack.operator("GET", path).content
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tausestack.contract import Principal
-from tausestack.errors import NotFound, Unauthenticated
+from tausestack.errors import NotFound, Unauthenticated, Unavailable
 from tausestack.mcp import ServiceEnv
 from tausestack.mcp.assertions import Assertions
 from tausestack.tokens import JwksFile, Verifier, server_audience
@@ -26,7 +26,7 @@ class Clock:
     """A time that stands still until it is set."""
 
     def __init__(self) -> None:
-        self.now = time.time()
+        self.now = float(int(time.time()))
 
     def __call__(self) -> float:
         return self.now
@@ -87,16 +87,19 @@ def test_what_a_retired_key_signed_is_refused_at_once_even_where_it_was_good_bef
     assert service.principal(old) == ANA
     keys.rotate()
     assert service.principal(old) == service.principal(keys.sign(ANA, BILLING, 60)) == ANA
+    second = keys.kid
     keys.retire(first)
     with pytest.raises(Unauthenticated, match="key that does not hold"):
         service.principal(old)
     assert service.principal(keys.sign(ANA, BILLING, 60)) == ANA
-    second = keys.kid
+    assert keys.kid == second
     keys.retire(second)
     assert keys.kid not in {first, second}
     assert [key["kid"] for key in keys.jwks()["keys"]] == [keys.kid]
-    with pytest.raises(NotFound):
-        keys.retire(first)
+    for unknown in (first, "k" * 200):
+        with pytest.raises(NotFound) as told:
+            keys.retire(unknown)
+        assert told.value.message == f"there is no signing key {unknown[:80]}"
 
 
 @pytest.mark.covers("signing:follow")
@@ -141,3 +144,44 @@ def test_keys_that_an_earlier_release_published_hold_until_its_tokens_ended(tmp_
     clock.now += HELD_SECONDS + 1
     with pytest.raises(Unauthenticated):
         verifier.verify(earlier.sign(ANA, BILLING, 60))
+
+
+@pytest.mark.covers("signing:two-live")
+def test_a_key_that_gave_way_goes_in_its_time_however_many_come_after_it(tmp_path: Path) -> None:
+    clock = Clock()
+    keys = keys_of(tmp_path, clock)
+    first, begun = keys.kid, clock.now
+    keys.rotate()
+    clock.now += 100
+    keys.rotate()
+    retires = {key["kid"]: key.get("exp") for key in keys.jwks()["keys"]}
+    assert list(retires.values()) == [None, begun + 100 + HELD_SECONDS, begun + HELD_SECONDS]
+    assert list(retires)[2] == first
+    clock.now = begun + HELD_SECONDS - 1
+    keys.ensure()
+    assert len(keys.jwks()["keys"]) == 3
+    clock.now += 1
+    keys.ensure()
+    assert list(retires)[:2] == [key["kid"] for key in keys.jwks()["keys"]]
+    before = (tmp_path / JWKS_FILE).stat().st_ino
+    assert keys.ensure() == keys.ensure(30 * DAY) == keys.kid
+    assert (tmp_path / JWKS_FILE).stat().st_ino == before
+
+
+@pytest.mark.covers("signing:published")
+def test_without_a_key_nothing_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = SigningKeys(tmp_path, Masters(tmp_path))
+    for text in ("", '{"keys": []}', '{"keys": [{"kid": "another"}]}'):
+        if text:
+            (tmp_path / JWKS_FILE).write_text(text)
+        with pytest.raises(Unavailable) as none:
+            keys.sign(ANA, BILLING, 60)
+        assert none.value.message == "there is no key to sign with: start the stack once"
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(Unavailable) as refused:
+        keys.ensure()
+    assert refused.value.message == "can't write jwks.json: No space left on device"

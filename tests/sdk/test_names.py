@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +54,63 @@ def test_wire_names_fit_every_vendor_and_never_collide(server: str, tool: str, o
 @given(SERVER_NAMES, st.text(min_size=1).filter(lambda text: text.isprintable()))
 def test_resource_uris_come_back_as_they_were(server: str, uri: str) -> None:
     assert names.parse_resource_uri(names.resource_uri(server, uri)) == (server, uri)
+
+
+@pytest.mark.covers("names:tenants")
+@pytest.mark.parametrize("name", ["b!" * 100, "A" * 79, "A" * 80, "A" * 81])
+def test_a_bad_name_is_told_with_what_a_good_one_looks_like(name: str) -> None:
+    with pytest.raises(InvalidRequest) as tenant:
+        names.check_tenant(name)
+    looks = "2 to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
+    assert tenant.value.message == f"'{name[:80]}' can't be a tenant: {looks}"
+    with pytest.raises(InvalidRequest) as server:
+        names.check_server(name)
+    looks = "1 to 40 of a-z, 0-9 and '-', starting with a letter or digit"
+    assert server.value.message == f"'{name[:80]}' can't be a server's name: {looks}"
+    with pytest.raises(InvalidRequest) as address:
+        names.parse_address(name)
+    told = f"'{name[:120]}' is no tool's address: it is server/tool, such as billing/create_invoice"
+    assert address.value.message == told
+
+
+@pytest.mark.covers("names:addresses")
+def test_servers_and_tools_are_named_as_promised() -> None:
+    for good in ("a", "billing", "0-a", "a" * 40):
+        assert names.is_server(good)
+        assert names.check_server(good) == good
+    for bad in ("", "-a", "a_b", "A", "a.b", "a" * 41, "a\n", "ñ"):
+        assert not names.is_server(bad)
+        with pytest.raises(InvalidRequest):
+            names.check_server(bad)
+    assert all(map(names.is_tool, ("a", "A.b_c-9", "a" * 128)))
+    assert not any(map(names.is_tool, ("", "a b", "a/b", "a" * 129, "a\n", "ñ")))
+
+
+@pytest.mark.covers("names:wire")
+def test_a_wire_name_is_the_plain_one_where_vendors_take_it() -> None:
+    assert names.wire_name("billing", "create_invoice") == "billing__create_invoice"
+    assert names.wire_name("b", "x" * 61) == "b__" + "x" * 61
+    for server, tool in (("b", "x" * 62), ("b", "a.b"), ("b", "A.b_C-9"), ("b", "a" * 120)):
+        digest = hashlib.sha256(f"{server}__{tool}".encode()).hexdigest()[:10]
+        safe = f"{server}__{tool}".replace(".", "_")[:53]
+        assert names.wire_name(server, tool) == f"{safe}_{digest}"
+
+
+@pytest.mark.covers("names:resources")
+def test_resources_and_tasks_bear_their_server() -> None:
+    assert names.resource_uri("notes", "file:///a b/ñ") == "tausestack://notes/file%3A%2F%2F%2Fa%20b%2F%C3%B1"
+    assert names.resource_template("notes", "n://{a}/{b}-x") == "tausestack://notes/n%3A%2F%2F{a}%2F{b}-x"
+    assert names.task_id("notes", "t1") == "notes:t1"
+    uri = "http://notes/" + "x" * 200
+    for bad in (uri, "tausestack://notes", "tausestack://N/x", "tausestack:/notes/x", "x://tausestack://notes/x"):
+        with pytest.raises(InvalidRequest) as refused:
+            names.parse_resource_uri(bad)
+        assert refused.value.message == f"'{bad[:120]}' is no resource of this endpoint"
+    assert names.parse_resource_uri("tausestack://notes/a://b/c") == ("notes", "a://b/c")
+
+
+@pytest.mark.covers("names:users")
+def test_a_person_of_another_issuer_is_named_by_both() -> None:
+    expected = "oidc-" + hashlib.sha256(b"https://login.example\nana").hexdigest()[:24]
+    assert names.external_user("https://login.example", "ana") == expected
+    assert names.external_user("https://login.example\na", "na") != expected

@@ -13,7 +13,6 @@ import pytest
 
 from tausestack.contract import Principal
 from tausestack.errors import Unauthenticated
-from tausestack.tenancy import cache_key, credential_hash
 from tausestack.tokens import Signer, Verifier, server_audience
 
 SIGNER = Signer(b"s" * 32, clock=lambda: 1000.0)
@@ -84,15 +83,3 @@ def test_the_published_keys_hold_no_private_half() -> None:
     (key,) = SIGNER.jwks()["keys"]
     assert "d" not in key
     assert key["alg"] == "Ed25519"
-
-
-@pytest.mark.covers("tenancy:cache-keys")
-def test_cache_keys_frame_their_parts_and_need_a_tenant() -> None:
-    seen = {
-        cache_key("a", "bc", "1"), cache_key("ab", "c", "1"), cache_key("a", "b", "c1"), cache_key("a", "bc", "1", ""),
-        cache_key("a", "bc", "1", "x"), cache_key("a", "bc", "2"),
-    }  # fmt: skip
-    assert len(seen) == 6
-    with pytest.raises(ValueError, match="tenant"):
-        cache_key("", "p", "1")
-    assert credential_hash("tsk_" + "a" * 40) != credential_hash("tsk_" + "a" * 39 + "b")

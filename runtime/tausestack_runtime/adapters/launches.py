@@ -34,6 +34,8 @@ class Launch:
     """The versions that it was seen to speak, newest first; empty: nobody has asked it yet."""
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """The hashes of what was installed, by file; empty where nothing is yet."""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """The values in `env` that no log may show."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def parse_launch(spec: Any) -> Launch | Remote:
         return Remote(str(raw["url"]), headers, pinned, protocols)
     if kind not in PACKAGES or not as_array(raw.get("argv")):
         raise InvalidRequest("a server is started from a package of an index, by its entry, or reached at a URL")
-    variables: dict[str, Any] = {**(as_object(raw.get("env")) or {}), **(as_object(raw.get("secrets")) or {})}
+    secrets = as_object(raw.get("secrets")) or {}
+    variables: dict[str, Any] = {**(as_object(raw.get("env")) or {}), **secrets}
     return Launch(
         registry_type=str(kind),
         identifier=str(raw.get("identifier", "")),
@@ -67,6 +70,7 @@ def parse_launch(spec: Any) -> Launch | Remote:
         argv=tuple(str(word) for word in raw["argv"]),
         store=str(raw.get("store", "")),
         env={name: str(value) for name, value in variables.items()},
+        secrets=frozenset(str(value) for value in secrets.values()),
         pins=pinned,
         protocols=protocols,
         files={name: str(digest) for name, digest in (as_object(raw.get("files")) or {}).items()},

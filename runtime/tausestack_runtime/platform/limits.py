@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tausestack.errors import Forbidden, InvalidArguments, NotFound, RateLimited, TauseError
-from tausestack.limits import month_end
+from tausestack.limits import exceeded, month_end
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, SYSTEM
 from tausestack_runtime.gateway.call import Call, new_id
 from tausestack_runtime.gateway.limits.allowances import KINDS, MICROS, SETTING, Limits, checked, shown
 from tausestack_runtime.gateway.limits.budgets import Amount, Budgets
-from tausestack_runtime.gateway.limits.limiter import Limiter, Standing
+from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter, Standing, is_free
 from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall, TenantSnapshot
 
 Refused = Callable[[Call, TauseError], Awaitable[None]]
@@ -76,6 +76,27 @@ class LimitTools:
         """Count what a request to a model used in place of what was set aside for it."""
         await self._budgets.settle(_tenant(call, SYSTEM), call.arguments["id"], _amount(call))
         return {"settled": True}
+
+    async def over(self, asked: Call) -> RateLimited | None:
+        """Return the refusal that a call would meet now of a limit that is used up, or None.
+
+        Places and connections can't be: whoever asks has one, which the call would have had.
+        """
+        if asked.tenant == SYSTEM_TENANT:
+            return None
+        snapshot = await self._snapshots.tenant(asked.tenant)
+        minute = self._limiter.minute(snapshot.tenant, snapshot.limits)
+        if minute is not None and not minute[1] and not is_free(asked):
+            most, left, wait = minute
+            return exceeded(MINUTELY, KINDS[MINUTELY].about, most, most - left, retry_after=wait)
+        for kind in KINDS.values():
+            most = snapshot.limits.amounts.get(kind.name)
+            if most is None or kind.used_by != f"{asked.server}/{asked.tool}":
+                continue
+            standing = (await self._told(kind.counted_by, snapshot)).get(kind.name)
+            if standing is not None and standing.used >= most:
+                return exceeded(kind.name, kind.about, most, standing.used)
+        return None
 
     async def _standings(self, snapshot: TenantSnapshot) -> dict[str, Standing]:
         counted = {kind.counted_by for kind in KINDS.values()} & snapshot.installations.keys()

@@ -43,6 +43,7 @@ class Platform:
         self._identity = identity
         self._pipeline = pipeline
         self._system = system
+        self._limits = limits
         self._tools: dict[str, Callable[[Call], Awaitable[dict[str, Any]]]] = {
             "decide_approval": self._decide_approval,
             "delegate": self._delegate,
@@ -142,6 +143,9 @@ class Platform:
             self._pipeline.authorise(asked, tool)
         except Forbidden as error:
             return {**about, "allowed": False, "rule": denying(who, error.data["scope"]), "reason": error.message}
+        over = await self._limits.over(asked)
+        if over is not None:
+            return {**about, "allowed": False, "rule": f"limit:{over.data['limit']}", "reason": over.message}
         if tool.policy.approval == "always" or (tool.policy.approval == "agents" and who.agent):
             return {**about, "allowed": True, "rule": "approval", "reason": "It waits for a person's approval"}
         return {**about, "allowed": True, "rule": allowing(who, tool.needs), "reason": "The scopes cover it"}

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import anyio
 import anyio.to_thread
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError
+
+from tausestack.errors import InvalidRequest
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -148,7 +151,12 @@ class Connection:
     async def _outcome(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
         async with self._turn:
             self._check_open()
-            return await in_thread(self._threads, lambda: Outcome.of(self._raw.execute(statement, parameters)))
+            try:
+                return await in_thread(self._threads, lambda: Outcome.of(self._raw.execute(statement, parameters)))
+            except DataError as error:
+                if "NUL" in str(error.orig):  # PostgreSQL's text has none; no other sign says that it was this
+                    raise InvalidRequest("Text with the character U+0000 is neither kept nor found here") from error
+                raise
 
     def _check_open(self) -> None:
         if not self._open:

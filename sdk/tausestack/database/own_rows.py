@@ -31,7 +31,8 @@ class OwnRows(PGCompiler_psycopg):
         if not kw.get("asfrom") or kw.get("iscrud"):
             return written
         own = f"(SELECT * FROM {written} WHERE {self.process(_OWN)})"  # noqa: S608 - of parts that SQLAlchemy wrote
-        return own if kw.get("enclosing_alias") is not None else f"{own} AS {self.preparer.quote(args[0].name)}"
+        named = getattr(kw.get("enclosing_alias"), "element", None) is args[0]  # else it is of a query around this one
+        return own if named else f"{own} AS {self.preparer.quote(args[0].name)}"
 
     def visit_update(self, *args: Any, **kw: Any) -> str:
         """Write an update of the tenant's rows."""

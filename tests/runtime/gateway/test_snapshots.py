@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from owners import Owners
 from tausestack.changes import ChangeFeed
 from tausestack.errors import NotFound, Unavailable
 from tausestack_runtime.gateway import snapshots
@@ -14,39 +13,9 @@ from tausestack_runtime.gateway.snapshots import Snapshots
 pytestmark = pytest.mark.anyio
 
 
-class Owners:
-    """auth and registry as the gateway calls them."""
-
-    def __init__(self) -> None:
-        self.feeds = {"auth": ChangeFeed(), "registry": ChangeFeed()}
-        self.keys: dict[str, dict[str, Any]] = {}
-        self.down = False
-        self.asked: list[tuple[str, str]] = []
-        self.during_load: Any = None
-
-    async def __call__(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append((service, tool))
-        if self.down:
-            raise Unavailable("down")
-        if tool == "changes":
-            return dict(self.feeds[service].since(arguments["boot"], arguments["epoch"]))
-        if tool == "authenticate":
-            return self.keys.get(arguments["key_hash"], {"tenant": None})
-        if service == "auth":
-            about = {"tenant": "acme", "status": "active", "plan": "basic", "users": [], "ended": []}
-            found = {**about, "keys": list(self.keys.values())}
-            if self.during_load is not None:
-                self.during_load, change = None, self.during_load
-                change()
-            return found if arguments["tenant"] == "acme" else {"tenant": None}
-        return {"installations": []}
-
-
 @pytest.fixture
 def owners() -> Owners:
-    made = Owners()
-    made.keys["h1"] = {"tenant": "acme", "key_id": "k1", "role": "admin", "scopes": ["tools:call"], "expires_at": None}
-    return made
+    return Owners()
 
 
 @pytest.mark.covers("snapshots:cached")

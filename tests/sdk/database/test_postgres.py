@@ -6,15 +6,21 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.sql import SQL, Identifier
 
 from tausestack.database import Schema, TenantDatabases
-from tausestack.errors import Unavailable
+from tausestack.database import postgres as postgres_tables
+from tausestack.database.postgres import prepared
+from tausestack.errors import InvalidRequest, Unavailable
 
 pytestmark = pytest.mark.anyio
 
+UNREACHABLE = "the database can't be reached: nothing was done, try again"
 _BARE_TABLE = """
 import sqlalchemy as sa
 from alembic import op
@@ -98,17 +104,149 @@ async def test_a_connection_cut_while_it_lay_in_the_pool_costs_no_error(
     with psycopg.connect(postgres_server, autocommit=True) as superuser:
         cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
         assert superuser.execute(cut, [database]).fetchall() == [(True,)]
-    async with databases.reading("acme") as connection:
-        assert await connection.scalar(sa.select(tables.accounts.c.balance)) == 1
+        async with databases.reading("acme") as connection:
+            assert await connection.scalar(sa.select(tables.accounts.c.balance)) == 1
+        superuser.execute(cut, [database])
+        async with databases.transaction("acme") as connection:
+            assert connection.tenant == "acme"
+            assert await connection.change(sa.insert(tables.accounts).values(name="b", balance=1)) == 1
+            assert await connection.change(sa.update(tables.accounts).values(balance=2)) == 2
 
 
 async def test_a_server_that_is_not_there_is_unavailable(postgres: Any, tmp_path: Any) -> None:
     postgres.url = f"postgresql://owner@/nowhere?host={tmp_path}"
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as away:
         await postgres.open().begin("acme")
+    assert away.value.message == UNREACHABLE
 
 
 async def test_another_kind_of_url_is_refused(postgres: Any) -> None:
     postgres.url = "mysql://somewhere/else"
     with pytest.raises(ValueError, match="PostgreSQL"):
         postgres.open()
+
+
+@pytest.mark.covers("database:no-nul")
+async def test_text_that_the_database_cannot_hold_is_refused_as_the_callers(postgres: Any, tables: ModuleType) -> None:
+    databases = postgres.open()
+    for statement in (
+        sa.insert(tables.accounts).values(name="a\0b", balance=1),
+        sa.select(tables.accounts).where(tables.accounts.c.name == "a\0b"),
+    ):
+        async with databases.transaction("acme") as connection:
+            with pytest.raises(InvalidRequest, match="U\\+0000"):
+                await connection.execute(statement)
+            with pytest.raises(sa.exc.DataError):
+                await connection.execute(sa.text("SELECT CAST('x' AS integer)"))
+
+
+@pytest.mark.covers("database:prepared")
+def test_tables_are_made_before_any_tenant_comes(schema: Schema, postgres_url: str, tmp_path: Any) -> None:
+    prepared(schema, postgres_url)
+    prepared(schema, postgres_url)
+    with psycopg.connect(postgres_url) as connection:
+        found = connection.execute("SELECT version_num FROM tausestack_shop.alembic_version").fetchall()
+    assert found == [(schema.head,)]
+    with pytest.raises(Unavailable) as away:
+        prepared(schema, f"postgresql://owner@/nowhere?host={tmp_path}")
+    assert away.value.message == UNREACHABLE
+
+
+@pytest.mark.covers("database:busy")
+async def test_looking_waits_for_no_writer(postgres: Any, tables: ModuleType) -> None:
+    one, other = postgres.open(), postgres.open()
+    async with one.transaction("acme") as connection:
+        await connection.execute(sa.insert(tables.accounts).values(name="a", balance=1))
+        with anyio.fail_after(20):
+            assert not await other.exists("acme")
+            async with other.reading("acme") as reading:
+                assert await reading.scalar(sa.select(sa.func.count()).select_from(tables.accounts)) == 0
+    assert await other.exists("acme")
+
+
+@pytest.mark.covers("database:busy")
+async def test_writers_of_a_tenant_wait_for_each_other_across_processes(postgres: Any) -> None:
+    locks = sa.text(
+        "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'"
+        " AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(:turn, 0)"
+    )
+    databases = postgres.open()
+    for tenant in ("acme", "globex"):
+        async with databases.transaction(tenant) as connection:
+            for name, held in (("acme", tenant == "acme"), ("globex", tenant == "globex")):
+                assert bool(await connection.scalar(locks, {"turn": f"tausestack_shop/{name}"})) is held
+        async with databases.reading(tenant) as connection:
+            assert await connection.scalar(locks, {"turn": f"tausestack_shop/{tenant}"}) == 0
+
+
+@pytest.mark.covers("database:busy")
+async def test_whoever_finds_every_connection_busy_is_told_so_after_a_while(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_CONNECTIONS", 2), ("_KEPT", 1), ("_WAIT_SECONDS", 0.05)):
+        monkeypatch.setattr(postgres_tables, name, value)
+    databases = postgres.open()
+    for _ in range(2):
+        begun = [await databases.begin(tenant) for tenant in ("acme", "globex")]
+        for _ in range(2):
+            with pytest.raises(Unavailable) as busy:
+                await databases.begin("other")
+            assert busy.value.message == "every connection to the database is busy: nothing was done, try again"
+        for one in begun:
+            await one.aclose()
+    async with databases.transaction("other"), databases.reading("acme"):
+        pass
+
+
+@pytest.mark.covers("database:busy")
+async def test_a_database_that_cannot_be_reached_costs_no_place(
+    postgres: Any, postgres_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_tables, "_CONNECTIONS", 2)
+    monkeypatch.setattr(postgres_tables, "_WAIT_SECONDS", 0.05)
+    databases = postgres.open()
+    await databases.migrate("acme")
+    name = psycopg.conninfo.conninfo_to_dict(postgres.url)["dbname"]
+    with psycopg.connect(postgres_server, autocommit=True) as superuser:
+        for statement in ("ALTER DATABASE {} ALLOW_CONNECTIONS false", "ALTER DATABASE {} ALLOW_CONNECTIONS true"):
+            superuser.execute(SQL(statement).format(Identifier(str(name))))
+            superuser.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+            if statement.endswith("false"):
+                for _ in range(5):
+                    with pytest.raises(Unavailable) as away:
+                        await databases.begin("acme")
+                    assert away.value.message == UNREACHABLE
+    async with databases.transaction("acme"), databases.reading("acme"):
+        pass
+
+
+@pytest.mark.covers("database:busy")
+async def test_reading_is_one_snapshot_and_writes_nothing(postgres: Any, tables: ModuleType) -> None:
+    databases = postgres.open()
+    count = sa.select(sa.func.count()).select_from(tables.accounts)
+    async with databases.reading("acme") as reading:
+        assert await reading.scalar(count) == 0
+        async with databases.transaction("acme") as connection:
+            await connection.execute(sa.insert(tables.accounts).values(name="secret-name", balance=1))
+        assert await reading.scalar(count) == 0
+        with pytest.raises(sa.exc.DBAPIError, match="read-only"):
+            await reading.execute(sa.insert(tables.accounts).values(name="b", balance=1))
+    async with databases.transaction("acme") as connection:
+        with pytest.raises(sa.exc.IntegrityError) as error:
+            await connection.execute(sa.insert(tables.accounts).values(name="secret-name", balance=1))
+    assert "[SQL parameters hidden" in str(error.value)
+
+
+@pytest.mark.covers("database:busy")
+async def test_what_is_closed_leaves_no_connection_open(postgres: Any, postgres_server: str) -> None:
+    databases = postgres.open()
+    async with databases.transaction("acme"):
+        pass
+    name = psycopg.conninfo.conninfo_to_dict(postgres.url)["dbname"]
+    with psycopg.connect(postgres_server, autocommit=True) as superuser:
+        open_now = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        assert superuser.execute(open_now, [name]).fetchone() == (1,)
+        await databases.aclose()
+        with anyio.fail_after(20):
+            while superuser.execute(open_now, [name]).fetchone() != (0,):
+                await anyio.lowlevel.checkpoint()

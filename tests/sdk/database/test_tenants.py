@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from tausestack.database import TenantDatabases
-from tausestack.errors import InvalidRequest
+from tausestack.errors import InvalidRequest, NotFound
 from tausestack.names import SYSTEM_TENANT
 
 pytestmark = pytest.mark.anyio
@@ -103,3 +105,77 @@ async def test_a_name_that_is_no_tenant_is_refused(databases: TenantDatabases, n
     with pytest.raises(InvalidRequest):
         async with databases.reading(name):
             raise AssertionError
+
+
+@pytest.mark.covers("database:shut")
+async def test_a_tenant_that_is_being_deleted_gets_no_transaction(
+    databases: TenantDatabases, tables: ModuleType
+) -> None:
+    await _sell(databases, tables, "acme")
+    databases.shut("acme")
+    for ask in (databases.begin("acme"), _counts(databases, tables, "acme"), databases.migrate("acme")):
+        with pytest.raises(NotFound) as refused:
+            await ask
+        assert refused.value.message == "The tenant is being deleted"
+    async with databases.reading("acme", even_shut=True) as connection:
+        assert len(await connection.execute(sa.select(tables.accounts))) == 1
+    assert await databases.exists("acme")
+    assert await _counts(databases, tables, "globex") == (0, 0)
+    databases.unshut("globex")
+    databases.unshut("acme")
+    assert await _counts(databases, tables, "acme") == (1, 1)
+    for name in _NO_TENANTS:
+        with pytest.raises(InvalidRequest):
+            databases.shut(name)
+        with pytest.raises(InvalidRequest):
+            async with databases.reading(name, even_shut=True):
+                raise AssertionError
+
+
+@pytest.mark.covers("database:shut")
+async def test_who_waits_while_the_tenant_is_shut_gets_no_turn(databases: TenantDatabases) -> None:
+    refused = anyio.Event()
+
+    async def wait() -> None:
+        with pytest.raises(NotFound):
+            await databases.begin("acme")
+        refused.set()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            first = await databases.begin("acme")
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            databases.shut("acme")
+            await first.aclose()
+            await refused.wait()
+        databases.unshut("acme")
+        async with databases.transaction("acme"):
+            pass
+
+
+@pytest.mark.covers("database:shut")
+async def test_what_may_hold_something_of_a_tenant_is_known(
+    databases: TenantDatabases, tables: ModuleType, place: Any
+) -> None:
+    assert await databases.may_hold("acme") is (place.url is not None)
+    await _sell(databases, tables, "acme")
+    assert await databases.may_hold("acme")
+    assert await databases.may_hold("globex") is (place.url is not None)
+    await databases.settle("acme")
+    await databases.settle("globex")
+    for name in _NO_TENANTS:
+        for ask in (databases.settle, databases.exists, databases.migrate):
+            with pytest.raises(InvalidRequest):
+                await ask(name)
+    if place.url is None:
+        log = place.data / "tenants" / "acme" / "shop.db-wal"
+        assert not log.exists() or log.stat().st_size == 0
+        assert not (place.data / "tenants" / "globex").exists()
+
+
+@pytest.mark.covers("database:shut")
+async def test_migrating_makes_what_a_tenant_has_on_its_first_use(databases: TenantDatabases, place: Any) -> None:
+    await databases.migrate("acme")
+    assert await databases.exists("acme") is (place.url is None)
+    assert not await databases.exists("globex")

@@ -170,11 +170,25 @@ class Matrix:
         return [] if first == second else [f"unlike: {operation}\n{first}\n{second}"]
 
 
+_QUOTED = 20
+"""Characters of a name that an error quotes at least, where it does not quote all of it."""
+
+
 def _plain(reply: Reply, theirs: str, absent: str) -> Reply:
     """Return a reply without what is drawn at random each time: a call's own id, and those of a stream's events."""
     left = ((name, _LEFT.sub("…", value) if name == "ratelimit" else value) for name, value in reply.headers)
-    headers = tuple((name, _DRAWN.sub("…", value.replace(theirs, absent))) for name, value in left)
-    return Reply(reply.status, headers, _DRAWN.sub("…", reply.body.replace(theirs, absent)))
+    headers = tuple((name, _DRAWN.sub("…", _swapped(value, theirs, absent))) for name, value in left)
+    return Reply(reply.status, headers, _DRAWN.sub("…", _swapped(reply.body, theirs, absent)))
+
+
+def _swapped(text: str, theirs: str, absent: str) -> str:
+    """Put the one name in the other's place, also where an error quotes but the beginning of a long one."""
+    text = text.replace(theirs, absent)
+    for length in range(len(theirs) - 1, _QUOTED, -1):
+        if theirs[:length] == absent[:length]:
+            break
+        text = text.replace(theirs[:length], absent[:length])
+    return text
 
 
 def _succeeded(door: str, reply: Reply) -> bool:

@@ -12,6 +12,7 @@ from tausestack.errors import Unavailable
 from tausestack_runtime.adapters import node, sandbox
 from tausestack_runtime.adapters.launches import Launch
 from tausestack_runtime.adapters.stdio.framing import CHUNK_BYTES
+from tausestack_runtime.adapters.stdio.redaction import Redaction
 
 LOG_BYTES = 64 * 1024
 """How much of a process's stderr is logged; the rest is read and dropped."""
@@ -31,7 +32,12 @@ class Child:
     """A running third-party process and its pipes."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, prepared: sandbox.Prepared, log: Log, folder: Path | None
+        self,
+        process: asyncio.subprocess.Process,
+        prepared: sandbox.Prepared,
+        log: Log,
+        folder: Path | None,
+        redaction: Redaction,
     ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -40,7 +46,7 @@ class Child:
         self.folder = folder
         """What it may write and keep."""
         self._process, self._prepared = process, prepared
-        self._draining = asyncio.create_task(_drain(process.stderr, log))
+        self._draining = asyncio.create_task(drain(process.stderr, log, redaction))
 
     @classmethod
     async def start(
@@ -66,7 +72,7 @@ class Child:
             prepared.close()
             raise Unavailable(f"the sandbox can't be started: {error.strerror}") from error
         prepared.started()
-        return cls(process, prepared, log, folder)
+        return cls(process, prepared, log, folder, Redaction(launch.secrets))
 
     @property
     def pid(self) -> int:
@@ -125,15 +131,17 @@ async def _empty(pipe: asyncio.StreamReader) -> None:
         continue
 
 
-async def _drain(stderr: asyncio.StreamReader, log: Log) -> None:
+async def drain(stderr: asyncio.StreamReader, log: Log, redaction: Redaction) -> None:
+    """Log what a process writes to its stderr, line by line, without its secrets, and no more than a bound."""
     left = LOG_BYTES
     pending = b""
     while chunk := await stderr.read(CHUNK_BYTES):
         if left <= 0:
             continue
-        *whole, pending = (pending + chunk).split(b"\n")
-        if len(pending) > LOG_LINE_BYTES:
-            whole, pending = [*whole, pending], b""
+        *whole, pending = redaction(pending + chunk).split(b"\n")
+        if len(pending) > LOG_LINE_BYTES + redaction.longest:
+            cut = len(pending) - redaction.longest  # a secret may have begun there
+            whole, pending = [*whole, pending[:cut]], pending[cut:]
         for line in whole:
             if left > 0 and line.strip():
                 log.info("stderr", text=line[:LOG_LINE_BYTES].decode(errors="replace"))

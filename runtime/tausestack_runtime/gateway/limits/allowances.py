@@ -36,6 +36,8 @@ class Kind:
     window: str = ""
     """`minute` or `month` where it is used up and comes back; "" where it is what is there at once."""
     counted_by: str = ""
+    used_by: str = ""
+    """The tool that uses it up, where it is one; "" where every call does, or none by itself."""
 
 
 KINDS = {
@@ -44,11 +46,11 @@ KINDS = {
         Kind("calls_per_minute", "calls in any minute", "requests", "minute"),
         Kind("concurrent_calls", "calls under way at once", "concurrent-requests"),
         Kind("connections", "requests and streams open at once", "concurrent-requests"),
-        Kind("runs", "runs of agents a month", "runs", "month", "agents"),
+        Kind("runs", "runs of agents a month", "runs", "month", "agents", "agents/run"),
         Kind("tokens_per_month", "tokens of language models a month", "tokens", "month"),
         Kind("cost_per_month", "US dollars of language models a month", "micro-usd", "month"),
-        Kind("storage_bytes", "bytes of stored documents", "bytes", "", "storage"),
-        Kind("installed_servers", "servers that it installed itself", "servers", "", "registry"),
+        Kind("storage_bytes", "bytes of stored documents", "bytes", "", "storage", "storage/put_json"),
+        Kind("installed_servers", "servers that it installed itself", "servers", "", "registry", "registry/install"),
     )
 }
 """Every limit by its name, in the order in which they are shown."""

@@ -45,7 +45,7 @@ class Limiter:
         if call.parent is not None:
             return
         at_once, a_minute = limits.amounts.get(AT_ONCE, _NO_LIMIT), limits.amounts.get(MINUTELY)
-        if call.server == "platform" and call.tool in FREE:
+        if is_free(call):
             a_minute = None
         full = self._tally.admit(self._number, call.tenant, at_once, a_minute, int(self._clock()))
         if full is None:
@@ -82,6 +82,11 @@ class Limiter:
             AT_ONCE: Standing(self._tally.held(CALLS, tenant, second)),
             OPEN: Standing(self._tally.held(CONNECTIONS, tenant, second)),
         }
+
+
+def is_free(call: Call) -> bool:
+    """Whether a call is answered beyond `calls_per_minute`."""
+    return call.server == "platform" and call.tool in FREE
 
 
 class Connections:

@@ -28,6 +28,8 @@ ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 )  # fmt: skip
 """Asymmetric ones alone: a public key is no secret, and so can't be taken for one."""
+TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+"""What a header may say that the token is, in lower case; one that says nothing may be an access token."""
 _KINDS: dict[str, type[RSAKey | ECKey | OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 MAX_TOKEN = 8192
 MAX_BYTES = 256 * 1024
@@ -121,12 +123,8 @@ class ExternalIssuer:
 
     async def _claims(self, token: str) -> dict[str, Any]:
         header = part(token, 0, MAX_TOKEN)
-        algorithm = header.get("alg")
-        if algorithm not in ALGORITHMS or header.get("typ", "JWT").lower() not in {
-            "jwt",
-            "at+jwt",
-            "application/at+jwt",
-        }:
+        algorithm, kind = header.get("alg"), header.get("typ", "JWT")
+        if algorithm not in ALGORITHMS or not isinstance(kind, str) or kind.lower() not in TYPES:
             raise Unauthenticated("This is no access token of the issuer's")
         key = await self._key(header.get("kid"))
         try:
@@ -137,6 +135,8 @@ class ExternalIssuer:
 
     async def _key(self, kid: Any) -> RSAKey | ECKey | OKPKey:
         """Return the issuer's key of a name; one that is not known has the keys fetched again, now and then."""
+        if not isinstance(kid, str):
+            raise Unauthenticated("The token's key is none of the issuer's")
         async with self._lock:
             age = time.monotonic() - self._fetched
             if age > KEPT_SECONDS or (kid not in self._keys and age > AGAIN_SECONDS):
@@ -147,7 +147,7 @@ class ExternalIssuer:
                 if keys.keys() != self._keys.keys():
                     self._verified.clear()  # what a key vouched for that is gone holds no longer
                 self._keys = keys
-        found = self._keys.get(kid) if isinstance(kid, str) else None
+        found = self._keys.get(kid)
         if found is None:
             raise Unauthenticated("The token's key is none of the issuer's")
         return found

@@ -1,0 +1,82 @@
+"""A secret does not stand in what is logged of a process, in whatever common form, and wherever a line is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from tausestack_runtime.adapters.stdio.process import LOG_BYTES, LOG_LINE_BYTES, drain
+from tausestack_runtime.adapters.stdio.redaction import Redaction
+
+pytestmark = pytest.mark.anyio
+
+SECRET = 'hunter 2"\\ñ/&=+'
+PEM = "-----BEGIN-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQ\n-----END-----\n"
+
+
+async def logged(chunks: list[bytes], log: Any, *secrets: str) -> list[str]:
+    """Return what is logged of a process that writes some chunks, each when the one before was read."""
+    stderr = asyncio.StreamReader()
+    draining = asyncio.create_task(drain(stderr, log, Redaction(secrets)))
+    for chunk in chunks:
+        stderr.feed_data(chunk)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the reader's turn, and no time
+    stderr.feed_eof()
+    await draining
+    return log.texts("stderr")
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET, repr(SECRET), json.dumps(SECRET), json.dumps({"a": SECRET}, ensure_ascii=False), quote(SECRET),
+        quote(SECRET, safe=""), quote_plus(SECRET), base64.b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="), SECRET.encode().hex(), f"x{SECRET}{SECRET}y",
+    ],
+)  # fmt: skip
+async def test_a_secret_is_replaced_in_every_common_form(form: str, log: Any) -> None:
+    (said,) = await logged([f"token={form} end\n".encode()], log, SECRET)
+    assert "[secret]" in said
+    assert said.startswith("token=")
+    assert said.endswith(" end")
+    assert form not in said
+    assert "hunter" not in said
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+async def test_each_line_of_a_key_is_replaced(log: Any) -> None:
+    said = await logged([PEM.encode(), b"MIIEvQIBADANBg again\n"], log, PEM)
+    assert "[secret] again" in said[-1]
+    assert not {"MII", "kqh", "BEGIN", "END"} & {word for line in said for word in re.findall(r"[A-Z]{3,5}|kqh", line)}
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+@pytest.mark.parametrize("before", [0, 1, LOG_LINE_BYTES - 5, LOG_LINE_BYTES, LOG_LINE_BYTES + 1, 5000])
+async def test_a_secret_is_found_wherever_it_is_cut(before: int, log: Any) -> None:
+    raw = b"x" * before + SECRET.encode() + b"y" * 6000 + SECRET.encode() + b"\n"
+    for at in range(before, before + len(SECRET.encode())):
+        said = "".join(await logged([raw[:at], raw[at:]], log, SECRET))
+        assert "hunter" not in said
+        assert '2"' not in said
+    said = "".join(await logged([bytes([one]) for one in raw[: before + 40]] + [b"\n"], log, SECRET))
+    assert "hunter" not in said
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+async def test_what_is_no_secret_is_logged_as_it_came(log: Any) -> None:
+    assert await logged([b"a b\n", b"\n", b"n\xc3\xa9\n"], log, "", "abc", SECRET) == ["a b", "né"]
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+async def test_noise_is_capped_also_where_secrets_are_looked_for(log: Any) -> None:
+    said = await logged([b"noise " * 2000 + b"\n"] * 100, log, SECRET)
+    assert said[-1] == "… the rest is dropped"
+    assert sum(map(len, said)) < LOG_BYTES + 2 * LOG_LINE_BYTES
