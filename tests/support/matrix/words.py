@@ -159,7 +159,6 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "which": lambda picker: picker.random.choice(("master", "data", "signing")),
     "remove": Picker.text,
     "wait": lambda _: 0.0,
-    "least": lambda _: 0.0,
     "timeout": lambda _: 30.0,
     "expires": lambda _: 1,
     "expires_days": lambda _: 1,
