@@ -18,7 +18,9 @@ from filled import CANARY, fill, traces
 from remotes import eventually
 from stack import Stack, Tenant, running
 from tausestack.errors import Conflict, InvalidRequest, TauseError
+from tausestack_runtime.keys import Masters
 from tausestack_runtime.ledger.line import FIRST_HASH, link, parted
+from tausestack_runtime.ledger.verifying import verify
 
 SECRET = "canary-secret-51b0e4"
 PERSON = {"id": "ana", "name": "Ana", "roles": ["admin"], "password": "a long enough passphrase"}
@@ -115,6 +117,7 @@ def test_a_tenant_that_was_exported_is_there_again_once_it_is_imported(stack: St
     _goes_on(tenant)
 
 
+@pytest.mark.soak
 @pytest.mark.covers("life:moved-renamed")
 def test_a_tenant_may_have_another_id_where_it_arrives(stack: Stack, tmp_path: Path) -> None:
     old, new = f"former-{os.getpid()}", f"later-{os.getpid()}"
@@ -124,18 +127,6 @@ def test_a_tenant_may_have_another_id_where_it_arrives(stack: Stack, tmp_path: P
     renamed = Tenant(new, tenant.key, stack.url)
     assert {**_seen(renamed), "/servers": 0} == {**before, "/servers": 0}
     _goes_on(renamed)
-
-    # Whoever has the file makes the same chain of it.
-    previous, made = FIRST_HASH, list[bytes]()
-    for raw in read(tmp_path / "tenant.tar")["0.ledger"]:
-        said = orjson.loads(raw)
-        del said["hash"]
-        text = orjson.dumps({**said, "tenant": new})[:-1]
-        previous = link(previous, text)
-        made.append(previous)
-    kept = (stack.data / "tenants" / new / "ledger.jsonl").read_bytes().splitlines(keepends=True)[1:]
-    hashes = [found[1] for raw in kept if (found := parted(raw)) is not None]
-    assert hashes[: len(made)] == made
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +157,32 @@ def test_tenants_move_between_both_databases_and_back(
         with pytest.raises(InvalidRequest, match="can't be taken in"):  # a key is one tenant's alone
             place.take(first, "another")
         assert [one["id"] for one in place.within(lambda here: here.every_tenant())] == [tenant.name]
+
+
+@pytest.mark.covers("life:moved-renamed", "life:moved-ledger")
+def test_the_ledger_of_a_renamed_tenant_is_one_that_anybody_can_make_of_the_file(
+    exported: tuple[Tenant, dict[str, Any], Path], tmp_path: Path
+) -> None:
+    _, _, file = exported
+    here = Installation(tmp_path / "here").founded()
+    here.take(file, "renamed")
+    previous, made = FIRST_HASH, list[bytes]()
+    for raw in read(file)["0.ledger"]:
+        said = orjson.loads(raw)
+        del said["hash"]
+        previous = link(previous, orjson.dumps({**said, "tenant": "renamed"})[:-1])
+        made.append(previous)
+    kept = (here.data / "tenants" / "renamed" / "ledger.jsonl").read_bytes().splitlines(keepends=True)[1:]
+    hashes = [found[1] for raw in kept if (found := parted(raw)) is not None]
+    assert hashes[: len(made)] == made
+    last = orjson.loads(kept[-1])
+    assert (last["kind"], last["rule"]) == ("imported", "renamed")
+    keys = [Masters(here.data).current.subkey("ledger")]
+    assert verify(here.data, keys, "renamed").ok
+    threads = {orjson.loads(line)["thread"] for line in read(file)["0.agents-beside"]}
+    assert threads
+    again = here.give("renamed", tmp_path / "again.tar")
+    assert {orjson.loads(line)["thread"] for line in read(again)["0.agents-beside"]} == threads
 
 
 @pytest.mark.covers("life:backup", "life:moved-secrets")
@@ -226,7 +243,7 @@ def _record(line: bytes) -> bytes:
     if "checkpoint" in one:  # each saver has an order of its own
         one["checkpoint"] = _unpacked(one["type"], one["checkpoint"])
         one["writes"] = [[task, channel, _unpacked(kind, raw)] for task, channel, kind, raw in one["writes"]]
-    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS, default=lambda sent: [sent.node, sent.arg])
 
 
 def _unpacked(kind: str, raw: str) -> Any:
