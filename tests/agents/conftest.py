@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,13 @@ class FakeGateway:
     revoked: bool = False
     may_search: bool = True
     decided_early: bool = False
+    expires_in: float = 3600
+    """How long an approval waits, in seconds."""
     delegations: list[dict[str, Any]] = field(default_factory=list)
     budget_is_spent: bool = False
     spent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    started: list[tuple[dict[str, Any], str, str | None]] = field(default_factory=list)
+    """Runs that were started through it."""
     done: dict[str, Any] = field(default_factory=dict)
     offered: dict[str, list[str]] = field(default_factory=dict)
     nested: Callable[[Sent], Any] | None = None  # calls the service itself for a run, in a thread
@@ -132,12 +137,16 @@ class FakeGateway:
             meta.get("pro.tause/hold") is True,
         )
         try:
-            found = await self._answer(sent)
+            found = self._tick(sent) if ":schedule:" in sent.credential else await self._answer(sent)
         except TauseError as error:
             return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "error": to_jsonrpc(error)}, error.status)
         text = {"type": "text", "text": json.dumps(found)}
         result = {"content": [text], "structuredContent": found, "isError": False}
         return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "result": result})
+
+    def _tick(self, sent: Sent) -> Any:
+        self.started.append((sent.arguments, sent.credential, sent.key))
+        return {"id": f"run_of_{sent.key}", "status": "pending"}
 
     async def _answer(self, sent: Sent) -> Any:
         if sent.address == "platform/delegate":
@@ -202,8 +211,13 @@ class FakeGateway:
             self.approvals.setdefault(
                 identifier, {"status": status, "arguments": sent.arguments, "key": sent.key, "address": sent.address}
             )
-            raise ApprovalRequired("waits for a person's approval", approval=identifier)
+            expires_at = self.approvals[identifier].setdefault(
+                "expires_at", (datetime.now(UTC) + timedelta(seconds=self.expires_in)).isoformat()
+            )
+            raise ApprovalRequired("waits for a person's approval", approval=identifier, expires_at=expires_at)
         held = self.approvals[sent.approval]
+        if held["status"] == "pending" and held["expires_at"] <= datetime.now(UTC).isoformat():
+            raise Forbidden("Its approval has expired", approval=sent.approval, decision="expired")
         if held["status"] == "rejected":
             raise Forbidden("A person rejected this call", approval=sent.approval, decision="reject")
         if held["status"] != "approved" or held["arguments"] != sent.arguments:
@@ -296,6 +310,11 @@ class Agents:
         """Return a caller with a role of a tenant."""
         return Caller(self.http, self.signer, Principal(tenant, f"key:{tenant}", ROLES[role], role=role))
 
+    def acting(self, tenant: str, agent: str) -> Caller:
+        """Return an agent that acts for an admin of a tenant."""
+        principal = Principal(tenant, f"key:{tenant}", ROLES["admin"], role="admin", agent=agent, run="run_1")
+        return Caller(self.http, self.signer, principal)
+
     @property
     def acme(self) -> Caller:
         """An admin of one tenant."""
@@ -312,6 +331,12 @@ class Agents:
         text = (await self.http.get(f"/http/runs/{run}/events", headers=headers, timeout=120)).text
         told = [block.splitlines() for block in text.split("\n\n") if block.startswith("id:")]
         return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for _, kind, data in told]
+
+    async def checkpoints(self, tenant: str = "acme") -> int:
+        """Return how many checkpoints are kept of a tenant."""
+        from tausestack_agents.checkpoints import Checkpoints
+
+        return await Checkpoints(self.data).count(tenant)
 
     def system(self, tenant: str) -> Caller:
         """The gateway itself, for a tenant."""
