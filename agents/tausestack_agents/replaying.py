@@ -148,10 +148,11 @@ async def replay(databases: TenantDatabases, tenant: str, run: str) -> dict[str,
     found: dict[str, Any] = {"run": run, "status": row.status, "complete": False, "output": None, "steps": []}
     begun = initial(run, row.input, Duty(agent=row.agent, version=row.version), past)
     place: Any = {**config(tenant, run), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
+    state: dict[str, Any] = {}
     try:
         state = await graph.ainvoke(begun, place)
-    except _BrokeOff:
-        state = {}
+    except _BrokeOff as broken:
+        found["broke_off_at"] = str(broken)
     found["steps"] = [_step(line) for line in sorted(lines, key=store.place) if line.kind == "tool"]
     if not state.get("answered"):
         return found
