@@ -135,9 +135,14 @@ class Agents:
 
     async def checkpoints(self, tenant: str = "acme") -> int:
         """Return how many checkpoints are kept of a tenant."""
+        from tausestack.database import TenantDatabases
         from tausestack_agents.checkpoints import Checkpoints
+        from tausestack_agents.tables import SCHEMA
 
-        return await Checkpoints(self.data).count(tenant)
+        databases = TenantDatabases(SCHEMA, data=self.data)
+        found = await Checkpoints(databases, self.data).count(tenant)
+        await databases.aclose()
+        return found
 
     def system(self, tenant: str) -> Caller:
         """The gateway itself, for a tenant."""
