@@ -97,6 +97,11 @@ class Checkpoints:
         """Return the ids of a tenant's threads as the savers know them, without making anything."""
         return await self._place.threads(check_tenant(tenant))
 
+    async def forget(self, tenant: str, run: str) -> None:
+        """Delete the checkpoints of a run that has ended: its row and its journal say all that there is to know."""
+        async with self.saver(tenant) as saver:
+            await saver.adelete_thread(thread_of(tenant, run))
+
     async def erase(self, tenant: str) -> None:
         """Delete all checkpoints of a tenant."""
         await self._place.erase(check_tenant(tenant))
@@ -178,6 +183,11 @@ class _FencedSaver(Saver):
         return told
 
 
-def config(tenant: str, thread: str) -> dict[str, dict[str, str]]:
-    """Return LangGraph's configuration of a tenant's thread."""
-    return {"configurable": {"thread_id": f"{tenant}:{thread}"}}
+def config(tenant: str, run: str) -> dict[str, dict[str, str]]:
+    """Return LangGraph's configuration of a run: each has its own, and what came before it is told to it."""
+    return {"configurable": {"thread_id": thread_of(tenant, run)}}
+
+
+def thread_of(tenant: str, run: str) -> str:
+    """Return the name of a run's checkpoints, which its tenant leads."""
+    return f"{tenant}:{run}"

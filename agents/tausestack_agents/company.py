@@ -17,13 +17,14 @@ from tausestack_agents.domain import PERSON
 from tausestack_agents.gateway import Delegation, GatewayClient
 from tausestack_agents.graph import MAX_HANDOFFS
 from tausestack_agents.journal import Journal
-from tausestack_agents.models import choose
+from tausestack_agents.models import Chosen, choose
 from tausestack_agents.others import PersonThinker, TeamThinker
 from tausestack_agents.own import OwnThinker
 from tausestack_agents.specs.builtin import builtin
 from tausestack_agents.spending import Spending
 from tausestack_agents.state import Duty, Member, Thinker
 from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
+from tausestack_agents.threads import Past, extract
 from tausestack_agents.tools import ToolBox
 
 
@@ -47,6 +48,7 @@ class Company:
         self._run = run
         self._spending = spending
         self._rules: list[dict[str, Any]] | None = run.rules
+        self._context: dict[str, Any] = dict(run.context or {})
         self._members: dict[tuple[str, int | None], Member] = {}
 
     def room(self) -> int:
@@ -65,6 +67,18 @@ class Company:
                     team = TeamSpec.model_validate(await specs.load(db, duty["agent"], duty["version"] or 0))
             found = self._members[place] = self._made(spec, duty, team)
         return found
+
+    async def condense(self, past: Past, duty: Duty) -> str:
+        """Return a summary of the turns that are to be folded: the model's where there is one."""
+        thinker = (await self.member(duty)).thinker
+        if isinstance(thinker, LanguageThinker):
+            return await thinker.condense(past)
+        return extract(past.summary, past.turns[: past.foldable])
+
+    def remember(self, summary: str) -> None:
+        """Have every agent of the run know what the thread's earlier turns come to."""
+        if summary:
+            self._context["earlier_in_this_conversation"] = summary
 
     async def offered(self, member: Member, path: Sequence[Duty]) -> Mapping[str, str]:
         """Return the agents that one may hand over to, with what they are for."""
@@ -88,11 +102,11 @@ class Company:
 
     def _made(self, spec: AgentSpec, duty: Duty, team: TeamSpec | None) -> Member:
         delegation = self._delegation(spec, duty["agent"])
-        tools = ToolBox(delegation, spec)
+        tools = self._toolbox(delegation, spec)
         rules = [ApprovalRule.model_validate(each) for each in rules_of(spec, self._rules)]
         self._spending.hold(spec.budget)
         equipment = Equipment(
-            spec, tools, self._journal, delegation, self._spending, rules, self._tools_of, self._run.context
+            spec, tools, self._journal, delegation, self._spending, rules, self._tools_of, self._context
         )
         if team is not None:
             thinker: Thinker = TeamThinker(equipment, team)
@@ -102,7 +116,7 @@ class Company:
 
     def _thinker(self, equipment: Equipment) -> Thinker:
         spec = equipment.spec
-        chosen = choose(spec.model, spec.fallbacks, self._run.model, os.environ)
+        chosen = self._chosen(spec)
         own = registered().get(spec.name) if builtin().get(spec.name) == spec else None
         if chosen.offline:
             return OfflineThinker(equipment) if own is None else OwnThinker(equipment, own, None)
@@ -111,13 +125,19 @@ class Company:
         models = chained(chosen)
         return LanguageThinker(equipment, models) if own is None else OwnThinker(equipment, own, models)
 
+    def _chosen(self, spec: AgentSpec) -> Chosen:
+        return choose(spec.model, spec.fallbacks, self._run.model, os.environ)
+
+    def _toolbox(self, delegation: Delegation, spec: AgentSpec) -> ToolBox:
+        return ToolBox(delegation, spec)
+
     def _delegation(self, spec: AgentSpec, name: str) -> Delegation:
         return Delegation(self._gateway, replace(self._principal, agent=name), frozenset(spec.scopes))
 
     async def _tools_of(self, name: str) -> ToolBox:
         async with self._databases.reading(self._principal.tenant) as db:
             spec = (await specs.find(db, name)).spec
-        return ToolBox(self._delegation(spec, name), spec)
+        return self._toolbox(self._delegation(spec, name), spec)
 
 
 def rules_of(spec: AgentSpec, inherited: Sequence[dict[str, Any]] | None) -> list[dict[str, Any]]:

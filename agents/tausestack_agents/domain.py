@@ -22,9 +22,11 @@ ENDED: frozenset[str] = frozenset({"success", "error", "timeout", "cancelled"})
 """Statuses that a run does not leave."""
 UNDER_WAY: frozenset[str] = frozenset({"pending", "running"})
 """Statuses of runs that wait for nobody."""
+PAUSE = "pause"
+"""What a paused run waits for: to be resumed."""
 STEP_STATUSES = {
     "intent": "running", "done": "done", "failed": "failed", "waiting": "waiting", "rejected": "rejected",
-    "in_doubt": "in_doubt",
+    "in_doubt": "in_doubt", "cancelled": "cancelled",
 }  # fmt: skip
 """What a journal line's status is called in a run's steps."""
 
@@ -45,6 +47,8 @@ class Decision:
     approval: str | None = None
     input: str | None = None
     """What a person answered where the run asked for it."""
+    asks_again: bool = False
+    """Nobody decided in time: the call is sent again, for the gateway to say what became of its approval."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the decision as it is kept."""
@@ -54,6 +58,7 @@ class Decision:
             "arguments": self.arguments,
             "approval": self.approval,
             "input": self.input,
+            "asks_again": self.asks_again,
         }
 
 
@@ -98,6 +103,11 @@ def run_id(tenant: str, principal: str, key: str | None) -> str:
     if key is None:
         return "run_" + secrets.token_hex(10)
     return "run_" + hashlib.sha256(json.dumps([tenant, principal, key]).encode()).hexdigest()[:20]
+
+
+def message_run_id(tenant: str, thread: str, message: str) -> str:
+    """Return the id of the run that a message in a thread begins: the same however often it comes in."""
+    return "run_" + hashlib.sha256(json.dumps([tenant, "message", thread, message]).encode()).hexdigest()[:20]
 
 
 def call_key(run: str, task: str, call: str) -> str:

@@ -55,7 +55,7 @@ def call(line: Line, *, edited: bool) -> list[Event]:
     ended: Event = ("tool_result", {**about, "status": line.status, **_outcome(line)})
     if line.status == "rejected" and line.approval is not None:
         said = as_object(line.error) or {}
-        refused = {"status": "expired" if said.get("code") == "approval_expired" else "rejected"}
+        refused = {"status": _REFUSED.get(str(said.get("code", "")), "rejected")}
         return [("approval", {**about, **_approval(line), **refused, "reason": said.get("message", "")}), ended]
     return [ended]
 
@@ -69,6 +69,10 @@ def model_cost(call: str, response: dict[str, Any]) -> Event | None:
         "usd": float(details.get("usd") or 0),
     }
     return ("cost", {"call": call, "model": response.get("model_name"), **spent}) if any(spent.values()) else None
+
+
+_REFUSED = {"approval_expired": "expired", "": "withdrawn"}
+"""What became of an approval, by the code of the error that its call ended with."""
 
 
 def _approval(line: Line) -> dict[str, Any]:

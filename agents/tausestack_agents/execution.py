@@ -17,11 +17,12 @@ from tausestack.agents import Budget
 from tausestack.contract import Principal
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import TauseError, Unavailable
-from tausestack_agents import specs, store
+from tausestack.tracing import Tracing
+from tausestack_agents import expiring, specs, store, threads
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints, config
 from tausestack_agents.company import Company
-from tausestack_agents.domain import ENDED, subject
+from tausestack_agents.domain import ENDED, PAUSE, subject
 from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import GatewayClient
 from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
@@ -30,7 +31,10 @@ from tausestack_agents.models.failures import told
 from tausestack_agents.planner.text import language
 from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check, seconds_left, worked
 from tausestack_agents.state import Duty, initial
-from tausestack_agents.store import Fenced
+from tausestack_agents.store import Fenced, Paused
+from tausestack_agents.threads import Past
+from tausestack_agents.timers import Timers
+from tausestack_agents.tracing import of_run
 from tausestack_agents.unfinished import so_far
 
 Wake = Callable[[str, str], Awaitable[None]]
@@ -51,9 +55,18 @@ class Executor:
     """Executes runs; one for the process, any number of runs at a time."""
 
     def __init__(
-        self, databases: TenantDatabases, gateway: GatewayClient, checkpoints: Checkpoints, bell: Bell, wake: Wake
+        self,
+        databases: TenantDatabases,
+        gateway: GatewayClient,
+        checkpoints: Checkpoints,
+        bell: Bell,
+        wake: Wake,
+        timers: Timers,
+        tracing: Tracing | None = None,
     ) -> None:
         """`wake` has a run looked at that waits for another one."""
+        self._tracing = tracing
+        self._timers = timers
         self._databases = databases
         self._gateway = gateway
         self._checkpoints = checkpoints
@@ -69,7 +82,8 @@ class Executor:
             # More than once where the decision was there before the run came to wait for it.
             while (claimed := await self._claim(tenant, run)) is not None:
                 self._bell.ring(tenant, run)
-                await self._taken(tenant, claimed, holds)
+                with structlog.contextvars.bound_contextvars(tenant=tenant, run=run), of_run(self._tracing, claimed):
+                    await self._taken(tenant, claimed, holds)
         except Fenced:
             logger.info("run was taken over or cancelled", tenant=tenant, run=run)
         finally:
@@ -108,6 +122,8 @@ class Executor:
                 await self._graph(tenant, row, budgets, holds)
         except TimeoutError:
             await self._late(tenant, row, budgets, left)
+        except Paused:
+            await self._end(tenant, row, "interrupted", interrupt={"kind": PAUSE})
         except Fenced:
             raise
         except Unavailable as error:
@@ -136,12 +152,15 @@ class Executor:
         passing("end.before")
         await self._databases.write(tenant, lambda db: store.end_run(db, row.id, row.fence, status, **values))
         passing("end.after")
+        if status in ENDED:
+            await self._checkpoints.forget(tenant, row.id)
 
     async def _unfinished(self, tenant: str, row: Row, status: str, error: dict[str, Any]) -> None:
         """End a run early, with what it has."""
         async with self._databases.transaction(tenant) as db:
             output = so_far(await store.journal_of(db, row.id), language(row.input))
             await store.end_run(db, row.id, row.fence, status, error=error, output=output, interrupt=None)
+        await self._checkpoints.forget(tenant, row.id)
 
     async def _seconds_left(self, tenant: str, row: Row, budgets: Sequence[Budget], longest: float) -> float | None:
         """Return how long the run may go on within its budgets; None where that is longer than any run may."""
@@ -167,6 +186,7 @@ class Executor:
             self._bell.ring(tenant, row.id)
 
         journal = Journal(self._databases, tenant, row.id, row.fence, on_write=ring, holds=holds)
+        journal.tracing = self._tracing
         rate = Rate.of(os.environ)
         for budget in budgets:
             check(budget, rate)
@@ -174,15 +194,21 @@ class Executor:
         async with self._databases.reading(tenant) as db:
             spending.count(await store.journal_of(db, row.id))
             spending.count_below(await store.journals_below(db, row.id))
-        graph = RunGraph(Company(self._databases, self._gateway, journal, acting, row, spending))
-        place: Any = {**config(tenant, row.thread), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
+        company = Company(self._databases, self._gateway, journal, acting, row, spending)
+        graph = RunGraph(company)
+        if row.pausing:
+            raise Paused(row.id)
+        place: Any = {**config(tenant, row.id), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
         async with self._checkpoints.saver(tenant, run=row.id, fence=row.fence) as saver:
             compiled = graph.build().compile(checkpointer=saver)
             state = await compiled.aget_state(place)
-            given: Any = initial(row.id, row.input, Duty(agent=row.agent, version=row.version))
+            given: Any = None
             used: dict[str, Any] | None = None
-            if state.values.get("run") == row.id:
-                given = None
+            if state.values.get("run") != row.id:
+                duty = Duty(agent=row.agent, version=row.version)
+                given = initial(row.id, row.input, duty, await self._past(tenant, row, company, duty))
+            else:
+                company.remember(state.values.get("summary", ""))
                 graph.see(state.values)
                 held = state.interrupts[0].value if state.interrupts else None
                 if held is not None:
@@ -210,10 +236,24 @@ class Executor:
         async with self._databases.reading(tenant) as db:
             return await store.decision_on(db, row)
 
+    async def _past(self, tenant: str, row: Row, company: Company, duty: Duty) -> Past:
+        """Return what came before a run in its thread, of which the earlier turns are folded where they are many."""
+        async with self._databases.reading(tenant) as db:
+            past = await threads.past(db, row)
+        if past.foldable:
+            summary = await company.condense(past, duty)
+            async with self._databases.transaction(tenant) as db:
+                await threads.keep_summary(db, row.thread, summary, past.begun[past.foldable - 1])
+            past = Past(summary, past.turns[past.foldable :], past.begun[past.foldable :])
+        company.remember(past.summary)
+        return past
+
     async def _interrupted(
         self, tenant: str, row: Row, interrupt: dict[str, Any], *, used: dict[str, Any] | None
     ) -> None:
         """Let the run wait. A decision that came early is kept; one that was used already decides nothing more."""
+        if (when := expiring.due(interrupt)) is not None:
+            await self._timers.set(tenant, expiring.KIND, row.id, when)
 
         async def work(db: Connection) -> None:
             if used is not None and row.interrupt is not None and row.interrupt == interrupt:

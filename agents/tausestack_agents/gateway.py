@@ -26,6 +26,7 @@ from tausestack.contract import (
 )
 from tausestack.errors import InDoubt, TauseError, Unavailable, UpstreamError, from_data
 from tausestack.names import SYSTEM_TENANT
+from tausestack.tracing import Tracing
 
 CALL_SECONDS = 130.0
 """More than the gateway gives a call: it is the one to say that time is up."""
@@ -38,7 +39,8 @@ RENEW_SECONDS = 60.0
 class GatewayClient:
     """Speaks MCP to the gateway's internal door, over its Unix socket."""
 
-    def __init__(self, socket: str, process_credential: str) -> None:
+    def __init__(self, socket: str, process_credential: str, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing
         self._process_credential = process_credential
         self._client = httpx2.AsyncClient(
             # A Unix socket has no TLS: loading its certificates would only make the first call slower.
@@ -81,6 +83,15 @@ class GatewayClient:
         credential = self._process_credential
         result = await self.call_tool(
             SYSTEM_TENANT, "platform", tool, {**about, **amount}, credential=credential, read=True
+        )
+        if result.get("isError"):
+            raise _tool_error(result)
+
+    async def decide_for(self, tenant: str, principal: str, decision: dict[str, Any]) -> None:
+        """Pass on what a person decided in a task of theirs: `{"id", "decision", "reason"?, "arguments"?}`."""
+        given = {"tenant": tenant, "principal": principal, **decision}
+        result = await self.call_tool(
+            SYSTEM_TENANT, "platform", "decide_for", given, credential=self._process_credential, read=True
         )
         if result.get("isError"):
             raise _tool_error(result)
@@ -129,6 +140,8 @@ class GatewayClient:
             meta[META_APPROVAL] = approval
         if hold:
             meta[META_HOLD] = True
+        if self._tracing is not None:
+            meta |= self._tracing.carrier()
         body = {
             "jsonrpc": "2.0",
             "id": self._next_id,
@@ -145,6 +158,15 @@ class GatewayClient:
         path = f"/tenants/{tenant}/servers/{server}/mcp"
         response = await self._sent(lambda: self._client.post(path, json=body, headers=headers), read=read)
         return _result(_message(response))
+
+    async def structured(
+        self, tenant: str, server: str, tool: str, arguments: dict[str, Any], *, credential: str, key: str
+    ) -> dict[str, Any]:
+        """Call a tool and return its structured result, or raise the failure that it tells of."""
+        result = await self.call_tool(tenant, server, tool, arguments, credential=credential, key=key)
+        if result.get("isError"):
+            raise _tool_error(result)
+        return cast("dict[str, Any]", result["structuredContent"])
 
     async def get(self, path: str, query: dict[str, str], credential: str) -> dict[str, Any]:
         """Return the JSON of a REST resource, or raise its problem."""
@@ -217,9 +239,11 @@ class Delegation:
 
 
 @asynccontextmanager
-async def connected(socket: str, process_credential: str) -> AsyncGenerator[GatewayClient]:
+async def connected(
+    socket: str, process_credential: str, tracing: Tracing | None = None
+) -> AsyncGenerator[GatewayClient]:
     """Give a client for as long as it is used."""
-    client = GatewayClient(socket, process_credential)
+    client = GatewayClient(socket, process_credential, tracing)
     try:
         yield client
     finally:

@@ -14,7 +14,7 @@ from tausestack.errors import TauseError
 from tausestack_agents.domain import Decision
 from tausestack_agents.planner.text import language
 from tausestack_agents.spending import BudgetExceeded
-from tausestack_agents.state import Cast, Handoff, Member, Part, State, StepInput, Turn
+from tausestack_agents.state import Cast, Handoff, Member, Part, State, StepInput
 from tausestack_agents.toolset import Held
 
 MAX_HANDOFFS = 4
@@ -155,14 +155,13 @@ class RunGraph:
         return {**again, "path": [*path, duty], "before": before}
 
     async def _answer(self, state: State) -> dict[str, Any]:
-        """Word the answer, and note the turn in the thread."""
+        """Word the answer."""
         member, done = await self._member(state), state.get("results", {})
         results = [*state.get("before", []), *(done[key] for key in sorted(done, key=int))]
         request = state.get("input", "")
         said = await member.thinker.word(_task(state, "answer"), request, results, state.get("language", "en"))
         text = said.text.replace("\0", "")  # a tool may have returned one, and PostgreSQL's text can't hold it
-        turns = [Turn(input=request, output=text)]
-        return {"answer": text, "structured": said.structured, "answered": True, "turns": turns}
+        return {"answer": text, "structured": said.structured, "answered": True}
 
 
 def _needed(parts: Sequence[Part], index: int) -> list[int]:

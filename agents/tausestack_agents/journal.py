@@ -14,11 +14,12 @@ import anyio
 import sqlalchemy as sa
 
 from tausestack.database import Connection, TenantDatabases
+from tausestack.tracing import Tracing
 from tausestack_agents import events as telling
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.failpoints import passing
 from tausestack_agents.lines import LINES, NAMES, Line, Lines, changed
-from tausestack_agents.store import Fenced, add_event, add_events, check_fence, now
+from tausestack_agents.store import Fenced, Paused, add_event, add_events, check_fence, now
 from tausestack_agents.tables import journal, runs
 
 
@@ -61,6 +62,10 @@ class Journal:
         self._said: list[Line] = []
         """The offline planner's answers that ask for calls: each is written with the first of these."""
         self._writing = anyio.Lock()
+        self.tracing: Tracing | None = None
+        """What the spans of requests to models are made by."""
+        self._under_way: set[tuple[str, str]] = set()
+        self._settled = anyio.Event()
 
     def check_held(self) -> None:
         """Raise `Fenced` where the lease ran out since its last renewal: after having been frozen, nothing is sent."""
@@ -82,7 +87,13 @@ class Journal:
             "status": "intent",
         }
         passing("intent.before")
-        await self._write(call.task, call.call, values)
+        try:
+            await self._write(call.task, call.call, values, begins=True)
+        except Paused:
+            while self._under_way:
+                await self._settled.wait()
+            raise
+        self._under_way.add((call.task, call.call))
         passing("intent.after")
 
     async def reserve_model(self, task: str, call: str, attempts: Sequence[Mapping[str, Any]]) -> None:
@@ -106,7 +117,9 @@ class Journal:
         kept = {"kind": "model", "status": "done", "result": response, "arguments": {"attempts": list(attempts)}}
         line = changed(await self._known(), task, call, kept)
         if last or (task, call) in await self._known() or telling.model_cost("", response) is not None:
-            await self._write(task, call, kept, last=last)
+            pausing = await self._write(task, call, kept, last=last)
+            if pausing and not last:
+                self._pause()
         else:
             self._note(line)
             self._said.append(line)
@@ -154,12 +167,18 @@ class Journal:
         if approval is not None:
             values["approval"] = approval
         passing("result.before")
-        await self._write(call.task, call.call, values, ended=status not in {"waiting", "in_doubt"})
+        pausing = await self._write(call.task, call.call, values, ended=status not in {"waiting", "in_doubt"})
         passing("result.after")
+        self._under_way.discard((call.task, call.call))
+        self._settled.set()
+        self._settled = anyio.Event()
+        if pausing:
+            self._pause()
 
-    async def edit(self, call: ToolCall) -> None:
-        """Write that a person changed the arguments of a call that was held."""
-        await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, edited=True)
+    async def edit(self, call: ToolCall, *, approved: bool = True) -> None:
+        """Write that a call that was held goes on: with a person's word, and arguments, or to ask what became of it."""
+        await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, edited=approved)
+        self._under_way.add((call.task, call.call))
 
     async def tool_calls(self, *tasks: str) -> list[Line]:
         """Return the lines of tasks' tool calls, in order."""
@@ -188,11 +207,15 @@ class Journal:
         call: str,
         values: dict[str, Any],
         *,
-        edited: bool = False,
+        begins: bool = False,
+        edited: bool | None = None,
         last: bool = False,
         ended: bool = False,
-    ) -> None:
-        """Write a line, and those that waited for it, with the events that tell of them, in one transaction."""
+    ) -> bool:
+        """Write a line, and those that waited for it, with the events that tell of them, in one transaction.
+
+        Returns whether the run is to pause; where it is, nothing that begins a call is written: that raises `Paused`.
+        """
         known = await self._known()
         async with self._writing:
             line, said = changed(known, task, call, values), list(self._said)
@@ -200,13 +223,15 @@ class Journal:
             times = {"ended_at": now()} if ended else {}
             told = self._told([*said, line] if is_new else said)
             if line.kind == "tool":
-                told += telling.call(line, edited=edited)
+                told += [] if edited is False else telling.call(line, edited=bool(edited))
             elif (spent := telling.model_cost(f"{task}/{call}", line.result)) is not None:
                 told.append(spent)
             told += [telling.step(task, "done")] if last else []
 
-            async def work(db: Connection) -> None:
-                await check_fence(db, self.run, self.fence)
+            async def work(db: Connection) -> bool:
+                pausing = await check_fence(db, self.run, self.fence)
+                if pausing and begins:
+                    raise Paused(self.run)
                 for each in said:
                     await db.execute(sa.insert(journal).values(run=self.run, at=now(), **each.values()))
                 if is_new:
@@ -215,11 +240,18 @@ class Journal:
                     here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
                     await db.execute(sa.update(journal).where(*here).values(**values, **times))
                 await add_events(db, self.run, told)
+                return pausing
 
-            await self._databases.write(self._tenant, work)
+            pausing = await self._databases.write(self._tenant, work)
             self._note(line)
             self._said = [each for each in self._said if each not in said]
         self._on_write()
+        return pausing
+
+    def _pause(self) -> None:
+        """Raise `Paused`, unless another call of the run is under way: the last one of them stops it."""
+        if not self._under_way:
+            raise Paused(self.run)
 
     def _told(self, fresh: Sequence[Line]) -> list[Event]:
         """Return that tasks began whose first line is among those to be written."""

@@ -12,7 +12,14 @@ from tausestack_agents import store
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
+from tausestack_agents.domain import Decision
+from tausestack_agents.failpoints import passing
+from tausestack_agents.gateway import GatewayClient
+from tausestack_agents.timers import Timers
 from tausestack_agents.worker import Worker
+
+DECIDE_SECONDS = 1.0
+"""Within this a decision is written, once the run was noted as having work."""
 
 
 @dataclass(slots=True)
@@ -23,7 +30,31 @@ class State:
     bell: Bell
     dispatch: Dispatch
     checkpoints: Checkpoints
+    timers: Timers
     worker: Worker | None
+    gateway: GatewayClient | None = None
+
+    async def decide(self, tenant: str, run: str, about: str, decision: Decision) -> bool:
+        """Keep a decision on what a run waits for, and have it looked at; False where it has ended.
+
+        First the work, as when a run is started: a decision without work would wait for ever. Should this process die
+        in between, the run is looked at a little later.
+        """
+        passing("decide.before")
+        await self.dispatch.add(tenant, run, after=DECIDE_SECONDS)
+        kept = await self.databases.write(tenant, lambda db: store.decide(db, run, about, decision.as_json()))
+        passing("decide.between")
+        if not kept:
+            return False
+        await self.make_due(tenant, run)
+        passing("decide.after")
+        return True
+
+    async def make_due(self, tenant: str, run: str) -> None:
+        """Have a run looked at: by this process's worker at once, where it has one."""
+        await self.dispatch.add(tenant, run)
+        if self.worker is not None:
+            self.worker.wake()
 
 
 class RunsKeeper(Keeper):
@@ -49,3 +80,4 @@ class RunsKeeper(Keeper):
         """Delete the tenant's checkpoints."""
         state: State = service.state
         await state.checkpoints.erase(tenant)
+        await state.timers.strike(tenant)

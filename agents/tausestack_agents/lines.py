@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tausestack.database import Row
 from tausestack_agents.tables import journal
 
 
@@ -38,6 +39,11 @@ LINES = sa.select(*(journal.c[name] for name in NAMES))
 """Selects lines in the order of `NAMES`."""
 Lines = dict[tuple[str, str], Line]
 """Lines by task and call."""
+
+
+def of_row(row: Row) -> Line:
+    """Return a row of the journal's table as a line."""
+    return Line(**{name: getattr(row, name) for name in NAMES})
 
 
 def changed(known: Lines, task: str, call: str, values: Mapping[str, Any]) -> Line:

@@ -13,8 +13,9 @@ from tausestack.contract import META_TOOL
 from tausestack.errors import ToolFailed
 from tausestack_agents.planner.choice import Candidate
 from tausestack_agents.planner.text import Language
-from tausestack_agents.state import Answer, Planned, Result, StepInput, Turn
+from tausestack_agents.state import Answer, Planned, Result, StepInput
 from tausestack_agents.thinkers import Equipment
+from tausestack_agents.threads import Turn
 from tausestack_agents.toolset import ESCALATE
 
 MAX_INPUT = 20_000

@@ -22,8 +22,9 @@ from tausestack.agents.own import MODULES, Registered, within
 from tausestack.errors import NotFound, ToolFailed
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.planner.text import Language
-from tausestack_agents.state import Answer, Planned, Result, StepInput, Turn
+from tausestack_agents.state import Answer, Planned, Result, StepInput
 from tausestack_agents.thinkers import REQUESTS_PER_STEP, Equipment, Models
+from tausestack_agents.threads import Turn
 from tausestack_agents.toolset import GatewayToolset, Held
 
 

@@ -19,19 +19,30 @@ from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
-from tausestack_agents import agent_tools, asking, own, store, team_tools
+from tausestack_agents import (
+    agent_tools,
+    asking,
+    control_tools,
+    own,
+    schedule_tools,
+    store,
+    team_tools,
+    thread_tools,
+)
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
-from tausestack_agents.domain import Decision, RunStatus, check_fits, parse_decision, subject
+from tausestack_agents.domain import PAUSE, Decision, RunStatus, check_fits, parse_decision, subject
 from tausestack_agents.execution import Executor
-from tausestack_agents.failpoints import passing
 from tausestack_agents.following import follow
 from tausestack_agents.gateway import connected
 from tausestack_agents.keeping import RunsKeeper, State
+from tausestack_agents.looks import looks
 from tausestack_agents.models import Wanted
 from tausestack_agents.starting import Asked, Run, make_due, settled, shown, start, state_of, waits
 from tausestack_agents.tables import SCHEMA
+from tausestack_agents.timers import Timers, looking
+from tausestack_agents.waiting import followed
 from tausestack_agents.worker import Worker, working
 
 MAX_INPUT = 20_000
@@ -51,14 +62,16 @@ async def _lifespan(service: Service) -> AsyncGenerator[State]:
     databases, env = service.tenant_databases(), service.env
     bell, dispatch = Bell(), Dispatch.of(databases, os.environ)
     checkpoints = Checkpoints(databases, env.data, env.database_url)
+    timers = Timers(databases)
     if env.gateway is None or env.process_credential is None:
-        yield State(databases, bell, dispatch, checkpoints, None)
+        yield State(databases, bell, dispatch, checkpoints, timers, None)
         return
-    async with connected(env.gateway, env.process_credential) as gateway:
-        executor = Executor(databases, gateway, checkpoints, bell, dispatch.add)
+    async with connected(env.gateway, env.process_credential, service.tracing) as gateway:
+        executor = Executor(databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing)
         worker = Worker(dispatch, executor)
-        async with working(worker, env.database_url):
-            yield State(databases, bell, dispatch, checkpoints, worker)
+        state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway)
+        async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
+            yield state
         await checkpoints.aclose()
 
 
@@ -73,7 +86,7 @@ server = Server(
 server.keep(RunsKeeper())
 
 
-@server.tool("agents/run", side_effect="write", scopes=[RUNS_WRITE])
+@server.tool("agents/run", side_effect="write", scopes=[RUNS_WRITE], task_support="optional")
 async def run(
     ctx: Context,
     agent: Annotated[str, Field(description="The agent's name.", examples=["concierge"])],
@@ -106,9 +119,21 @@ async def run(
         dict[str, Any] | None,
         Field(description="What is known already: told to the agent as facts, and nothing that is asked."),
     ] = None,
+    message: Annotated[
+        str | None,
+        Field(
+            description="The id of a message that came in from outside: in its thread it is handled once.",
+            min_length=1,
+            max_length=200,
+            pattern=r"^[^\x00-\x1f]*$",
+        ),
+    ] = None,
 ) -> Run:
     """Start a run of an agent and return it; it goes on by itself until it ends or needs a decision."""
-    return await start(ctx, Asked(agent, input, thread, context=context, budget=budget, model=model), wait)
+    asked = Asked(agent, input, thread, context=context, budget=budget, model=model, message=message)
+    if ctx.in_task:
+        return await followed(ctx, (await start(ctx, asked, 0))["id"])
+    return await start(ctx, asked, wait)
 
 
 @server.tool("agents/resume", side_effect="write", scopes=[RUNS_WRITE])
@@ -116,9 +141,9 @@ async def resume(
     ctx: Context,
     run: RunId,
     decision: Annotated[
-        dict[str, Any],
+        dict[str, Any] | None,
         Field(
-            description="What was decided on the call that the run waits for.",
+            description="What was decided on the call that the run waits for; a paused run needs none.",
             examples=[
                 {"approve": True},
                 {"approve": False, "reason": "too dear"},
@@ -126,7 +151,7 @@ async def resume(
                 {"input": "Yes."},
             ],
         ),
-    ],
+    ] = None,
     wait: Annotated[float, Field(description="How many seconds to wait for the run to end.", ge=0)] = 0,
     call: Annotated[
         str | None,
@@ -136,8 +161,8 @@ async def resume(
         ),
     ] = None,
 ) -> Run:
-    """Decide on what a run waits for: approve a call, reject it, approve it with other arguments, or answer."""
-    decided = parse_decision(decision)
+    """Let a run go on: approve, reject or edit the call that it waits for, answer, or end its pause."""
+    given = None if decision is None else parse_decision(decision)
     if ctx.principal.agent is not None:
         raise Forbidden("An agent can't decide what a person is asked")
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
@@ -147,6 +172,10 @@ async def resume(
         raise Conflict(f"The run waits for nothing: it is {found.status}", status=found.status)
     if call is not None and waiting.interrupt.get("call") != call:
         raise Conflict("The run waits for something else by now", call=waiting.interrupt.get("call"))
+    if waiting.interrupt["kind"] == PAUSE:
+        await _unpause(ctx, waiting.id)
+        return await settled(ctx, run, wait)
+    decided = given or parse_decision({})
     check_fits(decided, waiting.interrupt["kind"])
     approval = waiting.interrupt.get("approval")
     if approval is not None:
@@ -159,7 +188,8 @@ async def resume(
         if decided.arguments is not None:
             asked["arguments"] = decided.arguments
         await ctx.call("platform/decide_approval", asked)
-    await _decide(ctx, waiting.id, subject(waiting.interrupt), replace(decided, approval=approval))
+    about = subject(waiting.interrupt)
+    await state_of(ctx).decide(ctx.tenant, waiting.id, about, replace(decided, approval=approval))
     return await settled(ctx, run, wait)
 
 
@@ -177,7 +207,7 @@ async def wake(
         await make_due(ctx, run)
         return {"woken": True}
     decided = Decision(decision == "approve", reason, arguments, approval)
-    return {"woken": await _decide(ctx, run, approval, decided)}
+    return {"woken": await state_of(ctx).decide(ctx.tenant, run, approval, decided)}
 
 
 @server.tool("agents/cancel", side_effect="write", idempotent=True, scopes=[RUNS_WRITE])
@@ -233,21 +263,14 @@ async def run_events(request: Request, ctx: Context) -> Response:
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-async def _decide(ctx: Context, run: str, about: str, decision: Decision) -> bool:
-    """Keep a decision, and have the run looked at; should this process die in between, it is looked at a little later.
-
-    First the work, as when a run is started: a decision without work would wait for ever.
-    """
+async def _unpause(ctx: Context, run: str) -> None:
     state = state_of(ctx)
-    passing("decide.before")
-    await state.dispatch.add(ctx.tenant, run, after=DECIDE_SECONDS)
-    kept = await state.databases.write(ctx.tenant, lambda db: store.decide(db, run, about, decision.as_json()))
-    passing("decide.between")
-    if not kept:
-        return False
-    await make_due(ctx, run)
-    passing("decide.after")
-    return True
+    await state.dispatch.add(ctx.tenant, run)
+    async with state.databases.transaction(ctx.tenant) as db:
+        found = await store.get_run(db, run)
+        if found.status == "interrupted" and found.interrupt is not None and found.interrupt["kind"] == PAUSE:
+            await store.unpause(db, run)
+    await state.make_due(ctx.tenant, run)
 
 
 async def _stopped(ctx: Context, run: str) -> None:
@@ -255,12 +278,14 @@ async def _stopped(ctx: Context, run: str) -> None:
     state = state_of(ctx)
     async with state.databases.transaction(ctx.tenant) as db:
         found = await store.get_run(db, run)
-        await store.cancel_run(db, run)
+        ended = await store.cancel_run(db, run)
         below = await store.children(db, run)
     if state.worker is not None:
         state.worker.cancel(ctx.tenant, run)
     await state.dispatch.cut(ctx.tenant, run)
     state.bell.ring(ctx.tenant, run)
+    if ended:
+        await state.checkpoints.forget(ctx.tenant, run)
     if found.interrupt is not None and found.interrupt.get("approval") is not None:
         await ctx.call("platform/withdraw_approvals", {"run": run})
     for each in below:
@@ -269,6 +294,12 @@ async def _stopped(ctx: Context, run: str) -> None:
         await make_due(ctx, found.parent)
 
 
-for _tool in (*agent_tools.TOOLS, *team_tools.TOOLS):
+for _tool in (
+    *agent_tools.TOOLS,
+    *team_tools.TOOLS,
+    *control_tools.TOOLS,
+    *thread_tools.TOOLS,
+    *schedule_tools.TOOLS,
+):
     server.include(_tool)
 asking.serve(server)

@@ -17,10 +17,11 @@ from tausestack.mcp import Context
 from tausestack.scopes import SYSTEM, within
 from tausestack_agents import specs, store
 from tausestack_agents.company import rules_of
-from tausestack_agents.domain import ENDED, WAITS_FOR_RUN, run_id
+from tausestack_agents.domain import ENDED, WAITS_FOR_RUN, message_run_id, run_id
 from tausestack_agents.failpoints import passing
 from tausestack_agents.keeping import State
 from tausestack_agents.models import choose
+from tausestack_agents.schedules import KIND as SCHEDULE
 from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check
 
 MAX_WAIT_SECONDS = 110.0
@@ -45,6 +46,8 @@ class Asked:
     model: str | None = None
     context: dict[str, Any] | None = None
     """What whoever asks knows already: told to the agent as facts, never as something that is asked."""
+    message: str | None = None
+    """The id of a message from outside: in its thread it is handled once."""
 
 
 async def start(ctx: Context, asked: Asked, wait: float) -> Run:
@@ -59,7 +62,12 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
         raise InvalidArguments("The input is empty")
     if asked.context is not None and len(json.dumps(asked.context)) > MAX_CONTEXT:
         raise InvalidArguments(f"The context is too large: {MAX_CONTEXT // 1024} KiB as JSON are the most")
-    identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
+    if asked.message is None:
+        identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
+    elif asked.thread is None:
+        raise InvalidArguments("A message is of a thread: say which")
+    else:
+        identifier = message_run_id(ctx.tenant, asked.thread, asked.message)
     values: dict[str, Any] = {
         "id": identifier,
         "agent": asked.agent,
@@ -70,6 +78,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
         "model": asked.model,
         "principal": ctx.principal.id,
         "scopes": sorted(within(ctx.principal.limits) - {SYSTEM}),
+        "origin": origin_of(ctx, asked.message),
     }
     if asked.budget is not None:
         check(asked.budget, Rate.of(os.environ))
@@ -94,7 +103,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
             rules = rules_of(pinned.spec, origin.pop("rules", None))
             await store.add_run(db, {**values, **origin, "version": pinned.version, "rules": rules})
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
-            raise KeyReused("This idempotency key was used for another run", key=ctx.idempotency_key)
+            raise KeyReused("This key, or message, was used for another run", key=asked.message or ctx.idempotency_key)
     passing("accept.after")
     state.worker.wake()
     # One that a run starts is waited for by the run itself, which keeps no worker busy with that.
@@ -103,7 +112,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
 
 async def _origin(ctx: Context, db: Connection, budget: Budget | None) -> dict[str, Any]:
     """Return where a run comes from, and what it may use: no more than is left of a run that starts it."""
-    if ctx.principal.run is None:
+    if ctx.principal.run is None or ctx.principal.agent == SCHEDULE:
         return {"budget": _kept(budget)}
     parent = await store.get_run(db, ctx.principal.run)
     if parent.status in ENDED:
@@ -160,14 +169,37 @@ async def make_due(ctx: Context, identifier: str) -> None:
 
 async def settled(ctx: Context, identifier: str, wait: float) -> Run:
     """Return a run once it has ended or waits for a person, or as it is when the time is up."""
-    bell = state_of(ctx).bell
+    bell, steps = state_of(ctx).bell, -1
     deadline = time.monotonic() + min(wait, MAX_WAIT_SECONDS)
     while True:
         found = await shown(ctx, identifier)
+        steps = await _progress(ctx, found, steps) if wait else steps
         left = deadline - time.monotonic()
         if left <= 0 or found["status"] in {*ENDED, "interrupted"}:
             return found
         await bell.wait(ctx.tenant, identifier, min(left, 0.5))
+
+
+async def _progress(ctx: Context, found: Run, told: int) -> int:
+    """Tell how many steps a run has done, where these are more than were told."""
+    steps: list[dict[str, Any]] = found["steps"]
+    ended = [step for step in steps if step["status"] not in {"running", "waiting"}]
+    if len(ended) > told:
+        last = f"{ended[-1]['server']}/{ended[-1]['tool']}: {ended[-1]['status']}" if ended else found["status"]
+        await ctx.progress(len(ended), None, last)
+    return max(told, len(ended))
+
+
+def origin_of(ctx: Context, message: str | None) -> dict[str, Any] | None:
+    """Return what a run began by, where that is a message or a schedule, and the trace that it goes on in."""
+    found: dict[str, Any] = {}
+    if message is not None:
+        found["message"] = message
+    elif ctx.principal.agent == SCHEDULE and ctx.principal.run is not None:
+        found["schedule"] = ctx.principal.run.removeprefix(f"{SCHEDULE}:")
+    if ctx.traceparent is not None:
+        found[store.TRACE] = ctx.traceparent
+    return found or None
 
 
 async def shown(ctx: Context, identifier: str) -> Run:

@@ -5,7 +5,6 @@ What tools returned is not in the state: a step's result names the calls in the 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ from typing import Annotated, Any, NotRequired, Protocol, Required, TypedDict
 from tausestack.agents import AgentSpec
 from tausestack_agents.domain import Decision
 from tausestack_agents.planner.text import Language
+from tausestack_agents.threads import Past, Turn
 from tausestack_agents.tools import ToolBox
 
 
@@ -42,13 +42,6 @@ class Result(TypedDict):
     handoff: NotRequired[Handoff | None]
 
 
-class Turn(TypedDict):
-    """An earlier run of the thread."""
-
-    input: str
-    output: str
-
-
 class Duty(TypedDict):
     """Whose turn it is: an agent, in the version that it had when the run came to it."""
 
@@ -67,7 +60,7 @@ def _first(old: Any, new: Any) -> Any:
 
 
 class State(TypedDict, total=False):
-    """What is checkpointed. `turns` grows with the thread; the rest begins anew with each run."""
+    """What is checkpointed."""
 
     run: Required[str]
     input: str
@@ -82,7 +75,8 @@ class State(TypedDict, total=False):
     answer: str
     structured: Any
     answered: bool
-    turns: Annotated[list[Turn], operator.add]
+    summary: str
+    turns: list[Turn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +165,10 @@ class Cast(Protocol):
         ...
 
 
-def initial(run: str, request: str, duty: Duty) -> dict[str, Any]:
+def initial(run: str, request: str, duty: Duty, past: Past) -> dict[str, Any]:
     """Return the state that a run starts with."""
     return {
+        "summary": past.summary, "turns": past.turns,
         "run": run, "input": request, "path": [duty], "parts": [], "results": None, "held": None, "handoff": None,
         "before": [], "decisions": {}, "answer": "", "structured": None, "answered": False,
     }  # fmt: skip

@@ -14,11 +14,24 @@ from tausestack_agents import events as telling
 from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY, WAITS_FOR_RUN, Decision, subject
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.failpoints import passing
+from tausestack_agents.lines import of_row
 from tausestack_agents.tables import decisions, events, journal, runs
 
 
 class Fenced(Exception):
     """Another worker has claimed the run since, or it has ended: nothing more may be written for it."""
+
+
+class Paused(Exception):
+    """The run is to stop here, where none of its calls is under way."""
+
+
+TRACE = "traceparent"
+"""In a run's origin: the W3C context of the trace that it goes on in, which is not shown."""
+CUT_OFF = {
+    "code": "cancelled",
+    "message": "The run ended while this call was under way: nobody knows if it took effect",
+}
 
 
 def now() -> str:
@@ -76,20 +89,28 @@ async def claim_run(db: Connection, run: str) -> Row | None:
     return await get_run(db, run)
 
 
-async def check_fence(db: Connection, run: str, fence: int) -> None:
-    """Raise `Fenced` unless a claim still holds; until the transaction ends nobody else writes for the run."""
-    held = await db.one(sa.select(runs.c.fence, runs.c.status).where(runs.c.id == run).with_for_update())
+async def check_fence(db: Connection, run: str, fence: int) -> bool:
+    """Raise `Fenced` unless a claim still holds; until the transaction ends nobody else writes for the run.
+
+    Returns whether the run is to pause.
+    """
+    held = await db.one(
+        sa.select(runs.c.fence, runs.c.status, runs.c.pausing).where(runs.c.id == run).with_for_update()
+    )
     if held is None or held.fence != fence or held.status in ENDED:
         raise Fenced(run)
+    return bool(held.pausing)
 
 
 async def end_run(db: Connection, run: str, fence: int, status: str, **values: Any) -> None:
     """Write how a run ended, or that it waits (`interrupted`), with the event; raises `Fenced`."""
     await check_fence(db, run, fence)
     ended = now() if status in ENDED else None
-    await db.execute(sa.update(runs).where(runs.c.id == run).values(status=status, ended_at=ended, **values))
+    ending = sa.update(runs).where(runs.c.id == run)
+    await db.execute(ending.values(status=status, ended_at=ended, pausing=False, **values))
     passing("end.within")
     if ended is not None:
+        await _close(db, run)
         await add_event(db, run, "cost", cost(await journal_of(db, run)))
     await add_events(db, run, telling.status(status, values))
 
@@ -102,14 +123,35 @@ async def cancel_run(db: Connection, run: str) -> bool:
         .values(status="cancelled", fence=runs.c.fence + 1, ended_at=now(), interrupt=None)
     )
     if changed:
-        await db.execute(
-            sa.update(journal)
-            .where(journal.c.run == run, journal.c.status == "waiting")
-            .values(status="rejected", ended_at=now())
-        )
+        await _close(db, run)
         await add_event(db, run, "cost", cost(await journal_of(db, run)))
         await add_event(db, run, "run", {"status": "cancelled"})
     return bool(changed)
+
+
+async def _close(db: Connection, run: str) -> None:
+    """Give every call of a run that ends without one an outcome: whoever reads its history later finds none open."""
+    unended = sa.and_(journal.c.kind == "tool", journal.c.status.in_(("intent", "waiting")))
+    for line in await db.execute(sa.select(journal).where(journal.c.run == run, unended).order_by(journal.c.position)):
+        waited = line.status == "waiting"
+        values: dict[str, Any] = {"status": "rejected" if waited else "cancelled", "error": None if waited else CUT_OFF}
+        here = (journal.c.run == run, journal.c.task == line.task, journal.c.call == line.call)
+        await db.execute(sa.update(journal).where(*here).values(ended_at=now(), **values))
+        closed = await db.one(sa.select(journal).where(*here))
+        assert closed is not None
+        await add_events(db, run, telling.call(of_row(closed), edited=False))
+
+
+async def ask_to_pause(db: Connection, run: str) -> bool:
+    """Have a run stop before its next call; False where it does not go on anyway."""
+    going_on = (runs.c.id == run, runs.c.status.in_(UNDER_WAY))
+    return bool(await db.change(sa.update(runs).where(*going_on).values(pausing=True)))
+
+
+async def unpause(db: Connection, run: str) -> None:
+    """Let a paused run go on."""
+    await db.execute(sa.update(runs).where(runs.c.id == run).values(status="pending", interrupt=None))
+    await add_event(db, run, "run", {"status": "pending"})
 
 
 async def cancel_all(db: Connection) -> int:
@@ -216,11 +258,13 @@ def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
         "status": run.status,
         "input": run.input,
         "output": run.output if run.structured is None else run.structured,
-        "steps": [_step(line) for line in sorted(lines, key=_place) if line.kind == "tool"],
+        "steps": [_step(line) for line in sorted(lines, key=place) if line.kind == "tool"],
         "cost": cost(lines),
         "created_at": run.created_at,
         "ended_at": run.ended_at,
     }
+    if origin := {name: each for name, each in (as_object(run.origin) or {}).items() if name != TRACE}:
+        shown["origin"] = origin
     if run.interrupt is not None and run.status == "interrupted":
         shown["interrupt"] = run.interrupt
     if run.parent is not None:
@@ -267,7 +311,7 @@ def _pesos(prices: list[dict[str, Any]]) -> dict[str, Any]:
     return {"cop": round(sum(float(each.get("cop") or 0) for each in prices), 2), "cop_rates": rates} if rates else {}
 
 
-def _place(line: Row) -> tuple[int, int, int]:
+def place(line: Row) -> tuple[int, int, int]:
     """Return where a call stands: by its step's number, not by when it began, since steps may go on at once."""
     leg, dot, task = line.task.partition(".")
     number = (task if dot else line.task).rpartition("-")[2]

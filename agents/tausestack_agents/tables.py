@@ -36,12 +36,16 @@ runs = sa.Table(
     sa.Column("depth", sa.Integer),
     sa.Column("structured", sa.JSON(none_as_null=True)),
     sa.Column("context", sa.JSON(none_as_null=True)),
+    sa.Column("pausing", sa.Boolean, nullable=False, default=False),
+    sa.Column("origin", sa.JSON(none_as_null=True)),
 )
 """One row a run: the authority on whether it has ended. `fence` grows with each claim; a stale worker can't write.
 
 `version` is the agent's that it began with, `kind` a team's or a question to a person, `rules` the approvals that hold
 for it (its agent's, and those of whoever started it or handed it over), `parent` and `root` the run that started it and
 the first of all, `structured` an answer that fits its agent's schema, `context` what whoever asked knew already.
+`pausing`: it is to stop before its next call. `origin`: what it was forked from, or by which schedule or message it
+began, and its trace.
 """
 
 journal = sa.Table(
@@ -89,6 +93,49 @@ dispatch = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 """Due work of all tenants; only the rows of tenant `_system` count. Times are seconds since the epoch."""
+
+threads = sa.Table(
+    "threads",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("covers", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+"""What a long thread's earlier turns come to; `covers` is when the last run began that is among them."""
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("input", sa.Text, nullable=False),
+    sa.Column("thread", sa.Text),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("timezone", sa.Text, nullable=False),
+    sa.Column("missed", sa.Text, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("next_at", sa.Text),
+    sa.Column("last_at", sa.Text),
+    sa.Column("last_run", sa.Text),
+    sa.Column("last_error", sa.JSON(none_as_null=True)),
+)
+"""What is run again and again, for whoever made the schedule. Times are UTC, ISO 8601."""
+
+timers = sa.Table(
+    "timers",
+    metadata,
+    sa.Column("for_tenant", sa.Text, primary_key=True, info=OF_TENANT),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0),
+    sa.Column("created", sa.Float, nullable=False),
+)
+"""When something of a tenant is to be looked at; only the rows of `_system` count. `due` is in epoch seconds."""
 
 SCHEMA = Schema("agents", metadata, "tausestack_agents.migrations", idle_seconds=10)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+import structlog
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict
 from pydantic_ai.exceptions import UnexpectedModelBehavior
@@ -34,7 +35,8 @@ from tausestack_agents.planner.split import split
 from tausestack_agents.planner.text import Language, fold
 from tausestack_agents.planner.values import Source
 from tausestack_agents.spending import Spending
-from tausestack_agents.state import Answer, Planned, Result, StepInput, Turn
+from tausestack_agents.state import Answer, Planned, Result, StepInput
+from tausestack_agents.threads import SUMMARY_CHARACTERS, Past, Turn
 from tausestack_agents.tools import ToolBox
 from tausestack_agents.toolset import ESCALATE, GatewayToolset
 
@@ -140,9 +142,10 @@ class _Steps:
         )
         part, handoff, text = step.part["text"], None, ""
         try:
-            ran = await agent.run(
-                prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
-            )
+            with structlog.contextvars.bound_contextvars(step=step.task):
+                ran = await agent.run(
+                    prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
+                )
             text = ran.output
         except HandedOver as over:
             handoff = over.handoff
@@ -228,6 +231,19 @@ class LanguageThinker(_Steps):
 
     def _model(self, task: str) -> Model:
         return self._models(task, self._has.journal, self._has.delegation, self._has.spending)
+
+    async def condense(self, past: Past) -> str:
+        """Let the model write a summary of the turns that are to be folded, and of the summary before."""
+        agent = Agent(
+            self._model("summary"),
+            output_type=str,
+            instructions=(
+                "Write down, in the conversation's language and in under 300 words, what has to be remembered of it: "
+                "what was asked and done, names, identifiers, figures, what is open. Add nothing that it doesn't hold."
+            ),
+        )
+        told = json.dumps({"summary": past.summary, "turns": past.turns[: past.foldable]}, ensure_ascii=False)
+        return (await agent.run(told)).output[:SUMMARY_CHARACTERS]
 
     async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
         """Leave it to the steps: the model hands over by a tool, once it knows what it can't do."""

@@ -195,10 +195,12 @@ class GatewayToolset(AbstractToolset[None]):
             passing("call.after")
         except ApprovalRequired as error:
             await self._journal.settle(call, "waiting", approval=str(error.data.get("approval", "")))
-            raise Held(self._interrupt(call, str(error.data.get("approval", "")))) from error
+            expires = {"expires_at": error.data["expires_at"]} if "expires_at" in error.data else {}
+            raise Held({**self._interrupt(call, str(error.data.get("approval", ""))), **expires}) from error
         except Forbidden as error:
-            status = "rejected" if error.data.get("decision") == "reject" else "failed"
-            await self._journal.settle(call, status, error=_told(error))
+            decided = error.data.get("decision")
+            told = {**_told(error), **({"code": "approval_expired"} if decided == "expired" else {})}
+            await self._journal.settle(call, "rejected" if decided in {"reject", "expired"} else "failed", error=told)
             raise ToolFailed(error.message) from error
         except InDoubt as error:
             raise await self._ask(call, error.message) from error
@@ -335,7 +337,7 @@ class GatewayToolset(AbstractToolset[None]):
         """Send a call that was held, with a person's arguments where they gave others."""
         if decision.arguments is not None:
             call = replace(call, arguments=decision.arguments)
-        await self._journal.edit(call)
+        await self._journal.edit(call, approved=not decision.asks_again)
         return await self._send(call, approval, safe=safe)
 
 

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     signing_key_days: float = Field(
         30, gt=0, description="the age in days at which the key that signs assertions gives way to another"
     )
+    otlp_endpoint: str | None = Field(
+        None, description="the collector that traces are sent to over OTLP/HTTP, such as http://127.0.0.1:4318"
+    )
     approval_seconds: float = Field(
         172_800, gt=0, description="how long an approval waits for a person, in seconds; then the run goes on without"
     )

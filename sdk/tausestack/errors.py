@@ -14,6 +14,7 @@ TauseError
 ├── Conflict                409  it clashes with what is there
 │   ├── KeyReused           409  an idempotency key with other arguments
 │   ├── InDoubt             409  broke in mid-call: nobody knows if it happened
+│   ├── Diverged            409  a replay goes another way than its run did
 │   └── InputRequired       409  the server asks for input that this door can't give
 ├── RateLimited             429  over a limit of the tenant
 ├── ToolFailed              422  the tool ran and reported a failure (`isError`)
@@ -147,6 +148,12 @@ class InDoubt(Conflict):
     """The call broke midway: it may or may not have taken effect, and is never repeated silently."""
 
     code, status, rpc, title = "in_doubt", 409, IN_DOUBT, "Outcome in doubt"
+
+
+class Diverged(Conflict):
+    """A run's replay does something else than the run did; `data["at"]` is where."""
+
+    code, status, rpc, title = "diverged", 409, CONFLICT, "Replay diverged"
 
 
 class InputRequired(Conflict):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any
 
 import httpx2
 import pytest
 
+from run_events import Told, following_run, log_of, parsed
 from tausestack.database import TenantDatabases
 from tausestack_agents import following
 from tausestack_agents.bell import Bell
@@ -19,37 +18,6 @@ from tausestack_agents.tables import SCHEMA
 pytestmark = pytest.mark.anyio
 
 INVOICE = "Crea una factura para Café Andino por 250.000 COP de asesoría"
-Told = tuple[int, str, dict[str, Any]]
-
-
-def parsed(block: str) -> Told:
-    """Return an event of a stream: its number, its kind, its JSON."""
-    fields = dict(line.split(": ", 1) for line in block.splitlines())
-    return int(fields["id"]), fields["event"], json.loads(fields["data"])
-
-
-@asynccontextmanager
-async def following_run(caller: Any, run: str, after: int = 0) -> AsyncGenerator[AsyncGenerator[str]]:
-    """Give the blocks of a run's stream, comments among them, as they come."""
-    headers = {"authorization": f"Bearer {caller.assertion}", "last-event-id": str(after)}
-
-    async def blocks(reply: httpx2.Response) -> AsyncGenerator[str]:
-        text = ""
-        async for piece in reply.aiter_text():
-            text += piece
-            *whole, text = text.split("\n\n")
-            for block in whole:
-                yield block
-
-    async with caller.http.stream("GET", f"/http/runs/{run}/events", headers=headers, timeout=60) as reply:
-        assert reply.status_code == 200
-        yield blocks(reply)
-
-
-async def log_of(caller: Any, run: str) -> list[Told]:
-    """Return all events of a run that has ended."""
-    async with following_run(caller, run) as blocks:
-        return [parsed(block) async for block in blocks]
 
 
 @pytest.mark.covers("agents:events")

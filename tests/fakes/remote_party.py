@@ -192,7 +192,7 @@ async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, se
     method, params = message.get("method"), message.get("params", {})
     if method == "initialize":
         await reply(send, 400, {"jsonrpc": "2.0", "id": message.get("id"), "error": {"code": -32022, "message": "no"}})
-    elif method == "subscriptions/listen" or params.get("name") == "wait":
+    elif method == "subscriptions/listen" or str(params.get("name")).startswith("wait"):
         await stream(message, receive, send)
     elif method == "tools/call" and params["name"] in {"mistake", "late", "proxied"}:
         await misspeak(message, send)

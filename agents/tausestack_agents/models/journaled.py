@@ -11,6 +11,7 @@ from pydantic_ai.settings import ModelSettings
 
 from tausestack.raw import object_at, objects_in
 from tausestack_agents.journal import Journal
+from tausestack_agents.tracing import of_request, used
 
 
 class JournaledModel(WrapperModel):
@@ -37,7 +38,9 @@ class JournaledModel(WrapperModel):
             assert isinstance(replayed, ModelResponse)
             return replayed
         earlier = [] if line is None else objects_in(object_at(line.arguments).get("attempts"))
-        response = await self.asked_for(call, earlier, messages, model_settings, model_request_parameters)
+        with of_request(self._journal.tracing, self.model_name) as span:
+            response = await self.asked_for(call, earlier, messages, model_settings, model_request_parameters)
+            used(span, response)
         kept = ModelMessagesTypeAdapter.dump_python([response], mode="json")[0]
         outputs = {tool.name for tool in model_request_parameters.output_tools}
         last = not response.tool_calls or any(each.tool_name in outputs for each in response.tool_calls)

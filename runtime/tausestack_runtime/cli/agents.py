@@ -17,7 +17,9 @@ from tausestack_runtime.cli.servers import json_object
 if TYPE_CHECKING:
     from tausestack.client import Run
 
-agent_app = typer.Typer(help="Agents: list, run, show, events, resume, cancel.", rich_markup_mode=None)
+agent_app = typer.Typer(
+    help="Agents: list, run, show, events, resume, pause, cancel, fork, replay.", rich_markup_mode=None
+)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="the run's id")]
 DEFAULT_WAIT = 120.0
@@ -105,6 +107,9 @@ def run_agent(
         str | None, typer.Option(metavar="JSON", help="the most it may use, such as '{\"tokens\": 20000}'")
     ] = None,
     wait: Annotated[float, typer.Option(min=0, help="seconds to wait for it to settle")] = DEFAULT_WAIT,
+    message_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="the message's id: in its thread it is handled once")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run an agent on a message, and show what it did."""
@@ -112,7 +117,7 @@ def run_agent(
 
     async def work() -> Run:
         async with tenant_client(tenant) as client:
-            return await client.agents.run(agent, message, thread=thread, budget=bounds, wait=wait)
+            return await client.agents.run(agent, message, thread=thread, budget=bounds, wait=wait, message=message_id)
 
     finish(run(work()), tenant, as_json)
 
@@ -160,12 +165,14 @@ def follow_events(
 def resume(
     run_id: RunArgument,
     tenant: TenantOption,
-    decision: Annotated[str, typer.Option(metavar="JSON", help="such as '{\"approve\": true}'")],
+    decision: Annotated[
+        str | None, typer.Option(metavar="JSON", help="such as '{\"approve\": true}'; a pause needs none")
+    ] = None,
     wait: Annotated[float, typer.Option(min=0, help="seconds to wait for it to settle")] = DEFAULT_WAIT,
     as_json: JsonOption = False,
 ) -> None:
     """Let an interrupted run go on with a decision."""
-    decided = json_object("--decision", decision)
+    decided = None if decision is None else json_object("--decision", decision)
 
     async def work() -> Run:
         async with tenant_client(tenant) as client:
@@ -189,6 +196,54 @@ def cancel(run_id: RunArgument, tenant: TenantOption, as_json: JsonOption = Fals
         print(f"{found.id} is {found.status}")
 
 
+@agent_app.command("pause")
+def pause(run_id: RunArgument, tenant: TenantOption, as_json: JsonOption = False) -> None:
+    """Stop a run before its next call; resume lets it go on."""
+
+    async def work() -> Run:
+        async with tenant_client(tenant) as client:
+            return await client.agents.pause(run_id)
+
+    finish(run(work()), tenant, as_json)
+
+
+@agent_app.command("fork")
+def fork(
+    run_id: RunArgument,
+    tenant: TenantOption,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="CALL", help="a `call` of its events: what came before it is kept")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for it to settle")] = DEFAULT_WAIT,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a run that keeps what another did before a checkpoint, and does the rest anew."""
+
+    async def work() -> Run:
+        async with tenant_client(tenant) as client:
+            forked = await client.agents.fork(run_id, checkpoint)
+            return await client.agents.wait(forked.id, timeout=wait) if wait else forked
+
+    finish(run(work()), tenant, as_json)
+
+
+@agent_app.command("replay")
+def replay(run_id: RunArgument, tenant: TenantOption, as_json: JsonOption = False) -> None:
+    """Go through a run by its journal alone, calling nothing; fail where it goes another way than it did."""
+
+    async def work() -> dict[str, Any]:
+        async with tenant_client(tenant) as client:
+            return await client.agents.replay(run_id)
+
+    found = run(work())
+    if as_json:
+        show_json(found)
+        return
+    for number, step in enumerate(found["steps"], 1):
+        print(f"  {number}. {step['address']} {plain(step['arguments'])}: {step['status']}")
+    print(plain(found["output"]))
+
+
 def show_run(found: Run, tenant: str) -> None:
     """Print a run: its steps, its answer, and what to do when it waits."""
     print(f"run {found.id} of {found.agent}: {found.status}")
@@ -197,6 +252,9 @@ def show_run(found: Run, tenant: str) -> None:
     if found.interrupt is not None and found.status == "interrupted":
         waiting = found.interrupt
         subject = f" of {waiting.server}/{waiting.tool} {plain(waiting.arguments)}" if waiting.tool else ""
+        if waiting.kind == "pause":
+            print(f"it is paused; let it go on with:\n  tausestack agent resume {found.id} --tenant {tenant}")
+            return
         if waiting.kind == "input":
             print(f"it waits for an answer to: {plain(waiting.message)}")
             decision = '{"input": "…"}'

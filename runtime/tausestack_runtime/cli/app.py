@@ -9,7 +9,21 @@ from collections.abc import Sequence
 import typer
 
 from tausestack.errors import TauseError
-from tausestack_runtime.cli import agents, archives, audit, db, evaluation, keys, servers, stack, teams, tenants
+from tausestack_runtime.cli import (
+    agents,
+    approvals,
+    archives,
+    audit,
+    db,
+    evaluation,
+    keys,
+    schedules,
+    servers,
+    stack,
+    teams,
+    tenants,
+    threads,
+)
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.settings import StartError
 
@@ -29,6 +43,9 @@ servers.add_to(app)
 agents.agent_app.command("eval")(evaluation.evaluate_agent)
 app.add_typer(agents.agent_app, name="agent")
 app.add_typer(teams.team_app, name="team")
+app.add_typer(approvals.approval_app, name="approval")
+app.add_typer(threads.thread_app, name="thread")
+app.add_typer(schedules.schedule_app, name="schedule")
 app.add_typer(audit.audit_app, name="audit")
 app.add_typer(db.db_app, name="db")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
 from tausestack.errors import InternalError, TauseError
+from tausestack.tracing import tracing
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import Approvals
@@ -69,6 +71,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, board: Board) -> None:
         assert settings.run is not None
+        self._exits = AsyncExitStack()
         self._leaving = asyncio.Event()
         self._siblings = Siblings(board, settings.gateway_number, settings.run)
         masters = Masters.of(settings, make=False)
@@ -105,9 +108,8 @@ class Gateway:
         self._metrics = Metrics(settings.gateway_number)
         limiter = Limiter(board, settings.gateway_number)
         meter = Meter(self._ledger, self._metrics, read_prices(settings.prices), self._snapshots)
-        pipeline = Pipeline(
-            snapshots=self._snapshots, upstreams=self._upstreams, approvals=approvals, meter=meter, limiter=limiter
-        )
+        self._tracing = tracing(settings.otlp_endpoint, "gateway")
+        pipeline = self._pipeline(approvals, meter, limiter)
         self._connections = Connections(board, settings.gateway_number, self._snapshots.limits)
         self._weights = Shares(TENANT_BYTES, "bytes of requests")
         self._gateways = Gateways(
@@ -170,7 +172,6 @@ class Gateway:
         self._challenge = bases.challenge
         self._refusal = Guard(settings.host, settings.public_url).refusal
         self.crowd: Crowd | None = Crowd(room())
-        self._exits = AsyncExitStack()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer an exchange."""
@@ -214,6 +215,17 @@ class Gateway:
     async def aclose(self) -> None:
         """Close everything, the ledger last."""
         await self._exits.aclose()
+
+    def _pipeline(self, approvals: Approvals, meter: Meter, limiter: Limiter) -> Pipeline:
+        """Return the pipeline; one that traces is another, so that this one pays nothing for it."""
+        shared: dict[str, Any] = {"snapshots": self._snapshots, "upstreams": self._upstreams, "approvals": approvals}
+        shared |= {"meter": meter, "limiter": limiter}
+        if self._tracing is None:
+            return Pipeline(**shared)
+        from tausestack_runtime.gateway.tracing import TracedPipeline
+
+        self._exits.callback(self._tracing.close)
+        return TracedPipeline(self._tracing, **shared)
 
     def _external_issuer(self, settings: Settings, fetching: Fetching, bases: Bases) -> ExternalIssuer | None:
         if settings.oidc_issuer is None:

@@ -91,6 +91,8 @@ class Approvals:
             raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
         if known.status == "pending" and known.expires_at > datetime.now(UTC).isoformat():
             raise Forbidden("The approval has not been decided yet", approval=known.id)
+        if known.status == "pending":
+            raise Forbidden("Nobody decided in time: the approval has expired", approval=known.id, decision="expired")
         if known.policy not in {"", policy}:
             raise Forbidden("The tool's policy has changed since this call was approved", approval=known.id)
         raise Forbidden("The approval is for another call, has expired or was used", approval=known.id)

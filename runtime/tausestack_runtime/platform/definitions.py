@@ -30,6 +30,20 @@ def definitions() -> list[dict[str, Any]]:
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[TENANT_ADMIN], price=FREE),
             ),
             _tool(
+                "decide_for",
+                "Approve or reject a call for whoever said so in a task that is theirs alone.",
+                {
+                    "tenant": _TEXT,
+                    "principal": _TEXT,
+                    "id": _TEXT,
+                    "decision": {"enum": ["approve", "reject"]},
+                    "reason": _TEXT,
+                    "arguments": {"type": "object"},
+                },
+                ["tenant", "principal", "id", "decision"],
+                ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM], price=FREE),
+            ),
+            _tool(
                 "delegate",
                 "Let a run act for whoever started it, within the agent's bounds.",
                 {

@@ -46,6 +46,7 @@ class Platform:
         self._limits = limits
         self._tools: dict[str, Callable[[Call], Awaitable[dict[str, Any]]]] = {
             "decide_approval": self._decide_approval,
+            "decide_for": self._decide_for,
             "delegate": self._delegate,
             "explain": self._explain,
             "get_limits": limits.get_limits,
@@ -106,6 +107,20 @@ class Platform:
             }
             await self._system("agents", "wake", call.tenant, wake)
         return decided
+
+    async def _decide_for(self, call: Call) -> dict[str, Any]:
+        """Decide as a person who said so in a task of theirs, which the gateway let nobody else answer."""
+        given = dict(call.arguments)
+        if SYSTEM not in call.principal.scopes or call.principal.id != "service:agents":
+            raise Forbidden("Only the agents service passes on what people say in tasks", scope=SYSTEM)
+        tenant, named = given.pop("tenant"), given.pop("principal")
+        who = await self._identity.alive(tenant, named)
+        if who is None:
+            raise Unauthenticated("Whoever decided this was revoked")
+        if missing(who.limits, [TENANT_ADMIN]) is not None:
+            raise Forbidden(f"This credential lacks the scope {TENANT_ADMIN}", scope=TENANT_ADMIN)
+        own = _as(call, "platform", "decide_approval", given)
+        return await self._decide_approval(replace(own, tenant=tenant, principal=who))
 
     async def _delegate(self, call: Call) -> dict[str, Any]:
         given = call.arguments

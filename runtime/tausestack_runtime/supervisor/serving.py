@@ -53,6 +53,7 @@ def serve(order: Order, listener: socket.socket) -> int:
         tenant=order.tenant,
         masters=_masters(order) if order.seals else None,
         log_level=order.log_level,
+        otlp_endpoint=os.environ.get("TAUSESTACK_OTLP_ENDPOINT") or None,
     )
     if env.database_url is None and server.schema is not None:
         _make_template(server.schema, env.data)

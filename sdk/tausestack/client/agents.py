@@ -120,15 +120,18 @@ class Agents:
         budget: Mapping[str, Any] | None = None,
         model: str | None = None,
         wait: float | None = None,
+        message: str | None = None,
         idempotency_key: str | None = None,
     ) -> Run:
         """Start a run, and return it as it stands once it settled or `wait` seconds are over.
 
-        Without `wait` it is returned at once. A run is settled when it ended or waits for a person. `budget` bounds it
-        (`{"tokens", "cost", "currency", "steps", "seconds", "tool_calls"}`, any of them); `model` is `offline`,
-        `recorded` or `live`, for evaluations.
+        Without `wait` it is returned at once. A run is settled when it ended or waits for a person. `message` is the id
+        of a message from outside: in its thread it is handled once. `budget` bounds it (`{"tokens", "cost", "currency",
+        "steps", "seconds", "tool_calls"}`, any of them); `model` is `offline`, `recorded` or `live`, for evaluations.
         """
-        body = given({"agent": agent, "input": input, "thread": thread, "budget": budget, "model": model})
+        body = given(
+            {"agent": agent, "input": input, "thread": thread, "budget": budget, "model": model, "message": message}
+        )
         return await self._start(("runs",), "agents/run", body, wait, idempotency_key)
 
     async def wait(self, run: str, *, timeout: float = 300.0) -> Run:
@@ -177,28 +180,42 @@ class Agents:
     async def resume(
         self,
         run: str,
-        decision: Mapping[str, Any],
+        decision: Mapping[str, Any] | None = None,
         *,
         wait: float | None = None,
         idempotency_key: str | None = None,
     ) -> Run:
         """Let an interrupted run go on, and return it as `run` does.
 
-        A decision is `{"approve": true}`, `{"approve": false, "reason": …}`, `{"arguments": …}` or `{"input": "…"}`.
+        A decision is `{"approve": true}`, `{"approve": false, "reason": …}`, `{"arguments": …}` or `{"input": "…"}`; a
+        pause needs none.
         """
-        body: dict[str, Any] = {"decision": dict(decision)}
+        body: dict[str, Any] = {} if decision is None else {"decision": dict(decision)}
         return await self._start(("runs", run, "resume"), "agents/resume", body, wait, idempotency_key)
 
     async def cancel(self, run: str) -> Run:
-        """Stop a run; what it has done already stays done."""
-        found = await self._tenant.wire.request(
-            "POST",
-            self._tenant.path("runs", run, "cancel"),
-            body={},
-            headers=self._tenant.key(None),
-            repeatable=self._tenant.may_repeat("agents/cancel"),
-        )
-        return Run.model_validate(found)
+        """Stop a run at once, in the middle of a call too; what it has done already stays done."""
+        return Run.model_validate(await self._steer(run, "cancel", {}))
+
+    async def pause(self, run: str) -> Run:
+        """Stop a run before its next call; `resume` lets it go on."""
+        return Run.model_validate(await self._steer(run, "pause", {}))
+
+    async def fork(
+        self,
+        run: str,
+        checkpoint: str | None = None,
+        *,
+        thread: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run that keeps what another did before a `call` that its events name, and does the rest anew."""
+        body = given({"checkpoint": checkpoint, "thread": thread})
+        return Run.model_validate(await self._steer(run, "fork", body, idempotency_key))
+
+    async def replay(self, run: str) -> dict[str, Any]:
+        """Go through a run by its journal alone, and return its steps and its answer; raises `Diverged`."""
+        return await self._steer(run, "replay", {})
 
     async def get(self, run: str) -> Run:
         """Return a run."""
@@ -218,6 +235,15 @@ class Agents:
             body=body,
             headers=self._tenant.key(None),
             repeatable=self._tenant.may_repeat(address),
+        )
+
+    async def _steer(self, run: str, how: str, body: dict[str, Any], key: str | None = None) -> Any:
+        return await self._tenant.wire.request(
+            "POST",
+            self._tenant.path("runs", run, how),
+            body=body,
+            headers=self._tenant.key(key),
+            repeatable=self._tenant.may_repeat(f"agents/{how}"),
         )
 
     async def _start(

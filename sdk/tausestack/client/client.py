@@ -12,6 +12,8 @@ import httpx2
 
 from tausestack.client.agents import Agents
 from tausestack.client.approvals import Approvals
+from tausestack.client.schedules import Schedules
+from tausestack.client.threads import Threads
 from tausestack.client.wire import PATIENCE_SECONDS, Repeatable, Wire, WireClient, path_of, raise_problem
 from tausestack.names import check_server, check_tenant, parse_address
 from tausestack.raw import given
@@ -40,6 +42,8 @@ class Client(WireClient):
         super().__init__(Wire(url, api_key, patience=patience))
         self.agents = Agents(self)
         self.approvals = Approvals(self)
+        self.threads = Threads(self)
+        self.schedules = Schedules(self)
 
     async def call(
         self,

@@ -13,6 +13,8 @@ from tausestack.client.agents import Agents, Event
 from tausestack.client.approvals import Approvals
 from tausestack.client.client import DEFAULT_URL, Client, Progress
 from tausestack.client.runs import Run
+from tausestack.client.schedules import Schedules
+from tausestack.client.threads import Threads
 from tausestack.client.wire import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -103,6 +105,7 @@ class SyncAgents:
         budget: Mapping[str, Any] | None = None,
         model: str | None = None,
         wait: float | None = None,
+        message: str | None = None,
         idempotency_key: str | None = None,
     ) -> Run:
         """Start a run, and return it as it stands once it settled or `wait` seconds are over."""
@@ -114,6 +117,7 @@ class SyncAgents:
             budget=budget,
             model=model,
             wait=wait,
+            message=message,
             idempotency_key=idempotency_key,
         )
 
@@ -142,7 +146,7 @@ class SyncAgents:
     def resume(
         self,
         run: str,
-        decision: Mapping[str, Any],
+        decision: Mapping[str, Any] | None = None,
         *,
         wait: float | None = None,
         idempotency_key: str | None = None,
@@ -151,8 +155,27 @@ class SyncAgents:
         return self._thread.run(self._agents.resume, run, decision, wait=wait, idempotency_key=idempotency_key)
 
     def cancel(self, run: str) -> Run:
-        """Stop a run; what it has done already stays done."""
+        """Stop a run at once; what it has done already stays done."""
         return self._thread.run(self._agents.cancel, run)
+
+    def pause(self, run: str) -> Run:
+        """Stop a run before its next call; `resume` lets it go on."""
+        return self._thread.run(self._agents.pause, run)
+
+    def fork(
+        self,
+        run: str,
+        checkpoint: str | None = None,
+        *,
+        thread: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run that keeps what another did before a checkpoint, and does the rest anew."""
+        return self._thread.run(self._agents.fork, run, checkpoint, thread=thread, idempotency_key=idempotency_key)
+
+    def replay(self, run: str) -> dict[str, Any]:
+        """Go through a run by its journal alone, and return its steps and its answer."""
+        return self._thread.run(self._agents.replay, run)
 
     def get(self, run: str) -> Run:
         """Return a run."""
@@ -186,6 +209,75 @@ class SyncApprovals:
         return self._thread.run(self._approvals.decide, approval, decision, reason=reason, arguments=arguments)
 
 
+class SyncThreads:
+    """The threads of a tenant; see `Threads`."""
+
+    def __init__(self, thread: _Thread, threads: Threads) -> None:
+        self._thread = thread
+        self._threads = threads
+
+    def list(self, *, limit: int | None = None, before: str | None = None) -> list[dict[str, Any]]:
+        """Return threads, the one with the newest turn first."""
+        return self._thread.run(self._threads.list, limit=limit, before=before)
+
+    def get(self, thread: str, *, limit: int | None = None, before: str | None = None) -> dict[str, Any]:
+        """Return a thread with its newest turns in order."""
+        return self._thread.run(self._threads.get, thread, limit=limit, before=before)
+
+    def delete(self, thread: str) -> dict[str, Any]:
+        """Delete a thread with its runs, for good."""
+        return self._thread.run(self._threads.delete, thread)
+
+    def prune(self, days: float) -> dict[str, Any]:
+        """Delete the threads that have been idle for so many days."""
+        return self._thread.run(self._threads.prune, days)
+
+
+class SyncSchedules:
+    """The schedules of a tenant; see `Schedules`."""
+
+    def __init__(self, thread: _Thread, schedules: Schedules) -> None:
+        self._thread = thread
+        self._schedules = schedules
+
+    def list(self) -> list[dict[str, Any]]:
+        """Return all schedules by name."""
+        return self._thread.run(self._schedules.list)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return a schedule."""
+        return self._thread.run(self._schedules.get, name)
+
+    def save(
+        self,
+        name: str,
+        *,
+        agent: str | None = None,
+        input: str | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        thread: str | None = None,
+        missed: Literal["once", "skip"] | None = None,
+        enabled: bool | None = None,
+    ) -> dict[str, Any]:
+        """Make a schedule, or change what is given of it, and return it."""
+        return self._thread.run(
+            self._schedules.save,
+            name,
+            agent=agent,
+            input=input,
+            cron=cron,
+            timezone=timezone,
+            thread=thread,
+            missed=missed,
+            enabled=enabled,
+        )
+
+    def delete(self, name: str) -> dict[str, Any]:
+        """Delete a schedule; the runs that it started stay."""
+        return self._thread.run(self._schedules.delete, name)
+
+
 class SyncClient:
     """Calls one tenant's tools, servers and agents from code without an event loop; see `Client`."""
 
@@ -196,6 +288,8 @@ class SyncClient:
         self._client = Client(tenant, api_key, url, patience=patience)
         self.agents = SyncAgents(self._thread, self._client.agents)
         self.approvals = SyncApprovals(self._thread, self._client.approvals)
+        self.threads = SyncThreads(self._thread, self._client.threads)
+        self.schedules = SyncSchedules(self._thread, self._client.schedules)
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import anyio
@@ -32,6 +32,7 @@ from tausestack.mcp.tools import Tool, find_tool
 from tausestack.mcp.writing import Writing, arguments_digest
 from tausestack.raw import as_object, object_at
 from tausestack.scopes import OWN, missing
+from tausestack.tracing import Tracing
 
 EXCHANGE = "tausestack.exchange"
 """In an ASGI scope: what a call tells the door that it came by; `status` is the reply's, where it is not the usual."""
@@ -75,6 +76,7 @@ class Calls:
             approval=_text(meta.get(META_APPROVAL)),
             capabilities=capabilities_in(request.params),
             limits=_limits(meta),
+            traceparent=_text(meta.get("traceparent")),
         )
         arguments = params.arguments or {}
         if self._service.tasks is not None and tool.task_support != "forbidden":
@@ -85,15 +87,43 @@ class Calls:
         return await self.result(tool, arguments, incoming, request.session.report_progress)
 
     async def result(
-        self, tool: Tool, arguments: dict[str, Any], incoming: Incoming, report: Report, ask: Ask | None = None
+        self,
+        tool: Tool,
+        arguments: dict[str, Any],
+        incoming: Incoming,
+        report: Report,
+        ask: Ask | None = None,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
         """Run a call and return its result; what is wrong with the call itself is raised as an `MCPError`."""
-        context = self._context(tool, arguments, incoming, report, ask)
+        context = self._context(tool, arguments, incoming, report, ask, given_up)
         try:
             with context.logged(), self._service.work.of(context.tenant):
+                if self._service.tracing is not None:
+                    return await self._traced(self._service.tracing, tool, arguments, context, incoming.traceparent)
                 return await self._result(tool, arguments, context)
         except TauseError as error:
             _refuse(error, None)
+
+    async def _traced(
+        self, tracing: Tracing, tool: Tool, arguments: dict[str, Any], context: Context, parent: str | None
+    ) -> dict[str, Any]:
+        """Run a call within its span, to which the calls that it makes belong too."""
+        with tracing.span(f"tools/call {tool.name}", "server", parent) as span:
+            who = context.principal
+            span.set(
+                mcp_method_name="tools/call",
+                gen__ai_operation_name="execute_tool",
+                gen__ai_tool_name=tool.name,
+                tausestack_tenant=context.tenant,
+                tausestack_call=context.call_id,
+                tausestack_run=who.run,
+            )
+            context.traceparent = tracing.carrier().get("traceparent")
+            result = await self._result(tool, arguments, context)
+            if result.get("isError"):
+                span.fail("tool_error")
+            return result
 
     async def _begin(self, tasks: Tasks, tool: Tool, arguments: dict[str, Any], incoming: Incoming) -> dict[str, Any]:
         """Answer a call with a task, or with its result where the same keyed call was done before."""
@@ -123,7 +153,13 @@ class Calls:
             _refuse(error, request.request)
 
     def _context(
-        self, tool: Tool, arguments: dict[str, Any], incoming: Incoming, report: Report | None, ask: Ask | None
+        self,
+        tool: Tool,
+        arguments: dict[str, Any],
+        incoming: Incoming,
+        report: Report | None,
+        ask: Ask | None,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> Context:
         return Context(
             service=self._service,
@@ -138,6 +174,7 @@ class Calls:
             writing=self._writing(tool, incoming.principal, incoming.key, arguments),
             report=report,
             ask=ask,
+            given_up=given_up,
         )
 
     async def _result(self, tool: Tool, arguments: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import anyio
 import structlog
 
 from tausestack.contract import Principal
@@ -21,8 +22,16 @@ if TYPE_CHECKING:
 
 Report = Callable[[float, float | None, str | None], Awaitable[None]]
 """Sends a call's progress, a total and a message to its caller."""
-Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-"""Asks a call's client for input, under a name, and returns the answer."""
+
+
+class Ask(Protocol):
+    """Asks a call's client for input, under a name, and returns the answer."""
+
+    def __call__(
+        self, name: str, request: dict[str, Any], unless: anyio.Event | None = None
+    ) -> Awaitable[dict[str, Any]]:
+        """Ask; once `unless` is set it is taken back, and `{"action": "cancel"}` returned."""
+        ...
 
 
 class Secrets:
@@ -46,7 +55,7 @@ class Context:
         self, *, service: Service, principal: Principal, assertion: str, call_id: str, tool: str, reads: bool,
         idempotency_key: str | None = None, approval: str | None = None, writing: Writing | None = None,
         limits: Mapping[str, int] | None = None,
-        report: Report | None = None, ask: Ask | None = None,
+        report: Report | None = None, ask: Ask | None = None, given_up: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.service = service
         self.principal = principal
@@ -59,12 +68,16 @@ class Context:
         self.secrets = Secrets(self)
         self._named = {"tenant": principal.tenant, "call": call_id, "server": service.name, "tool": tool}
         self.logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service.name).bind(**self._named)
+        self.traceparent: str | None = None
+        """The W3C context of the call's own span; None where nothing is traced."""
         self._assertion = assertion
         self._reads = reads
         self.writing = writing
         """The call's write; None where it can't write."""
         self._report = report
         self._ask = ask
+        self.given_up = given_up
+        """Whether the client wants the task cancelled, which a process that only ends does not mean."""
         self._open = 0
         self._nested: Counter[str] = Counter()
 
@@ -165,22 +178,30 @@ class Context:
         if self._report is not None:
             await self._report(progress, total, message)
 
-    async def ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def in_task(self) -> bool:
+        """Whether the call was answered with a task, and so may ask for input and take its time."""
+        return self._ask is not None
+
+    async def ask(self, name: str, request: dict[str, Any], *, unless: anyio.Event | None = None) -> dict[str, Any]:
         """Ask the client for input (`{"method": "elicitation/create", "params": {…}}`) and return its answer.
 
         Only a task can wait for it: any other call is refused, saying that its client must declare the extension. In
         a task that is begun anew after a crash, the same request under the same name gets the answer it got before.
+        Once `unless` is set nothing is asked any more, and the answer is `{"action": "cancel"}`.
         """
         if self._open or (self.writing is not None and self.writing.is_open):
             raise RuntimeError("a call that has begun to write can't wait for input: ask before it writes")
         if self._ask is None:
             raise lacking_tasks()
-        return await self._ask(name, request)
+        return await self._ask(name, request, unless)
 
-    async def elicit(self, message: str, schema: dict[str, Any], *, name: str = "input") -> dict[str, Any]:
+    async def elicit(
+        self, message: str, schema: dict[str, Any], *, name: str = "input", unless: anyio.Event | None = None
+    ) -> dict[str, Any]:
         """Ask the user to fill in a form and return `{"action": "accept", "content": {…}}`, or what else they did."""
         form = {"mode": "form", "message": message, "requestedSchema": schema}
-        return await self.ask(name, {"method": "elicitation/create", "params": form})
+        return await self.ask(name, {"method": "elicitation/create", "params": form}, unless=unless)
 
     def _derived_key(self, address: str, arguments: dict[str, Any]) -> str:
         call = f"{address}\n{arguments_digest(self.principal.id, arguments)}"

@@ -32,6 +32,8 @@ class ServiceEnv:
     masters: Masters | None = field(default=None, repr=False)
     """Returns the keys that data keys are sealed with; None: this server keeps no secrets."""
     log_level: str = "info"
+    otlp_endpoint: str | None = None
+    """Where traces are sent; None: nowhere."""
     socket: str | None = None
     """Path of the Unix socket that is served; None: it is served in another way."""
 
@@ -50,4 +52,5 @@ class ServiceEnv:
             jwks=JwksFile(jwks),
             gateway=variables.get("TAUSESTACK_GATEWAY_SOCKET") or None,
             log_level=variables.get("TAUSESTACK_LOG_LEVEL") or "info",
+            otlp_endpoint=variables.get("TAUSESTACK_OTLP_ENDPOINT") or None,
         )

@@ -24,6 +24,8 @@ class Incoming:
     """What the client declared of itself."""
     limits: dict[str, int] = field(default_factory=dict[str, int])
     """The tenant's limits that this server counts, as the gateway last told."""
+    traceparent: str | None = None
+    """The W3C context of the trace that the call belongs to."""
 
     @property
     def owner(self) -> Owner:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
+
 from tausestack.contract import META_PREFIX
 from tausestack.mcp.calls import Calls
 from tausestack.mcp.incoming import Incoming
@@ -33,10 +35,12 @@ class LongCalls:
         async def report(progress: float, total: float | None, message: str | None) -> None:
             run.report(message or (f"{progress:g}" if total is None else f"{progress:g} of {total:g}"))
 
-        async def ask(name: str, request: dict[str, Any]) -> dict[str, Any]:
+        async def ask(name: str, request: dict[str, Any], unless: anyio.Event | None = None) -> dict[str, Any]:
             lacking = lacking_for(request, incoming.capabilities)
             if lacking is not None:
                 raise lacking
-            return await run.ask(name, request)
+            return await run.ask(name, request, unless)
 
-        return await self._calls.result(self._tools[task.tool], task.call["arguments"], incoming, report, ask)
+        return await self._calls.result(
+            self._tools[task.tool], task.call["arguments"], incoming, report, ask, lambda: run.task.cancelling
+        )

@@ -16,6 +16,7 @@ from tausestack.mcp.gateway import Gateway, GatewaySocket, NestedCall
 from tausestack.mcp.tasks import Tasks
 from tausestack.mcp.tenant_work import TenantWork
 from tausestack.names import parse_address
+from tausestack.tracing import Tracing, tracing
 
 if TYPE_CHECKING:
     from tausestack.database import Schema, TenantDatabases, Vault
@@ -41,12 +42,17 @@ class Service:
         """What goes on for each tenant, so that it can be ended."""
         self.tasks: Tasks | None = None
         """Where calls go on that were answered with a task; None where no tool may be."""
+        self.tracing: Tracing | None = None
+        """What spans are made by; None where no collector is set, and before the service runs."""
         self._assertions = Assertions(env.jwks, name, env.tenant)
 
     @asynccontextmanager
     async def running(self, lifespan: Lifespan | None) -> AsyncGenerator[Service]:
         """Run the lifespan around whatever is served, and close what the service holds."""
         async with AsyncExitStack() as stack:
+            self.tracing = tracing(self.env.otlp_endpoint, self.name)
+            if self.tracing is not None:
+                stack.callback(self.tracing.close)
             if self.databases is not None:
                 stack.push_async_callback(self.databases.aclose)
             if self.gateway is not None:
@@ -86,6 +92,8 @@ class Service:
         if self.gateway is None or credential is None:
             raise Unavailable(f"{self.name} runs alone: there is no gateway to call {address} through")
         target, given = parse_address(address), arguments or {}
+        if self.tracing is not None:
+            meta = {**(meta or {}), **self.tracing.carrier()}
         return await self.gateway.call(
             NestedCall(tenant, target, given, credential, parent, idempotency_key, approval, meta or {})
         )

@@ -17,7 +17,7 @@ import typer.main
 from matrix.lanes import Lane, Reply
 from matrix.words import Picker
 from tausestack.client import Operator
-from tausestack.client.sync import SyncAgents, SyncApprovals, SyncClient
+from tausestack.client.sync import SyncAgents, SyncApprovals, SyncClient, SyncSchedules, SyncThreads
 from tausestack.contract import EARLIER_VERSIONS
 from tausestack.errors import TauseError
 from tausestack_registry.catalogue import bundled
@@ -88,7 +88,13 @@ HERE_ALONE = {
 OF_ITSELF = frozenset({"close", "aclose", "key", "may_repeat", "mcp", "path"})
 """Methods of the SDK that ask nothing: `mcp` gives the official client, at a door that is here already."""
 
-FACES = {None: SyncClient, "agents": SyncAgents, "approvals": SyncApprovals}
+FACES = {
+    None: SyncClient,
+    "agents": SyncAgents,
+    "approvals": SyncApprovals,
+    "threads": SyncThreads,
+    "schedules": SyncSchedules,
+}
 """The faces of the SDK's client, by the attribute that leads to them."""
 
 OF_ALL = ("oauth-authorization-server", "jwks.json")

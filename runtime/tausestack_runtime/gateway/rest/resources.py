@@ -51,6 +51,11 @@ def _query(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) ->
     return {**{name: _number(name, value) for name, value in query.items()}, **path}
 
 
+def _paged(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    """Where `before` is a time, not a number."""
+    return {**{name: value if name == "before" else _number(name, value) for name, value in query.items()}, **path}
+
+
 def _number(name: str, value: str) -> Any:
     if name not in {"limit", "before"}:
         return value == "true" if name == "purge" else value
@@ -84,6 +89,18 @@ RESOURCES = (
     Resource("GET", "runs/{run}", "agents", "get_run", _query),
     Resource("POST", "runs/{run}/resume", "agents", "resume", _body),
     Resource("POST", "runs/{run}/cancel", "agents", "cancel", _body),
+    Resource("POST", "runs/{run}/pause", "agents", "pause", _body),
+    Resource("POST", "runs/{run}/fork", "agents", "fork", _body, lambda _: 202),
+    Resource("POST", "runs/{run}/replay", "agents", "replay", _body),
+    Resource("GET", "threads", "agents", "list_threads", _paged),
+    Resource("POST", "threads/prune", "agents", "prune_threads", _body),
+    Resource("GET", "threads/{thread}", "agents", "get_thread", _paged),
+    Resource("DELETE", "threads/{thread}", "agents", "delete_thread", _query),
+    Resource("GET", "schedules", "agents", "list_schedules", _query),
+    Resource("POST", "schedules", "agents", "save_schedule", _body, lambda _: 201),
+    Resource("GET", "schedules/{name}", "agents", "get_schedule", _query),
+    Resource("PATCH", "schedules/{name}", "agents", "save_schedule", _body),
+    Resource("DELETE", "schedules/{name}", "agents", "delete_schedule", _query),
     Resource("GET", "agents", "agents", "list_agents", _query),
     Resource("POST", "agents", "agents", "save_agent", _whole("spec"), _saved),
     Resource("GET", "agents/{agent}", "agents", "get_agent", _query),

@@ -47,10 +47,11 @@ class Run:
             self.task.message = message
             self._touch()
 
-    async def ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, name: str, request: dict[str, Any], unless: anyio.Event | None = None) -> dict[str, Any]:
         """Return the client's answer to a request for input (`{"method", "params"}`), once there is one.
 
-        A run that was begun anew gets the answer that an earlier one got to the same request.
+        A run that was begun anew gets the answer that an earlier one got to the same request. Once `unless` is set the
+        request is taken back, and `{"action": "cancel"}` returned.
         """
         key = self._key(name, request)
         self._used.add(key)
@@ -58,7 +59,11 @@ class Run:
             self.task.asked[key] = copy.deepcopy(request)
             self._touch()
         while key not in self.task.answers:
-            await self._answered.wait()
+            if unless is not None and unless.is_set():
+                del self.task.asked[key]
+                self._touch()
+                return {"action": "cancel"}
+            await _either(self._answered, unless)
         return copy.deepcopy(self.task.answers[key])
 
     def answer(self, answers: dict[str, dict[str, Any]]) -> None:
@@ -98,3 +103,18 @@ class Run:
         self.task.updated_at = moment()
         self.changed.set()
         self._notify()
+
+
+async def _either(event: anyio.Event, other: anyio.Event | None) -> None:
+    """Wait until one of two events is set."""
+    if other is None:
+        await event.wait()
+        return
+    async with anyio.create_task_group() as group:
+
+        async def wait(each: anyio.Event) -> None:
+            await each.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(wait, event)
+        group.start_soon(wait, other)

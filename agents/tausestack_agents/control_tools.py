@@ -1,0 +1,89 @@
+"""The agents server's tools that steer runs: pause, fork, replay."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from tausestack.errors import Conflict, Unavailable
+from tausestack.mcp import Context, tool
+from tausestack.raw import as_object
+from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
+from tausestack_agents import forking, replaying, store
+from tausestack_agents.domain import PAUSE, run_id
+from tausestack_agents.keeping import State
+
+Run = dict[str, Any]
+RunId = Annotated[
+    str, Field(description="The run's id.", pattern=r"^[^\x00-\x1f]*$", examples=["run_0a1b2c3d4e5f60718293"])
+]
+
+
+@tool("agents/pause", side_effect="write", idempotent=True, scopes=[RUNS_WRITE])
+async def pause(ctx: Context, run: RunId) -> Run:
+    """Stop a run before its next call; what is under way comes to its end, and `resume` lets it go on."""
+    state: State = ctx.state
+    async with ctx.database() as db:
+        found = await store.get_run(db, run)
+        paused = found.status == "interrupted" and (as_object(found.interrupt) or {}).get("kind") == PAUSE
+        if not paused and not await store.ask_to_pause(db, run):
+            raise Conflict(f"The run does not go on by itself: it is {found.status}", status=found.status)
+    state.bell.ring(ctx.tenant, run)
+    async with ctx.reading() as db:
+        return store.shape(await store.get_run(db, run), await store.journal_of(db, run))
+
+
+@tool("agents/fork", side_effect="write", scopes=[RUNS_WRITE])
+async def fork(
+    ctx: Context,
+    run: RunId,
+    checkpoint: Annotated[
+        str | None,
+        Field(
+            description="A `call` that the run's events name: all that was done before it is kept, and it and what "
+            "followed is done anew. Left out, all of it.",
+            max_length=400,
+            pattern=r"^[^\x00-\x1f]*$",
+            examples=["step-1/model-0"],
+        ),
+    ] = None,
+    thread: Annotated[
+        str | None,
+        Field(
+            description="The new run's conversation; left out, a new one begins, with the past of the run's own.",
+            max_length=120,
+            pattern=r"^[^\x00-\x1f]*$",
+        ),
+    ] = None,
+) -> Run:
+    """Start a run that has done what another one did up to a checkpoint, and goes on from there by itself."""
+    state: State = ctx.state
+    if state.worker is None:
+        raise Unavailable("The agents service runs alone: without a gateway its agents can do nothing")
+    identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
+    await state.dispatch.add(ctx.tenant, identifier)
+    async with state.databases.transaction(ctx.tenant) as db:
+        if await store.find_run(db, identifier) is None:
+            source = await store.get_run(db, run)
+            if thread is not None and (active := await store.active_run(db, thread)) is not None:
+                raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
+            values: dict[str, Any] = {
+                "id": identifier,
+                "thread": thread or f"thread_{identifier.removeprefix('run_')}",
+                "principal": ctx.principal.id,
+                "scopes": sorted(ctx.principal.scopes - {SYSTEM}),
+            }
+            await forking.fork(db, source, checkpoint, values)
+    await state.make_due(ctx.tenant, identifier)
+    async with ctx.reading() as db:
+        return store.shape(await store.get_run(db, identifier), await store.journal_of(db, identifier))
+
+
+@tool("agents/replay", side_effect="read", scopes=[ANY])
+async def replay(ctx: Context, run: RunId) -> dict[str, Any]:
+    """Go through a run again by its journal alone, calling nothing; fails where the code goes another way by now."""
+    return await replaying.replay(ctx.service.tenant_databases(), ctx.tenant, run)
+
+
+TOOLS = (pause, fork, replay)

@@ -1,0 +1,138 @@
+"""The agents server's tools for schedules: saved, listed, shown, deleted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, Unavailable
+from tausestack.mcp import Context, tool
+from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
+from tausestack_agents import schedules, specs
+from tausestack_agents.cron import Cron, Missed
+from tausestack_agents.keeping import State
+from tausestack_agents.schedules import KIND, MAX_SCHEDULES
+from tausestack_agents.store import now
+from tausestack_agents.tables import schedules as table
+
+Name = Annotated[
+    str,
+    Field(description="The schedule's name.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", examples=["daily-report"]),
+]
+Schedule = dict[str, Any]
+
+
+@tool("agents/save_schedule", side_effect="write", idempotent=True, scopes=[RUNS_WRITE])
+async def save_schedule(
+    ctx: Context,
+    name: Name,
+    agent: Annotated[str | None, Field(description="The agent to run.", examples=["concierge"])] = None,
+    input: Annotated[
+        str | None, Field(description="What it is asked each time.", max_length=20_000, pattern=r"^[^\x00]*$")
+    ] = None,
+    cron: Annotated[
+        str | None,
+        Field(
+            description="Minute, hour, day of the month, month, day of the week.",
+            max_length=120,
+            pattern=r"^[^\x00-\x1f]*$",
+            examples=["0 9 * * 1-5"],
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        Field(
+            description="Where it is that hour; UTC unless said.",
+            max_length=60,
+            pattern=r"^[^\x00-\x1f]*$",
+            examples=["America/Bogota"],
+        ),
+    ] = None,
+    thread: Annotated[
+        str | None,
+        Field(
+            description="A conversation that each run goes on with; left out, each begins one.",
+            max_length=120,
+            pattern=r"^[^\x00-\x1f]*$",
+        ),
+    ] = None,
+    missed: Annotated[
+        Missed | None,
+        Field(
+            description="What becomes of ticks that were missed, as while the stack was down: one run for all of them "
+            "together (`once`, unless said), or none (`skip`)."
+        ),
+    ] = None,
+    enabled: Annotated[bool | None, Field(description="Whether it ticks; it does unless said.")] = None,
+) -> Schedule:
+    """Make a schedule, or change what is given of it; at each tick an agent runs, under the rights of who saved it."""
+    if ctx.principal.agent is not None:
+        raise Forbidden("An agent makes no schedules")
+    state: State = ctx.state
+    if state.worker is None:
+        raise Unavailable("The agents service runs alone: without a gateway nothing ticks")
+    given = {"agent": agent, "input": input, "cron": cron, "timezone": timezone, "thread": thread, "missed": missed,
+             "enabled": enabled}  # fmt: skip
+    given = {field: value for field, value in given.items() if value is not None}
+    async with ctx.reading() as db:
+        known = await db.one(sa.select(table).where(table.c.name == name))
+        count = await db.scalar(sa.select(sa.func.count()).select_from(table))
+        values = _values(known, given)
+        await specs.find(db, values["agent"])
+    if known is None and (count or 0) >= MAX_SCHEDULES:
+        raise Conflict(f"A tenant has {MAX_SCHEDULES} schedules at most")
+    upcoming = Cron(values["cron"], values["timezone"]).next(datetime.now(UTC))
+    scopes = sorted(within(ctx.principal.limits) - {SYSTEM})
+    values |= {"next_at": upcoming.isoformat(), "principal": ctx.principal.id, "scopes": scopes}
+    # First the timer, then the schedule: a timer without one is dropped, but a schedule without one never ticks.
+    await state.timers.set(ctx.tenant, KIND, name, upcoming.timestamp())
+    async with ctx.database() as db:
+        if not await db.change(sa.update(table).where(table.c.name == name).values(**values)):
+            await db.execute(sa.insert(table).values(name=name, created_at=now(), **values))
+        return schedules.shape(await schedules.find(db, name))
+
+
+@tool("agents/list_schedules", side_effect="read", scopes=[ANY])
+async def list_schedules(ctx: Context) -> dict[str, list[Schedule]]:
+    """List the tenant's schedules: when each ticks next, and what came of its last tick."""
+    async with ctx.reading() as db:
+        return {"schedules": [schedules.shape(row) for row in await schedules.listed(db)]}
+
+
+@tool("agents/get_schedule", side_effect="read", scopes=[ANY])
+async def get_schedule(ctx: Context, name: Name) -> Schedule:
+    """Show a schedule."""
+    async with ctx.reading() as db:
+        return schedules.shape(await schedules.find(db, name))
+
+
+@tool("agents/delete_schedule", side_effect="write", scopes=[RUNS_WRITE])
+async def delete_schedule(ctx: Context, name: Name) -> dict[str, str]:
+    """Delete a schedule; the runs that it started stay."""
+    async with ctx.database() as db:
+        await schedules.delete(db, name)
+    await ctx.state.timers.drop(ctx.tenant, KIND, name)
+    return {"deleted": name}
+
+
+def _values(known: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a schedule is to be; what is not given stays, or is what it is unless said."""
+    if known is not None:
+        kept = {name: getattr(known, name) for name in _FIELDS}
+        return {**kept, **given}
+    lacking = [name for name in ("agent", "input", "cron") if not str(given.get(name) or "").strip()]
+    if lacking:
+        raise InvalidArguments(
+            f"A new schedule needs {', '.join(lacking)}", errors=[{"path": name} for name in lacking]
+        )
+    return {**_FIELDS, **given}
+
+
+_FIELDS: dict[str, Any] = {
+    "agent": "", "input": "", "cron": "", "timezone": "UTC", "thread": None, "missed": "once", "enabled": True,
+}  # fmt: skip
+
+TOOLS = (save_schedule, list_schedules, get_schedule, delete_schedule)
