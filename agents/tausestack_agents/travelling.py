@@ -62,6 +62,10 @@ class TravellingCheckpoints:
         """Return how many checkpoints a tenant has."""
         return await self._checkpoints.count(tenant)
 
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await self._databases.aclose()
+
     async def erase(self, tenant: str) -> None:
         """Delete a tenant's checkpoints."""
         await self._checkpoints.erase(tenant)

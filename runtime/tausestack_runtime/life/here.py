@@ -51,6 +51,12 @@ class Kept:
         """What takes out and in what it keeps beside its tables, or None."""
         return None if self.travels is None else self.travels()
 
+    async def aclose(self) -> None:
+        """Close its databases, and what is beside them where that was asked for."""
+        await self.databases.aclose()
+        if self.__dict__.get("beside") is not None:
+            await self.beside.aclose()
+
 
 class Here:
     """All that an installation keeps, by service; belongs to one event loop."""
@@ -85,7 +91,7 @@ class Here:
     async def aclose(self) -> None:
         """Close every database."""
         for kept in self.services.values():
-            await kept.databases.aclose()
+            await kept.aclose()
 
     async def tenant(self, tenant: str) -> dict[str, Any] | None:
         """Return a tenant as auth keeps it, or None."""
