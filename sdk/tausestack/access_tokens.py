@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc import jws
@@ -83,6 +83,7 @@ class AccessToken:
     expires: int
     actor: str | None = None
     bounds: frozenset[str] | None = None
+    issued: int = field(default=0, compare=False)
 
     @property
     def audience(self) -> str:
@@ -204,9 +205,10 @@ def _read(claims: dict[str, Any]) -> AccessToken | None:
         return None
     actor = None if act is None else str(act.get("sub"))
     bounds = scopes_of(claims["bounds"]) if "bounds" in claims else None
-    return AccessToken(
-        issuer, resource, subject, client, scopes_of(claims.get("scope")), grant, own, expires, actor, bounds
-    )
+    scopes, issued = scopes_of(claims.get("scope")), claims.get("iat")
+    if not isinstance(issued, int):
+        return None
+    return AccessToken(issuer, resource, subject, client, scopes, grant, own, expires, actor, bounds, issued)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
@@ -73,7 +73,7 @@ class Meter:
 
     async def intend(self, call: Call) -> None:
         """Leave the line of a call that is about to have its effect."""
-        await self._ledger.append(_line(call, "intent", "allow", "", elapsed_us=call.elapsed_us()))
+        await self._ledger.append(_line(call, self._ledger.mark, "intent", "allow", "", elapsed_us=call.elapsed_us()))
 
     async def noted(self, call: Call, work: Awaitable[Outcome]) -> Outcome:
         """Return what comes of some work, or raise it, once the call's line is in the ledger."""
@@ -148,7 +148,8 @@ class Meter:
         kind = "denied" if outcome in _STOPPED else "result"
         if call.state in UNDECIDED and OPERATOR in call.principal.scopes:
             call.tenant = await self._real(call.tenant)
-        line = _line(call, kind, _STOPPED.get(outcome, decided), outcome, error, rule, result, elapsed_us)
+        decision = _STOPPED.get(outcome, decided)
+        line = _line(call, self._ledger.mark, kind, decision, outcome, error, rule, result, elapsed_us)
         await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
 
     async def _real(self, tenant: str) -> str:
@@ -160,8 +161,8 @@ class Meter:
 
 
 def _line(
-    call: Call, kind: str, decision: str, outcome: str, error: str = "", rule: str = "",
-    result: Outcome | None = None, elapsed_us: int = 0,
+    call: Call, mark: Callable[[str, str], str], kind: str, decision: str, outcome: str,
+    error: str = "", rule: str = "", result: Outcome | None = None, elapsed_us: int = 0,
 ) -> Line:  # fmt: skip
     who, price = call.principal, call.price
     if call.method == TOOLS_CALL:
@@ -175,7 +176,7 @@ def _line(
     if result is None:
         answer, size = "", 0
     else:
-        answer = result.digest or digest(result.result)
+        answer = mark(call.tenant, result.digest or digest(result.result))
         size = len(result.raw or orjson.dumps(result.result))
     # In the order of its fields: to name them all takes longer than all the rest.
     return Line(
@@ -183,7 +184,7 @@ def _line(
         who.id, who.agent or "", who.run or "", "" if call.parent is None else call.parent.id,
         call.door, call.server[:MAX_NAME], about[:MAX_NAME],
         decision, rule, outcome, error,
-        digest(arguments), answer, call.bytes_in, size, elapsed_us,
+        mark(call.tenant, digest(arguments)), answer, call.bytes_in, size, elapsed_us,
         price.name, price.amount_minor if _is_charged(call, outcome, error) else 0, price.currency, price.version,
         call.trace,
     )  # fmt: skip

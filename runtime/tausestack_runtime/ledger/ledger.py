@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import queue
 import threading
 from collections.abc import Callable
@@ -38,6 +39,11 @@ class _Append:
         self.tenant, self.rows, self.done = tenant, rows, done
 
 
+@functools.lru_cache(1024)
+def _digest_key(seal: bytes, tenant: str) -> bytes:
+    return hashlib.blake2b(b"digests\0" + tenant.encode(), key=seal[:64], digest_size=32).digest()
+
+
 class Ledger:
     """A hash chain of lines for each tenant, written by one thread that takes all that waits at once.
 
@@ -69,6 +75,14 @@ class Ledger:
         """Whose it is while it is open."""
         self.groups = 0
         """How many times what waited was written."""
+
+    def mark(self, tenant: str, digest: str) -> str:
+        """Return a digest under a key of the tenant's own: who reads lines can't try what may have been digested.
+
+        The key comes from the one that seals the ledger now; who has that can tell what a line was about.
+        """
+        own = _digest_key(self._keys()[0], tenant)
+        return hashlib.blake2b(digest.encode(), key=own, digest_size=32).hexdigest()
 
     async def start(self) -> None:
         """Start the writer, after the calls that its predecessor left open have ended, as in doubt."""

@@ -18,7 +18,8 @@ from tausestack.errors import InvalidRequest
 
 PIECE = 256 * 1024
 MAX_DEPTH = 64
-MAX_NAME, MAX_PATH = 255, 3072
+MAX_NAME, MAX_PATH, MAX_TARGET = 255, 3072, 4095
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Record = dict[str, Any]
 
@@ -32,39 +33,71 @@ class LeavingFiles:
     files: int = 0
 
     def records(self) -> Generator[Record]:
-        """Yield all that is in the folder, as it is when its turn comes: servers may write meanwhile."""
+        """Yield all that is in the folder, as it is when its turn comes: servers may write meanwhile.
+
+        What a server can rename under our hands is never looked up by its path: from the root on, each folder is
+        opened in the one above it, and no link is followed.
+        """
         if self.root.is_dir():
-            yield from self._folder("", 0)
+            yield from self._folder(None, str(self.root), "", 0)
 
-    def _folder(self, path: str, depth: int) -> Generator[Record]:
+    def _folder(self, above: int | None, own: str, path: str, depth: int) -> Generator[Record]:
         try:
-            with os.scandir(self.root / path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+            folder = os.open(own, _FOLDER, dir_fd=above)
         except OSError:
-            self.left_out += 1  # removed meanwhile, or shut even to its owner
+            self.left_out += 1  # removed meanwhile, another thing by now, or shut even to its owner
             return
-        for entry in found:
-            name = f"{path}/{entry.name}" if path else entry.name
-            if depth >= MAX_DEPTH or len(os.fsencode(name)) > MAX_PATH or not _is_text(entry.name):
-                self.left_out += 1
-            elif entry.is_symlink():
-                yield {"link": name, "to": os.readlink(entry.path)}  # noqa: PTH115 what it says, not where that is
-            elif entry.is_dir(follow_symlinks=False):
-                yield {"folder": name}
-                yield from self._folder(name, depth + 1)
-            elif entry.is_file(follow_symlinks=False):
-                yield from self._file(name)
-            else:
-                self.left_out += 1
-
-    def _file(self, name: str) -> Generator[Record]:
         try:
-            file = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            if path:
+                yield {"folder": path}
+            for entry in self._entries(folder):
+                yield from self._entry(folder, entry, f"{path}/{entry.name}" if path else entry.name, depth)
+        finally:
+            os.close(folder)
+
+    def _entries(self, folder: int) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            self.left_out += 1
+            return []
+
+    def _entry(self, folder: int, entry: os.DirEntry[str], name: str, depth: int) -> Generator[Record]:
+        if depth >= MAX_DEPTH or len(os.fsencode(name)) > MAX_PATH or not _is_text(entry.name):
+            self.left_out += 1
+        elif entry.is_symlink():
+            yield from self._link(folder, entry.name, name)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from self._folder(folder, entry.name, name, depth + 1)
+        elif entry.is_file(follow_symlinks=False):
+            yield from self._file(folder, entry.name, name)
+        else:
+            self.left_out += 1
+
+    def _link(self, folder: int, own: str, name: str) -> Generator[Record]:
+        try:
+            target = os.readlink(own, dir_fd=folder)
+        except OSError:
+            self.left_out += 1
+            return
+        # What `take_in` would refuse must not leave: it would keep the whole archive from being taken in.
+        if _is_text(target) and len(os.fsencode(target)) <= MAX_TARGET:
+            yield {"link": name, "to": target}
+        else:
+            self.left_out += 1
+
+    def _file(self, folder: int, own: str, name: str) -> Generator[Record]:
+        try:
+            file = os.open(own, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
         except OSError:
             self.left_out += 1
             return
         try:
             about = os.fstat(file)
+            if not stat.S_ISREG(about.st_mode):
+                self.left_out += 1
+                return
             self.files += 1
             yield {"file": name, "mode": stat.S_IMODE(about.st_mode) & 0o777, "size": about.st_size}
             at = 0
@@ -115,7 +148,7 @@ class _Arriving:
                 self._path(path).mkdir(mode=0o700)
                 self._folders.add(path)
             case {"link": str(path), "to": str(target), **rest} if not rest:
-                if not target or "\0" in target or len(target) > MAX_PATH:
+                if not target or "\0" in target or len(os.fsencode(target)) > MAX_TARGET:
                     raise InvalidRequest("a link of the archive leads nowhere")
                 self._links.append((self._path(path), target))
             case {"file": str(path), "mode": int(mode), "size": int(size), **rest} if not rest:

@@ -166,7 +166,7 @@ class Keyring:
         async with self._databases.reading(tenant) as db:
             rows = await store.keys(db)
         grants = [_grant(row) for row in rows if _alive(row)]
-        about = {name: found[name] for name in ("status", "plan", "settings")}
+        about = {name: found[name] for name in ("status", "plan", "settings", "created_at")}
         return {"tenant": tenant, **about, "keys": grants}
 
 

@@ -83,6 +83,8 @@ def _acting(token: AccessToken, snapshot: TenantSnapshot, now: float) -> tuple[P
     actor = None if token.actor is None else snapshot.holder(token.actor)
     if who is None or token.expires <= now or {token.grant, token.id} & snapshot.ended:
         raise Unauthenticated("The access token is good no more")
+    if token.issued < int(snapshot.since):  # it was for another tenant, that had this id before
+        raise Unauthenticated("The access token is good no more")
     if token.actor is not None and actor is None:
         raise Unauthenticated("The access token is good no more")
     bounds = token.bounds if actor is None else within([actor.scopes, token.bounds or frozenset[str]()])
