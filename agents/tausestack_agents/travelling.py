@@ -66,6 +66,11 @@ class TravellingCheckpoints:
         """Delete a tenant's checkpoints."""
         await self._checkpoints.erase(tenant)
 
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await self._checkpoints.aclose()
+        await self._databases.aclose()
+
 
 def _record(saver: BaseCheckpointSaver[Any], thread: str, found: CheckpointTuple) -> Record:
     kind, packed = saver.serde.dumps_typed(found.checkpoint)

@@ -83,6 +83,8 @@ class Here:
     async def aclose(self) -> None:
         """Close every database."""
         for kept in self.services.values():
+            if (made := vars(kept).get("beside")) is not None:  # to make one to close it would load what it needs
+                await made.aclose()
             await kept.databases.aclose()
 
     async def tenant(self, tenant: str) -> dict[str, Any] | None:
