@@ -62,13 +62,14 @@ class TravellingCheckpoints:
         """Return how many checkpoints a tenant has."""
         return await self._checkpoints.count(tenant)
 
-    async def aclose(self) -> None:
-        """Close what is open."""
-        await self._databases.aclose()
-
     async def erase(self, tenant: str) -> None:
         """Delete a tenant's checkpoints."""
         await self._checkpoints.erase(tenant)
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await self._checkpoints.aclose()
+        await self._databases.aclose()
 
 
 def _record(saver: BaseCheckpointSaver[Any], thread: str, found: CheckpointTuple) -> Record:

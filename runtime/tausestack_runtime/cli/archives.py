@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ from tausestack_runtime.cli.output import JsonOption, show_fields, show_json
 from tausestack_runtime.settings import Settings, StartError, read_settings
 
 if TYPE_CHECKING:
-    from tausestack_runtime.keys import Masters
+    from tausestack_runtime.keys import Keys, Masters
     from tausestack_runtime.life.archive import ArchiveWriter, Kind
     from tausestack_runtime.life.archive_keys import ArchiveKeys
     from tausestack_runtime.life.here import Here
@@ -98,7 +98,7 @@ def import_tenant(
     settings = read_settings(data=data, database_url=database_url)
     passphrase, began = _passphrase(passphrase_file), time.monotonic()
     with beside(settings) as masters, tenants_turn(settings.data, "alone"):
-        archive = _opened(file, "tenant", passphrase, masters)
+        archive = _opened(file, "tenant", passphrase, masters.live())
 
         async def take_in() -> dict[str, Any]:
             async with _here(settings, masters, server) as here:
@@ -125,8 +125,8 @@ def restore(
     """Make an installation of a backup, in a data folder and a database that are empty; no stack runs there."""
     settings = read_settings(data=data, database_url=database_url)
     passphrase, began = _passphrase(passphrase_file), time.monotonic()
+    archive = _opened(file, "installation", passphrase, _present(settings))
     with _empty(settings) as (masters, workplace):
-        archive = _opened(file, "installation", passphrase, masters)
         taken = run(_restored(settings, workplace, masters, server, archive))
     found = {"tenants": len(taken) - 1, "taken": taken, "seconds": round(time.monotonic() - began, 3)}
     if as_json:
@@ -144,6 +144,8 @@ async def _restored(
 
     async with _here(settings.model_copy(update={"data": workplace}), masters, server) as here:
         await wipe(here)
+        if (settings.data / "tenants").exists():  # of a restore into a database that was cut off at its very end
+            shutil.rmtree(settings.data / "tenants")
 
         def move() -> None:
             (workplace / "tenants").rename(settings.data / "tenants")
@@ -151,25 +153,49 @@ async def _restored(
         return await work(here, archive, move)
 
 
-@contextmanager
-def _empty(settings: Settings) -> Generator[tuple[Masters, Path]]:
-    """Keep a data folder for oneself that no installation is in, with a workplace in it that nothing is left of."""
-    from tausestack_runtime.keys import Masters
-    from tausestack_runtime.life.here import RESTORING, check_owner
-    from tausestack_runtime.supervisor.ground import claim_data
+def _present(settings: Settings) -> tuple[Keys, ...]:
+    """Return the masters of a folder that is to be restored into, perhaps none; nothing is made."""
+    from tausestack_runtime.keys import SECRET_FILE, Masters
+
+    _check_empty(settings)
+    there = settings.secret is not None or (settings.data / SECRET_FILE).exists()
+    return Masters.of(settings, make=False).live() if there else ()
+
+
+def _check_empty(settings: Settings) -> None:
+    """Raise `StartError` where an installation is in the folder, other than one that a restore did not end."""
+    from tausestack_runtime.life.here import check_owner
+    from tausestack_runtime.supervisor.ground import RESTORING
 
     check_owner(settings.data)
+    cut_off = settings.database_url is not None and (settings.data / RESTORING).exists()
+    if (settings.data / "tenants").exists() and not cut_off:
+        raise StartError(f"an installation is in {settings.data} already: restore into an empty folder (--data)")
+
+
+@contextmanager
+def _empty(settings: Settings) -> Generator[tuple[Masters, Path]]:
+    """Keep a data folder for oneself that no installation is in, with a workplace in it that nothing is left of.
+
+    A master that was made for it goes again where nothing came to stand there.
+    """
+    from tausestack_runtime.keys import SECRET_FILE, Masters
+    from tausestack_runtime.supervisor.ground import RESTORING, claim_data
+
     lock = claim_data(settings.data)
-    workplace = settings.data / RESTORING
+    workplace, secret = settings.data / RESTORING, settings.data / SECRET_FILE
+    had = secret.exists()
     try:
-        tenants = settings.data / "tenants"
-        if tenants.exists():
-            raise StartError(f"an installation is in {settings.data} already: restore into an empty folder (--data)")
+        _check_empty(settings)
         shutil.rmtree(workplace, ignore_errors=True)
         workplace.mkdir(mode=0o700)
-        yield Masters.of(settings), workplace
+        try:
+            yield Masters.of(settings), workplace
+        finally:
+            if not had and not (settings.data / "tenants").exists():
+                secret.unlink(missing_ok=True)
+            shutil.rmtree(workplace, ignore_errors=True)
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
         os.close(lock)
 
 
@@ -252,12 +278,12 @@ def _new(path: Path) -> Generator[IO[bytes]]:
             os.close(folder)
 
 
-def _opened(path: Path, kind: Kind, passphrase: str | None, masters: Masters) -> Any:
+def _opened(path: Path, kind: Kind, passphrase: str | None, masters: Sequence[Keys]) -> Any:
     from tausestack_runtime.life.archive import open_archive
     from tausestack_runtime.life.archive_keys import keys_for
 
     def keys(told: dict[str, Any]) -> ArchiveKeys:
-        return keys_for(told, passphrase, masters.live())
+        return keys_for(told, passphrase, masters)
 
     try:
         return open_archive(path, kind, keys)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tausestack.contract import BillingPlan
-from tausestack.database.arriving import Arriving
+from tausestack.database.arriving import Arriving, Taken
 from tausestack.errors import Conflict, InvalidRequest
 from tausestack.names import SYSTEM_TENANT, check_tenant
 from tausestack.raw import as_object, object_at
@@ -35,8 +35,13 @@ async def import_tenant(here: Here, archive: Archive, name: str | None) -> Told:
     await here.appear(about)
     try:
         taken = await arrive(here, archive, 0, about["id"])
-    except BaseException:
+    except BaseException as error:
         await here.erase(about["id"])
+        if isinstance(error, Taken):
+            raise Conflict(
+                "its API keys are in use by another tenant here, the one that was exported or a copy of it: a key is "
+                "one tenant's, so delete that one first ('tausestack tenant delete'), then import again"
+            ) from error
         raise
     await here.settle({about["id"]: about["status"]})
     return {"tenant": about, "taken": taken}
@@ -87,7 +92,10 @@ async def clear(here: Here, tenant: str) -> None:
     if found is not None and found["status"] == IMPORTING:
         await here.erase(tenant)
     elif found is not None:
-        raise Conflict(f"the tenant '{tenant}' is there already: delete it first, or import under another id (--as)")
+        raise Conflict(
+            f"the tenant '{tenant}' is there already: delete it first, or, where it is not the one that was exported, "
+            "import under another id (--as)"
+        )
     left = await here.left(tenant)
     if left:
         raise Conflict(f"something is kept under the id '{tenant}' already: 'tausestack doctor' tells what ({left})")

@@ -19,6 +19,8 @@ MAX_RUN_BYTES = 66
 """A Unix socket's path has at most 107 bytes; the longest name in the folder has 33."""
 
 WANTED_FILES = 65536
+RESTORING = ".restoring"
+"""The folder, in that of an installation, in which one is made of a backup."""
 
 
 def claim_data(data: Path) -> int:
@@ -43,13 +45,27 @@ def claim_data(data: Path) -> int:
     return descriptor
 
 
+def check_restored(data: Path, *, in_files: bool = True) -> None:
+    """Raise `StartError` where a restore was cut off: what a stack made there would be empty, and in the way of it.
+
+    In files it is whole once they are in their place; in PostgreSQL a little later, so there that is not enough.
+    """
+    whole = in_files and (data / "tenants").exists()
+    if (data / RESTORING).exists() and not whole:
+        raise StartError(
+            f"a restore into {data} was cut off: run 'tausestack restore' again, or empty the folder to start anew"
+        )
+
+
 def claim_beside(data: Path) -> int | None:
     """Lock a data folder as `claim_data` does, or return None where a stack of this very release runs on it.
 
-    Raises `StartError` where there is no such folder, and where what runs on it is of another release.
+    Raises `StartError` where there is no such folder, where a restore into it has not ended, and where what runs on it
+    is of another release.
     """
     if not data.is_dir():
         raise StartError(f"there is no data folder {data}: name it with --data")
+    check_restored(data)
     try:
         return claim_data(data)
     except StartError:

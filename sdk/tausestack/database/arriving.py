@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tausestack.database.connection import Connection
 from tausestack.database.engines import begin, open_engine
@@ -36,6 +36,10 @@ _OWN, _SYSTEM = "table", "system"
 
 Put = Callable[[str, list[dict[str, Any]]], None]
 """Puts rows into a table of a name."""
+
+
+class Taken(Conflict):
+    """What `_system` is to keep about a tenant, it keeps about another: one key is not two tenants'."""
 
 
 class Arriving:
@@ -125,6 +129,8 @@ class Arriving:
                     if (number := table.autoincrement_column) is not None:
                         highest[table.name, number.name] = await db.scalar(sa.select(sa.func.max(number)))
         except DBAPIError as error:
+            if tenant == SYSTEM_TENANT != self._tenant and isinstance(error, IntegrityError):
+                raise Taken(f"what {self._schema.service} knows it by is another tenant's here") from error
             raise _unfit(self._schema.service, error) from error
         finally:
             engine.dispose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
 import json
 import re
 from typing import Any
@@ -49,6 +50,41 @@ async def test_a_secret_is_replaced_in_every_common_form(form: str, log: Any) ->
     assert said.endswith(" end")
     assert form not in said
     assert "hunter" not in said
+
+
+MANY_MARKS = 'CANARY"s3cret~>?v/+alue?>~'
+
+
+def canary_forms() -> set[str]:
+    """Return that secret as programs in several languages print it."""
+    raw, go = MANY_MARKS.encode(), json.dumps(MANY_MARKS).replace(">", "\\u003e")
+    percent = quote(MANY_MARKS, safe="")
+    basics = [base64.b64encode(b"u" * before + b":" + raw).decode() for before in (1, 2, 3)]
+    return {
+        raw.hex().upper(), base64.b64encode(raw).decode().rstrip("="),
+        base64.urlsafe_b64encode(raw).decode(), *basics, *(one.rstrip("=") for one in basics),
+        json.dumps(json.dumps(MANY_MARKS)), go, go.replace("\\u003e", "\\u003E"), json.dumps(go),
+        json.dumps(MANY_MARKS).replace("/", "\\/"), json.dumps(json.dumps(MANY_MARKS).replace("/", "\\/")),
+        go.replace("/", "\\/"), re.sub("%..", lambda found: found[0].lower(), percent), percent.replace("~", "%7E"),
+        html.escape(MANY_MARKS), html.escape(MANY_MARKS, quote=False), html.escape(MANY_MARKS).replace("quot", "#34"),
+    }  # fmt: skip
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+@pytest.mark.parametrize("form", sorted(canary_forms()))
+async def test_a_secret_is_replaced_as_other_languages_escape_it(form: str, log: Any) -> None:
+    (said,) = await logged([f"token={form} end\n".encode()], log, MANY_MARKS)
+    assert said.count("[secret]") == 1
+    # Before it may be a user's name, and in base64 a letter that it shares with a neighbour.
+    assert not any(form[at : at + 8] in said for at in range(8, len(form) - 7))
+
+
+@pytest.mark.covers("adapters:stderr-redacted")
+@pytest.mark.parametrize("secret", ["<a&'b> ü/\\", "é" * 40, "x" * 4096, '"' * 500])
+def test_the_forms_of_a_secret_are_few_and_none_is_empty(secret: str) -> None:
+    redaction = Redaction([secret])
+    assert 0 < redaction.longest <= 12 * len(secret.encode()) + 2
+    assert redaction(b"nothing of it") == b"nothing of it"
 
 
 @pytest.mark.covers("adapters:stderr-redacted")

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 import pytest
 import sqlalchemy as sa
+from benchmarks._postgres import database
 
-from archives import Installation, manifest, written
+from archives import PASSPHRASE, Installation, manifest, written
 from remotes import eventually
 from stack import Stack, Tenant, running
 from tausestack_runtime.life.here import Here
@@ -137,9 +138,46 @@ def test_a_restore_that_is_killed_leaves_no_installation(tmp_path: Path) -> None
     last = there.data / ".restoring" / "tenants" / f"{NAME}-2"
     assert killed(there, last.exists, "restore", str(file))
     assert not (there.data / "tenants").exists()
+    for command in (("up", "--port", "0"), ("tenant", "import", str(file))):
+        refused = there.cli(*command, check=False)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+        assert "run 'tausestack restore' again, or empty the folder" in refused.stderr
+    assert not (there.data / "tenants").exists()
     assert there.must("restore", str(file))["tenants"] == 3
     assert set(statuses(there).values()) == {"active"}
     assert not (there.data / ".restoring").exists()
+
+
+@pytest.mark.covers("life:restore-whole")
+def test_a_restore_that_is_refused_leaves_nothing_in_an_empty_folder(tmp_path: Path) -> None:
+    file = archive_of(tmp_path / "backup", 1, tenants=1)
+    short = tmp_path / "short"
+    short.write_bytes(file.read_bytes()[:-2048])
+    there = Installation(tmp_path / "there")
+    for given, phrase in ((short, PASSPHRASE), (file, "another passphrase")):
+        refused = there.cli("restore", str(given), check=False, TAUSESTACK_PASSPHRASE=phrase)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+        assert not there.data.exists()
+    # One whose seal is good, and whose content is not, is refused later; no key stays that was made for it.
+    odd = written(tmp_path / "odd", manifest(file)["tenants"][1:], {}, "installation")
+    assert "no backup" in there.cli("restore", str(odd), check=False).stderr
+    assert [one.name for one in there.data.iterdir()] == ["lock"]
+
+
+@pytest.mark.soak
+@pytest.mark.covers("life:restore-whole")
+def test_a_restore_into_a_database_that_is_cut_off_at_its_very_end_is_run_again(
+    tmp_path: Path, postgres_server: str
+) -> None:
+    file = archive_of(tmp_path / "backup", 1, tenants=1)
+    with database(postgres_server) as url:
+        there = Installation(tmp_path / "there", url)
+        for folder in (there.data, there.data / "tenants", there.data / "tenants" / NAME, there.data / ".restoring"):
+            folder.mkdir(mode=0o700)
+        assert "was cut off" in there.cli("up", "--port", "0", check=False).stderr
+        assert there.must("restore", str(file))["tenants"] == 1
+        assert not (there.data / ".restoring").exists()
+        assert not (there.data / "tenants" / NAME).exists()
 
 
 @pytest.mark.soak

@@ -17,7 +17,7 @@ from archives import PASSPHRASE, Installation, changed, plain, read
 from filled import CANARY, fill, traces
 from remotes import eventually
 from stack import Stack, Tenant, running
-from tausestack.errors import Conflict, InvalidRequest, TauseError
+from tausestack.errors import Conflict, TauseError
 from tausestack_runtime.keys import Masters
 from tausestack_runtime.ledger.line import FIRST_HASH, link, parted
 from tausestack_runtime.ledger.verifying import verify
@@ -154,7 +154,7 @@ def test_tenants_move_between_both_databases_and_back(
     for place in (files, on_postgres):
         with pytest.raises(Conflict, match="there already"):
             place.take(first)
-        with pytest.raises(InvalidRequest, match="can't be taken in"):  # a key is one tenant's alone
+        with pytest.raises(Conflict, match="API keys are in use by another tenant here"):
             place.take(first, "another")
         assert [one["id"] for one in place.within(lambda here: here.every_tenant())] == [tenant.name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -13,6 +14,11 @@ SHORTEST = 4
 """Characters of a value that is looked for: a shorter one would take letters out of everything, and is no secret."""
 SHORTEST_LINE = 8
 """Likewise of one line among several, as of a key in PEM."""
+
+_UNICODE = ("\\u%04x", "\\u%04X")
+_UNESCAPED = ("", "/", "!*'()", ";,/?:@&=+$!*'()#")
+"""What is left as it is in a URL: by Python's two, and by JavaScript's two."""
+_FOR_URLS = bytes.maketrans(b"+/", b"-_")
 
 
 class Redaction:
@@ -35,8 +41,41 @@ def _lines(secret: str) -> list[str]:
 
 
 def _forms(value: str) -> set[bytes]:
-    texts = {value, repr(value)[1:-1], quote(value, safe=""), quote_plus(value), quote(value)}
-    texts |= {json.dumps(value, ensure_ascii=ascii_alone)[1:-1] for ascii_alone in (True, False)}
-    raw = {text.encode(errors="surrogatepass") for text in texts}
+    """Return how a value may stand in what a program prints; under three hundred forms, most of which are the same."""
     whole = value.encode(errors="surrogatepass")
-    return raw | {base64.b64encode(whole), base64.urlsafe_b64encode(whole).rstrip(b"="), whole.hex().encode()}
+    once = _in_json({value})
+    texts = {value, repr(value)[1:-1]} | once | _in_json(once) | _percent(value) | _in_html(value)
+    raw = {text.encode(errors="surrogatepass") for text in texts}
+    return raw | _base64(whole) | {whole.hex().encode(), whole.hex().upper().encode()}
+
+
+def _in_json(texts: set[str]) -> set[str]:
+    """Return texts as they stand in a string of JSON, by any of those who escape more than they have to."""
+    plain = {json.dumps(text, ensure_ascii=ascii_alone)[1:-1] for text in texts for ascii_alone in (True, False)}
+    for_pages = {text.translate({ord(one): form % ord(one) for one in "<>&"}) for text in plain for form in _UNICODE}
+    return {form for text in plain | for_pages for form in (text, text.replace("/", "\\/"))}
+
+
+def _percent(value: str) -> set[str]:
+    """Return a value as it stands in a URL or a form: what has to be escaped is taken more and less widely."""
+    upper = {quote(value, safe=safe) for safe in _UNESCAPED} | {quote_plus(value)}
+    upper |= {text.replace("~", "%7E") for text in upper}
+    upper |= {text.replace("%20", "+") for text in upper}
+    return upper | {re.sub("%..", lambda found: found[0].lower(), text) for text in upper}
+
+
+def _in_html(value: str) -> set[str]:
+    quotes = html.escape(value)
+    by_number = quotes.replace("&#x27;", "&#39;")
+    return {html.escape(value, quote=False), quotes, by_number, by_number.replace("&quot;", "&#34;")}
+
+
+def _base64(whole: bytes) -> set[bytes]:
+    """Return bytes in base64, alone and within others, as in `user:secret`: what a neighbour has no part in."""
+    alone = base64.b64encode(whole)
+    forms = {alone, alone.rstrip(b"=")}
+    for before in range(3):
+        first, end = (before * 8 + 5) // 6, (before + len(whole)) * 8 // 6
+        forms.add(base64.b64encode(bytes(before) + whole)[first:end])
+    forms |= {form.replace(b"/", b"\\/") for form in forms}
+    return forms | {form.translate(_FOR_URLS) for form in forms if b"\\" not in form}
