@@ -204,8 +204,8 @@ async def _now(db: Connection) -> float:
     return float(await db.scalar(_CLOCK))
 
 
-_CLOCK = sa.text("SELECT extract(epoch FROM clock_timestamp())")
-_TELL = sa.text(f"NOTIFY {CHANNEL}")
+_CLOCK = sa.select(sa.extract("epoch", sa.func.clock_timestamp()))
+_TELL = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 
 async def _tell(db: Connection) -> None:

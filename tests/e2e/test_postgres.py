@@ -95,7 +95,7 @@ def test_another_tenant_sees_nothing_of_it(on: OnPostgres) -> None:
         assert mine.status_code == theirs.status_code == 200, path
         assert CANARY not in theirs.text, path
         assert "acme" not in theirs.text, path
-        assert "colombia/" not in theirs.text, path
+        assert path == "/agents" or "colombia/" not in theirs.text, path  # what comes built in names it for everybody
     assert globex.must("storage/list_keys", {})["keys"] == []
     assert globex.must("billing/list_invoices", {})["invoices"] == []
     assert globex.call("storage/get_json", {"key": CANARY}).json()["cause"] == "not_found"

@@ -14,7 +14,7 @@ import httpx2
 
 from tausestack.client.runs import Run
 from tausestack.client.wire import Repeatable, Wire
-from tausestack.errors import DeadlineExceeded, Unavailable
+from tausestack.errors import DeadlineExceeded, InvalidArguments, Unavailable
 from tausestack.raw import given
 
 if TYPE_CHECKING:
@@ -281,7 +281,11 @@ class Agents:
 
 
 def _plain(spec: AgentSpec | TeamSpec | Mapping[str, Any]) -> dict[str, Any]:
-    return dict(spec) if isinstance(spec, Mapping) else spec.as_json()
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    if not hasattr(spec, "as_json"):
+        raise InvalidArguments("An agent or a team is a spec, or a mapping with its fields")
+    return spec.as_json()
 
 
 def _content(text: str) -> Any:

@@ -12,7 +12,7 @@ from alembic import op
 from tausestack.database.idempotency import KEYS
 from tausestack.database.ownership import TENANT_ROLE
 from tausestack.database.tasks import PROCESSES, TASKS
-from tausestack.database.tenant_tables import column_like, led_by_tenant
+from tausestack.database.tenant_tables import column_like, led_by_tenant, ordered_bytewise
 from tausestack.database.vault import DATA_KEYS
 
 _TENANT = "nullif(current_setting('app.tenant', true), '')"
@@ -37,6 +37,11 @@ def create_tenant_table(name: str, *items: sa.schema.SchemaItem, **options: Any)
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {TENANT_ROLE}",
     ):
         op.execute(statement)
+
+
+def add_tenant_column(table: str, column: sa.Column[Any]) -> None:
+    """Add a column to a table of tenants' rows."""
+    op.add_column(table, ordered_bytewise(column) if _on_postgresql() else column)
 
 
 def create_tenant_index(name: str, table: str, columns: Sequence[str], *, unique: bool = False) -> None:

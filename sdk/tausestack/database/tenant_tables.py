@@ -19,12 +19,11 @@ def led_by_tenant(
     if not key:
         raise ValueError(f"{name}: a tenant table needs a primary key")
     columns = [
-        _ordered_bytewise(column_like(column, identity=column is alone.autoincrement_column))
-        for column in alone.columns
+        ordered_bytewise(column_like(column, identity=column is alone.autoincrement_column)) for column in alone.columns
     ]
     constraints = (_led(constraint, tenant.name) for constraint in _ordered(alone.constraints))
     return [
-        _ordered_bytewise(tenant),
+        ordered_bytewise(tenant),
         *columns,
         sa.PrimaryKeyConstraint(tenant.name, *(column.name for column in key)),
         *constraints,
@@ -43,7 +42,7 @@ def column_like(column: sa.Column[Any], *, identity: bool = False) -> sa.Column[
     )
 
 
-def _ordered_bytewise(column: sa.Column[Any]) -> sa.Column[Any]:
+def ordered_bytewise(column: sa.Column[Any]) -> sa.Column[Any]:
     """Have text compared and sorted by its bytes, as on SQLite, whatever the database's language."""
     if isinstance(column.type, sa.String) and column.type.collation is None:
         column.type = column.type.copy()

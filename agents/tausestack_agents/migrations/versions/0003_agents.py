@@ -1,9 +1,8 @@
 """Agents as data, runs that start runs, decisions by what they are on."""
 
 import sqlalchemy as sa
-from alembic import op
 
-from tausestack.database.migrations import create_tenant_index, create_tenant_table
+from tausestack.database.migrations import add_tenant_column, create_tenant_index, create_tenant_table
 
 revision = "0003"
 down_revision = "0004"
@@ -21,7 +20,7 @@ def upgrade() -> None:
         sa.Column("structured", sa.JSON()),
         sa.Column("context", sa.JSON()),
     ):
-        op.add_column("runs", column)
+        add_tenant_column("runs", column)
     create_tenant_index("runs_by_parent", "runs", ["parent"])
     create_tenant_index("runs_by_root", "runs", ["root"])
     create_tenant_table(

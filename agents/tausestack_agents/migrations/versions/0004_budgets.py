@@ -1,7 +1,8 @@
 """A run's own budget, and which model it asked for."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from tausestack.database.migrations import add_tenant_column
 
 revision = "0004"
 down_revision = "0001"
@@ -9,5 +10,5 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add the columns to the runs."""
-    op.add_column("runs", sa.Column("budget", sa.JSON()))
-    op.add_column("runs", sa.Column("model", sa.Text()))
+    add_tenant_column("runs", sa.Column("budget", sa.JSON()))
+    add_tenant_column("runs", sa.Column("model", sa.Text()))

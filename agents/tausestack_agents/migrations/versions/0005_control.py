@@ -1,9 +1,8 @@
 """Threads, schedules, timers, tasks; and of a run where it comes from, and whether it is to pause."""
 
 import sqlalchemy as sa
-from alembic import op
 
-from tausestack.database.migrations import create_tasks, create_tenant_index, create_tenant_table
+from tausestack.database.migrations import add_tenant_column, create_tasks, create_tenant_index, create_tenant_table
 
 revision = "0005"
 down_revision = "0003"
@@ -11,8 +10,8 @@ down_revision = "0003"
 
 def upgrade() -> None:
     """Create the tables, and add what runs tell more."""
-    op.add_column("runs", sa.Column("pausing", sa.Boolean(), nullable=False, server_default=sa.false()))
-    op.add_column("runs", sa.Column("origin", sa.JSON(), nullable=True))
+    add_tenant_column("runs", sa.Column("pausing", sa.Boolean(), nullable=False, server_default=sa.false()))
+    add_tenant_column("runs", sa.Column("origin", sa.JSON(), nullable=True))
     create_tenant_table(
         "threads",
         sa.Column("id", sa.Text(), primary_key=True),
