@@ -18,6 +18,7 @@ from psycopg.rows import DictRow, dict_row
 from tausestack.database import Connection, TenantDatabases
 from tausestack.database.ownership import TENANT_ROLE
 from tausestack.errors import Unavailable
+from tausestack.names import SYSTEM_TENANT
 
 SCHEMA = "tausestack_agents_checkpoints"
 """Not the agents' own: LangGraph makes its tables itself, and numbers their revisions in one without tenants."""
@@ -61,7 +62,7 @@ class PostgresCheckpoints:
         """Bring LangGraph's tables to its newest revision and wall them off, as the owner, once a process."""
         async with self._preparing:
             if not self._prepared:
-                await self._databases.migrate(tenant)  # the tenants' role is made with the agents' own tables
+                await self._databases.migrate(SYSTEM_TENANT)  # the tenants' role is made with the agents' own tables
                 await anyio.to_thread.run_sync(self._prepare)
                 self._prepared = True
 
@@ -80,7 +81,7 @@ class PostgresCheckpoints:
     async def count(self, tenant: str) -> int:
         """Return how many checkpoints a tenant has."""
         await self.open(tenant)
-        return int(await self._databases.read(tenant, lambda db: db.scalar(_COUNT)))
+        return int(await self._databases.read(tenant, lambda db: db.scalar(_COUNT), even_shut=True))
 
     async def threads(self, tenant: str) -> list[str]:
         """Return the ids of a tenant's threads."""
@@ -96,7 +97,7 @@ class PostgresCheckpoints:
             for row in await db.execute(_WALLED):
                 await db.execute(sa.text(f'DELETE FROM {SCHEMA}."{row.relname}"'))  # noqa: S608 - a table's name
 
-        await self._databases.write(tenant, work)
+        await self._databases.write(tenant, work, even_shut=True)
 
     async def aclose(self) -> None:
         """Do nothing: connections are the pool's."""

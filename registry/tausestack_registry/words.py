@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,6 +44,7 @@ _LESS_LIKE = 0.92
 _MOST_LIKES = 12
 
 _spanish, _english = SpanishStemmer(), EnglishStemmer()
+_stemming = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ def language(text: str) -> Language | None:
 def stem(word: str, of: Language = "en") -> str:
     """Return a folded word without its ending: `factura`, `facturas` and `facturar` are one."""
     stemmer = _spanish if of == "es" else _english
-    return fold(str(stemmer.stemWord(word)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] it has no types
+    with _stemming:  # a stemmer keeps the word that it is at, and the index is asked from several threads
+        return fold(str(stemmer.stemWord(word)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] it has no types
 
 
 def terms(text: str, of: Language | None) -> list[Term]:

@@ -199,6 +199,9 @@ async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, se
     elif params.get("name") == "refuse":
         error = {"code": -32021, "message": "I need more", "data": {"requiredCapabilities": {"sampling": {}}}}
         await reply(send, 400, {"jsonrpc": "2.0", "id": message["id"], "error": error})
+    elif str(method).startswith("tasks/"):
+        error = {"code": -32601, "message": "Method not found"}
+        await reply(send, 404, {"jsonrpc": "2.0", "id": message["id"], "error": error})
     else:
         head = (b"x-head", b"x" * int(params.get("arguments", {}).get("head", 0)))
         await reply(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": answer(str(method), params)}, head)

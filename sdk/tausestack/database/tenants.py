@@ -83,21 +83,23 @@ class TenantDatabases:
             self._turns.give_back(tenant)
             raise
 
-    async def write(self, tenant: str, work: Work[_T]) -> _T:
+    async def write(self, tenant: str, work: Work[_T], *, even_shut: bool = False) -> _T:
         """Do a writing transaction in one trip to a thread, and return what it returns; undone when it raises.
 
         `work` is given the connection and awaits nothing but its statements, savepoints left out: many short
         transactions cost a third of what a trip a statement costs.
         """
-        await self._turns.take(self._open(tenant))
+        known = _checked if even_shut else self._open
+        await self._turns.take(known(tenant))
         try:
-            return await self._databases.at_once(self._open(tenant), work, write=True)
+            return await self._databases.at_once(known(tenant), work, write=True)
         finally:
             self._turns.give_back(tenant)
 
-    async def read(self, tenant: str, work: Work[_T]) -> _T:
+    async def read(self, tenant: str, work: Work[_T], *, even_shut: bool = False) -> _T:
         """Do a reading transaction in one trip to a thread, as `write` does a writing one."""
-        return await self._databases.at_once(self._open(tenant), work, write=False)
+        known = _checked(tenant) if even_shut else self._open(tenant)
+        return await self._databases.at_once(known, work, write=False)
 
     async def exists(self, tenant: str) -> bool:
         """Return whether anything of the tenant is kept here."""
