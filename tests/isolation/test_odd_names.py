@@ -27,6 +27,7 @@ ODD = (
 )  # fmt: skip
 HEADERS = ("Idempotency-Key", "Last-Event-ID", "traceparent", "tausestack-approval", "Mcp-Name", "Mcp-Session-Id")
 """The headers of a request that say something that a query may be made with."""
+_MANY = re.compile(r" IN \(\$\d+(::\w+)?(, \$\d+(::\w+)?)*\)")
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,9 @@ def _asked(lane: Lane, on: OnPostgres, values: tuple[str, ...], every: int) -> s
         log.seek(before)
         text = log.read()
     said = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*?)(?=\n\d{4}-|\Z)", text, re.DOTALL)
-    return {one for one in said if one.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))}
+    # How many rows of the tenant's a list names is not told by the values that were asked with.
+    alike = (_MANY.sub(" IN (…)", one) for one in said)
+    return {one for one in alike if one.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))}
 
 
 def _arguments(schema: Mapping[str, Any], root: Mapping[str, Any], value: str, *, full: bool) -> dict[str, Any]:
