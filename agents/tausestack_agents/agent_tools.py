@@ -14,6 +14,7 @@ from tausestack.scopes import RUNS_WRITE, SERVERS_MANAGE, TOOLS_READ
 from tausestack_agents import specs
 from tausestack_agents.asking import publish
 from tausestack_agents.domain import PERSON
+from tausestack_agents.parameters import LINE, MAX_THREAD, TEXT
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 AgentName = Annotated[
@@ -76,12 +77,10 @@ async def delete_agent(ctx: Context, agent: AgentName) -> dict[str, str]:
 @tool("agents/escalate", side_effect="write", scopes=[RUNS_WRITE])
 async def escalate(
     ctx: Context,
-    question: Annotated[
-        str, Field(description="What a person is asked.", min_length=1, max_length=4000, pattern=r"^[^\x00]*$")
-    ],
+    question: Annotated[str, Field(description="What a person is asked.", min_length=1, max_length=4000, pattern=TEXT)],
     thread: Annotated[
         str | None,
-        Field(description="The thread that waits for the answer.", max_length=120, pattern=r"^[^\x00-\x1f]*$"),
+        Field(description="The thread that waits for the answer.", max_length=MAX_THREAD, pattern=LINE),
     ] = None,
     agent: Annotated[str, Field(description="Whose thread it is.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "concierge",
     wait: Annotated[float, Field(description="How many seconds to wait for the answer.", ge=0)] = 0,

@@ -11,32 +11,20 @@ from tausestack.agents import AgentSpec
 from tausestack.mcp import Context, Server
 from tausestack.mcp.tools import ToolOptions, make_tool
 from tausestack_agents import specs
+from tausestack_agents.parameters import MAX_INPUT, TEXT, Facts, Thread
 from tausestack_agents.specs.builtin import released
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 ASK = "ask-"
 WAIT_SECONDS = 90.0
-MAX_INPUT = 20_000
 MAX_DESCRIPTION = 800
 
 
 async def ask(
     ctx: Context,
-    input: Annotated[
-        str, Field(description="What is asked for, in words.", max_length=MAX_INPUT, pattern=r"^[^\x00]*$")
-    ],
-    thread: Annotated[
-        str | None,
-        Field(
-            description="A conversation to go on with; left out, a new one begins.",
-            max_length=120,
-            pattern=r"^[^\x00-\x1f]*$",
-        ),
-    ] = None,
-    context: Annotated[
-        dict[str, Any] | None,
-        Field(description="What is known already: told to the agent as facts, and nothing that is asked."),
-    ] = None,
+    input: Annotated[str, Field(description="What is asked for, in words.", max_length=MAX_INPUT, pattern=TEXT)],
+    thread: Thread = None,
+    context: Facts = None,
     wait: Annotated[float, Field(description="How many seconds to wait for the answer.", ge=0)] = WAIT_SECONDS,
 ) -> Run:
     """Ask an agent; the run that is returned has the answer as its output, or says what it waits for."""

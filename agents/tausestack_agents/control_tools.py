@@ -13,11 +13,9 @@ from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
 from tausestack_agents import forking, replaying, store
 from tausestack_agents.domain import PAUSE, run_id
 from tausestack_agents.keeping import State
+from tausestack_agents.parameters import LINE, MAX_THREAD, RunId
 
 Run = dict[str, Any]
-RunId = Annotated[
-    str, Field(description="The run's id.", pattern=r"^[^\x00-\x1f]*$", examples=["run_0a1b2c3d4e5f60718293"])
-]
 
 
 @tool("agents/pause", side_effect="write", idempotent=True, scopes=[RUNS_WRITE])
@@ -44,7 +42,7 @@ async def fork(
             description="A `call` that the run's events name: all that was done before it is kept, and it and what "
             "followed is done anew. Left out, all of it.",
             max_length=400,
-            pattern=r"^[^\x00-\x1f]*$",
+            pattern=LINE,
             examples=["step-1/model-0"],
         ),
     ] = None,
@@ -52,8 +50,8 @@ async def fork(
         str | None,
         Field(
             description="The new run's conversation; left out, a new one begins, with the past of the run's own.",
-            max_length=120,
-            pattern=r"^[^\x00-\x1f]*$",
+            max_length=MAX_THREAD,
+            pattern=LINE,
         ),
     ] = None,
 ) -> Run:

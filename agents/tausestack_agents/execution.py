@@ -185,8 +185,7 @@ class Executor:
         def ring() -> None:
             self._bell.ring(tenant, row.id)
 
-        journal = Journal(self._databases, tenant, row.id, row.fence, on_write=ring, holds=holds)
-        journal.tracing = self._tracing
+        journal = Journal(self._databases, tenant, row.id, row.fence, on_write=ring, holds=holds, tracing=self._tracing)
         rate = Rate.of(os.environ)
         for budget in budgets:
             check(budget, rate)

@@ -50,8 +50,12 @@ class Journal:
         *,
         on_write: Callable[[], None],
         holds: Callable[[], bool] = lambda: True,
+        tracing: Tracing | None = None,
     ) -> None:
-        """`holds` tells whether the lease on the run still runs, without asking anybody."""
+        """`holds` tells whether the lease on the run still runs, without asking anybody.
+
+        `tracing` is what the spans of requests to models are made by.
+        """
         self._on_write = on_write
         self._holds = holds
         self._databases = databases
@@ -62,8 +66,7 @@ class Journal:
         self._said: list[Line] = []
         """The offline planner's answers that ask for calls: each is written with the first of these."""
         self._writing = anyio.Lock()
-        self.tracing: Tracing | None = None
-        """What the spans of requests to models are made by."""
+        self.tracing = tracing
         self._under_way: set[tuple[str, str]] = set()
         self._settled = anyio.Event()
 

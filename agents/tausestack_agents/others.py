@@ -11,6 +11,7 @@ from pydantic_ai.exceptions import ToolFailed as CallFailed
 from tausestack.agents import TeamSpec
 from tausestack.contract import META_TOOL
 from tausestack.errors import ToolFailed
+from tausestack_agents.parameters import MAX_INPUT
 from tausestack_agents.planner.choice import Candidate
 from tausestack_agents.planner.text import Language
 from tausestack_agents.state import Answer, Planned, Result, StepInput
@@ -18,7 +19,6 @@ from tausestack_agents.thinkers import Equipment
 from tausestack_agents.threads import Turn
 from tausestack_agents.toolset import ESCALATE
 
-MAX_INPUT = 20_000
 MAX_TOLD = 10_000
 """Characters of the results before it that an agent of a team is told; a longer one is cut."""
 RUN = Candidate(

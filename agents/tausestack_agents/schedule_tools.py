@@ -14,6 +14,7 @@ from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
 from tausestack_agents import schedules, specs
 from tausestack_agents.cron import Cron, Missed
 from tausestack_agents.keeping import State
+from tausestack_agents.parameters import LINE, MAX_INPUT, MAX_THREAD, TEXT
 from tausestack_agents.schedules import KIND, MAX_SCHEDULES
 from tausestack_agents.store import now
 from tausestack_agents.tables import schedules as table
@@ -31,14 +32,14 @@ async def save_schedule(
     name: Name,
     agent: Annotated[str | None, Field(description="The agent to run.", examples=["concierge"])] = None,
     input: Annotated[
-        str | None, Field(description="What it is asked each time.", max_length=20_000, pattern=r"^[^\x00]*$")
+        str | None, Field(description="What it is asked each time.", max_length=MAX_INPUT, pattern=TEXT)
     ] = None,
     cron: Annotated[
         str | None,
         Field(
             description="Minute, hour, day of the month, month, day of the week.",
             max_length=120,
-            pattern=r"^[^\x00-\x1f]*$",
+            pattern=LINE,
             examples=["0 9 * * 1-5"],
         ),
     ] = None,
@@ -47,7 +48,7 @@ async def save_schedule(
         Field(
             description="Where it is that hour; UTC unless said.",
             max_length=60,
-            pattern=r"^[^\x00-\x1f]*$",
+            pattern=LINE,
             examples=["America/Bogota"],
         ),
     ] = None,
@@ -55,8 +56,8 @@ async def save_schedule(
         str | None,
         Field(
             description="A conversation that each run goes on with; left out, each begins one.",
-            max_length=120,
-            pattern=r"^[^\x00-\x1f]*$",
+            max_length=MAX_THREAD,
+            pattern=LINE,
         ),
     ] = None,
     missed: Annotated[

@@ -39,21 +39,12 @@ from tausestack_agents.gateway import connected
 from tausestack_agents.keeping import RunsKeeper, State
 from tausestack_agents.looks import looks
 from tausestack_agents.models import Wanted
-from tausestack_agents.starting import Asked, Run, make_due, settled, shown, start, state_of, waits
+from tausestack_agents.parameters import LINE, MAX_INPUT, TEXT, Facts, RunId, Thread
+from tausestack_agents.starting import Asked, Run, settled, shown, start, state_of, waits
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.timers import Timers, looking
 from tausestack_agents.waiting import followed
 from tausestack_agents.worker import Worker, working
-
-MAX_INPUT = 20_000
-
-# No NUL in what is kept: PostgreSQL's text can't hold one.
-RunId = Annotated[
-    str, Field(description="The run's id.", pattern=r"^[^\x00-\x1f]*$", examples=["run_0a1b2c3d4e5f60718293"])
-]
-
-DECIDE_SECONDS = 1.0
-"""Within this a decision is written, once the run was noted as having work."""
 
 
 @asynccontextmanager
@@ -70,9 +61,11 @@ async def _lifespan(service: Service) -> AsyncGenerator[State]:
         executor = Executor(databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing)
         worker = Worker(dispatch, executor)
         state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway)
-        async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
-            yield state
-        await checkpoints.aclose()
+        try:
+            async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
+                yield state
+        finally:
+            await checkpoints.aclose()
 
 
 server = Server(
@@ -92,18 +85,9 @@ async def run(
     agent: Annotated[str, Field(description="The agent's name.", examples=["concierge"])],
     input: Annotated[
         str,
-        Field(
-            description="What is asked for, in the words of whoever asks.", max_length=MAX_INPUT, pattern=r"^[^\x00]*$"
-        ),
+        Field(description="What is asked for, in the words of whoever asks.", max_length=MAX_INPUT, pattern=TEXT),
     ],
-    thread: Annotated[
-        str | None,
-        Field(
-            description="A conversation to go on with; left out, a new one begins.",
-            max_length=120,
-            pattern=r"^[^\x00-\x1f]*$",
-        ),
-    ] = None,
+    thread: Thread = None,
     wait: Annotated[
         float, Field(description="How many seconds to wait for the run to end or to need a decision.", ge=0)
     ] = 0,
@@ -115,17 +99,14 @@ async def run(
         Wanted | None,
         Field(description="Whether to think offline, with recorded answers or with the live model; for evaluations."),
     ] = None,
-    context: Annotated[
-        dict[str, Any] | None,
-        Field(description="What is known already: told to the agent as facts, and nothing that is asked."),
-    ] = None,
+    context: Facts = None,
     message: Annotated[
         str | None,
         Field(
             description="The id of a message that came in from outside: in its thread it is handled once.",
             min_length=1,
             max_length=200,
-            pattern=r"^[^\x00-\x1f]*$",
+            pattern=LINE,
         ),
     ] = None,
 ) -> Run:
@@ -204,7 +185,7 @@ async def wake(
 ) -> dict[str, bool]:
     """Let a run go on, with the decision that was taken on an approval."""
     if decision is None or approval is None:
-        await make_due(ctx, run)
+        await state_of(ctx).make_due(ctx.tenant, run)
         return {"woken": True}
     decided = Decision(decision == "approve", reason, arguments, approval)
     return {"woken": await state_of(ctx).decide(ctx.tenant, run, approval, decided)}
@@ -291,7 +272,7 @@ async def _stopped(ctx: Context, run: str) -> None:
     for each in below:
         await _stopped(ctx, each.id)
     if found.parent is not None:
-        await make_due(ctx, found.parent)
+        await state.make_due(ctx.tenant, found.parent)
 
 
 for _tool in (

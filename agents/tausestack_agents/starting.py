@@ -159,14 +159,6 @@ def state_of(ctx: Context) -> State:
     return state
 
 
-async def make_due(ctx: Context, identifier: str) -> None:
-    """Have a run looked at: by this process's worker at once, where it has one."""
-    state = state_of(ctx)
-    await state.dispatch.add(ctx.tenant, identifier)
-    if state.worker is not None:
-        state.worker.wake()
-
-
 async def settled(ctx: Context, identifier: str, wait: float) -> Run:
     """Return a run once it has ended or waits for a person, or as it is when the time is up."""
     bell, steps = state_of(ctx).bell, -1

@@ -17,6 +17,7 @@ from tausestack.scopes import RUNS_WRITE, SERVERS_MANAGE, TOOLS_READ
 from tausestack_agents import specs
 from tausestack_agents.agent_tools import check_person
 from tausestack_agents.asking import publish
+from tausestack_agents.parameters import LINE, MAX_THREAD, TEXT
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 MAX_TEAMS = 100
@@ -95,9 +96,9 @@ async def save_preset(
 async def run_team(
     ctx: Context,
     team: TeamName,
-    input: Annotated[str, Field(description="What the team is asked.", max_length=15_000, pattern=r"^[^\x00]*$")],
+    input: Annotated[str, Field(description="What the team is asked.", max_length=15_000, pattern=TEXT)],
     thread: Annotated[
-        str | None, Field(description="A conversation to go on with.", max_length=120, pattern=r"^[^\x00-\x1f]*$")
+        str | None, Field(description="A conversation to go on with.", max_length=MAX_THREAD, pattern=LINE)
     ] = None,
     wait: Annotated[float, Field(description="How many seconds to wait for its end or a decision.", ge=0)] = 0,
 ) -> Run:

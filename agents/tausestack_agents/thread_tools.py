@@ -11,11 +11,12 @@ from tausestack.mcp import Context, tool
 from tausestack.scopes import ANY, RUNS_WRITE, TENANT_ADMIN
 from tausestack_agents import threads
 from tausestack_agents.keeping import State
+from tausestack_agents.parameters import LINE, MAX_THREAD
 
 PRUNED_AT_ONCE = 50
 
 Thread = Annotated[
-    str, Field(description="The thread's id.", pattern=r"^[^\x00-\x1f]*$", max_length=120, examples=["thread_0a1b2c"])
+    str, Field(description="The thread's id.", pattern=LINE, max_length=MAX_THREAD, examples=["thread_0a1b2c"])
 ]
 Limit = Annotated[int, Field(description="At most so many.", ge=1, le=200)]
 
