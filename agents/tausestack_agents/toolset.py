@@ -179,6 +179,7 @@ class GatewayToolset(AbstractToolset[None]):
             raise ToolFailed(str((as_object(line.error) or {}).get("message", "")))
         elif line.status != "waiting":
             await self._repeated(call, line)
+            await self._journal.edit(call)
         try:
             result: Any = to_jsonable_python(await work())
         except Held:

@@ -13,7 +13,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 import tausestack as ts
-from tausestack.errors import InvalidArguments
+from tausestack.errors import InvalidArguments, Unavailable
 from tausestack_agents import own
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +94,33 @@ async def test_a_pydantic_ai_agent_has_the_tenants_tools_and_its_functions_once(
         ("own", "notify", "done"),
         ("storage", "put_json", "done"),
     ]
+
+
+@pytest.mark.covers("agents:own-agent")
+@pytest.mark.usefixtures("registry")
+async def test_a_function_that_breaks_midway_is_asked_about_each_time_it_does(agents: Any) -> None:
+    tried: list[str] = []
+    functions: FunctionToolset[None] = FunctionToolset()
+
+    @functions.tool_plain
+    def notify(whom: str) -> str:
+        """Tell somebody."""
+        tried.append(whom)
+        if len(tried) < 3:
+            raise Unavailable("the line broke")
+        return "told"
+
+    def think(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        asked = any(isinstance(message, ModelResponse) for message in messages)
+        return ModelResponse([TextPart("Hecho.") if asked else ToolCallPart("notify", {"whom": "Ana"}, "c1")])
+
+    ts.agents.register("notifier", Agent(FunctionModel(think), toolsets=[functions]))
+    run = await agents.acme.run("Avisa a Ana", agent="notifier")
+    for times in (1, 2):
+        assert (run["status"], run["interrupt"]["kind"]) == ("interrupted", "decision"), run
+        assert len(tried) == times
+        run = await agents.acme.call("resume", {"run": run["id"], "decision": {"approve": True}, "wait": 25})
+    assert (run["status"], run["output"], len(tried)) == ("success", "Hecho.", 3), run
 
 
 @pytest.mark.covers("agents:own-agent")
