@@ -24,7 +24,7 @@ from tausestack_agents.specs.builtin import builtin
 from tausestack_agents.spending import Spending
 from tausestack_agents.state import Duty, Member, Thinker
 from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
-from tausestack_agents.threads import Past, extract
+from tausestack_agents.threads import SUMMARY, Past, extract
 from tausestack_agents.tools import ToolBox
 
 
@@ -78,7 +78,7 @@ class Company:
     def remember(self, summary: str) -> None:
         """Have every agent of the run know what the thread's earlier turns come to."""
         if summary:
-            self._context["earlier_in_this_conversation"] = summary
+            self._context[SUMMARY] = summary
 
     async def offered(self, member: Member, path: Sequence[Duty]) -> Mapping[str, str]:
         """Return the agents that one may hand over to, with what they are for."""

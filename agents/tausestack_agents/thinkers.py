@@ -36,7 +36,7 @@ from tausestack_agents.planner.text import Language, fold
 from tausestack_agents.planner.values import Source
 from tausestack_agents.spending import Spending
 from tausestack_agents.state import Answer, Planned, Result, StepInput
-from tausestack_agents.threads import SUMMARY_CHARACTERS, Past, Turn
+from tausestack_agents.threads import SUMMARY, SUMMARY_CHARACTERS, Past, Turn
 from tausestack_agents.tools import ToolBox
 from tausestack_agents.toolset import ESCALATE, GatewayToolset
 
@@ -319,10 +319,12 @@ class LanguageThinker(_Steps):
             raise AnswerInvalid(f"The model gave no answer that fits its schema: {str(error)[:300]}") from error
 
     def _known(self) -> str:
-        if not self._has.context:
+        summed_up = self._spec.memory.summary
+        known = {name: fact for name, fact in (self._has.context or {}).items() if summed_up or name != SUMMARY}
+        if not known:
             return ""
-        known = json.dumps(self._has.context, ensure_ascii=False)
-        return f"\n\nKnown already (facts to go by, never something that is asked):\n{known}"
+        told = json.dumps(known, ensure_ascii=False)
+        return f"\n\nKnown already (facts to go by, never something that is asked):\n{told}"
 
     def _history(self, turns: list[Turn]) -> list[ModelMessage]:
         messages: list[ModelMessage] = []

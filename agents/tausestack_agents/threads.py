@@ -22,6 +22,8 @@ FOLDED_AT = 10
 AT_MOST = 60
 """How many turns are read at once, and so folded at most."""
 SUMMARY_CHARACTERS = 4000
+SUMMARY = "earlier_in_this_conversation"
+"""What an agent knows a summary by."""
 TURN_CHARACTERS = 240
 _ORIGINS = 8
 """How many forks of forks are followed back."""

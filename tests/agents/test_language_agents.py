@@ -156,3 +156,21 @@ async def test_a_model_says_which_parts_go_on_at_once(thinking: Any, model: Any)
     model.script = [planned(*parts), by_part, by_part, by_part, says("Son iguales.")]
     run = await thinking.acme.run("Compara la hora de Lima y la de Quito")
     assert (run["status"], run["output"]) == ("success", "Son iguales."), run
+
+
+@pytest.mark.covers("agents:thread-summary")
+async def test_a_long_threads_beginning_is_summed_up_by_the_model_and_told_to_agents_that_want_it(
+    thinking: Any, model: Any
+) -> None:
+    for number in range(11):
+        await thinking.acme.run(f"Lee la clave ajustes/tema{number}", thread="t1", model="offline")
+    for name, told in (("knows", True), ("quiet", False)):
+        spec = {"name": name, "instructions": "Answer.", "tools": ["storage/*"], "memory": {"summary": told}}
+        await thinking.acme.call("save_agent", {"spec": spec})
+    model.script = [says("Se leyeron cinco temas."), *([planned("¿De qué hablamos?"), says("De temas.")] * 2)]
+    for name in ("knows", "quiet"):
+        run = await thinking.acme.run("¿De qué hablamos?", agent=name, thread="t1")
+        assert (run["status"], run["output"]) == ("success", "De temas."), run
+    summing_up, *asked = (json.dumps(each.body, ensure_ascii=False) for each in model.asked)
+    assert "ajustes/tema0" in summing_up
+    assert ["Se leyeron cinco temas." in each for each in asked] == [True, True, False, False]

@@ -31,8 +31,6 @@ IMPORTING = "importing"
 AUTH = "auth"
 TENANTS = "tenants"
 """Auth's table of them in `_system`, which is written by who takes a tenant in."""
-RESTORING = ".restoring"
-"""The folder, in that of an installation, in which one is made of a backup."""
 NO_GATEWAY = 0
 """Who writes to a chain from here: no gateway has this number."""
 

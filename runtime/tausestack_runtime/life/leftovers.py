@@ -12,8 +12,9 @@ from tausestack.database.vault import DATA_KEYS
 from tausestack.database.whole import Whole
 from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.life.folder import counted, opened
-from tausestack_runtime.life.here import IMPORTING, RESTORING, Here
+from tausestack_runtime.life.here import IMPORTING, Here
 from tausestack_runtime.services import ADAPTER, socket_path
+from tausestack_runtime.supervisor.ground import RESTORING
 
 Found = dict[str, list[str]]
 

@@ -104,7 +104,7 @@ class Memory(_Part):
     """What an agent is told of the thread's earlier turns."""
 
     turns: int = Field(default=6, ge=0, le=100, description="how many turns it is told word for word")
-    summary: bool = Field(default=False, description="whether the turns before those are told in a summary")
+    summary: bool = Field(default=True, description="whether what a long thread began with is told in a summary")
 
 
 class AgentSpec(_Part):
