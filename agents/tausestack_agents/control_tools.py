@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tausestack.errors import Conflict, Unavailable
+from tausestack.errors import Conflict, Forbidden, Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.raw import as_object
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
@@ -14,6 +14,7 @@ from tausestack_agents import forking, replaying, store
 from tausestack_agents.domain import PAUSE, run_id
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_THREAD, RunId
+from tausestack_agents.starting import check_room
 
 Run = dict[str, Any]
 
@@ -57,6 +58,8 @@ async def fork(
 ) -> Run:
     """Start a run that has done what another one did up to a checkpoint, and goes on from there by itself."""
     state: State = ctx.state
+    if ctx.principal.agent is not None:
+        raise Forbidden("An agent forks no runs: those that it starts stay below its own")
     if state.worker is None:
         raise Unavailable("The agents service runs alone: without a gateway its agents can do nothing")
     identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
@@ -64,6 +67,7 @@ async def fork(
     async with state.databases.transaction(ctx.tenant) as db:
         if await store.find_run(db, identifier) is None:
             source = await store.get_run(db, run)
+            await check_room(ctx, db)
             if thread is not None and (active := await store.active_run(db, thread)) is not None:
                 raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
             values: dict[str, Any] = {

@@ -86,7 +86,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
         if await store.find_run(db, identifier) is None:
             spec = (await specs.find(db, asked.agent)).spec
             choose(spec.model, spec.fallbacks, asked.model, os.environ)
-            await _check_room(ctx, db)
+            await check_room(ctx, db)
     # First the work, then the run: work without a run is dropped, but a run without work would never start.
     passing("accept.before")
     await state.dispatch.add(ctx.tenant, identifier)
@@ -97,7 +97,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
             active = await store.active_run(db, values["thread"])
             if active is not None:
                 raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
-            await _check_room(ctx, db)
+            await check_room(ctx, db)
             pinned = await specs.pin(db, asked.agent)
             origin = await _origin(ctx, db, asked.budget)
             rules = rules_of(pinned.spec, origin.pop("rules", None))
@@ -146,7 +146,7 @@ def _kept(budget: Budget | None) -> dict[str, Any] | None:
     return None if budget is None else budget.model_dump(mode="json", exclude_none=True)
 
 
-async def _check_room(ctx: Context, db: Connection) -> None:
+async def check_room(ctx: Context, db: Connection) -> None:
     """Raise `RateLimited` where the tenant has had as many runs this month as it may have."""
     now = datetime.now(UTC)
     started = await store.count_runs(db, month(now))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from run_events import log_of
-from tausestack.errors import Conflict, NotFound
+from tausestack.errors import Conflict, Forbidden, NotFound
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +99,8 @@ async def test_a_fork_is_of_a_run_and_a_checkpoint_that_there_are(agents: Any) -
         await agents.acme.call("fork", {"run": source["id"], "checkpoint": "step-9/none"})
     with pytest.raises(NotFound):
         await agents.globex.call("fork", {"run": source["id"]})
+    with pytest.raises(Forbidden):
+        await agents.acting("acme", "concierge").call("fork", {"run": source["id"]})
     with pytest.raises(NotFound):
         await agents.globex.call("pause", {"run": source["id"]})
     assert len((await agents.acme.call("list_runs"))["runs"]) == 1

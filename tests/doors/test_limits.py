@@ -151,6 +151,15 @@ def test_explain_names_the_limit_that_would_refuse_a_call(stack: Stack, tenant: 
     assert tenant.must("platform/explain", asked)["rule"] == "role:viewer"  # which comes before any limit
 
 
+@pytest.mark.covers("limits:runs")
+def test_a_fork_is_a_run_of_the_month_like_any_other(stack: Stack, tenant: Tenant) -> None:
+    run = tenant.client.post("/runs", json={"agent": "concierge", "input": "¿Qué planes hay?", "wait": 30}).json()
+    set_limits(stack, tenant, runs=1)
+    check_refused(tenant.client.post(f"/runs/{run['id']}/fork", json={}), "runs")
+    set_limits(stack, tenant, runs=2)
+    assert tenant.client.post(f"/runs/{run['id']}/fork", json={}).status_code == 202
+
+
 @pytest.mark.covers("limits:set")
 def test_a_change_is_in_force_for_the_next_call_and_only_the_operator_makes_it(stack: Stack, tenant: Tenant) -> None:
     for allowed, status in ((0, 429), (50, 200), (1, 429), ("unlimited", 200), (0, 429), (None, 200)):
