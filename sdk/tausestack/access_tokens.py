@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from joserfc import jws
@@ -89,6 +90,10 @@ class AccessToken:
     def audience(self) -> str:
         """The URL that it is for."""
         return self.issuer + self.resource.path
+
+    def predates(self, created_at: str) -> bool:
+        """Return whether it is from before its tenant was made (UTC, ISO 8601): it was for another of that id."""
+        return self.issued < int(datetime.fromisoformat(created_at).timestamp())
 
 
 def derived(key: bytes, name: str) -> bytes:

@@ -22,7 +22,9 @@ class Owners:
     def __init__(self) -> None:
         self.feeds = {"auth": ChangeFeed(), "registry": ChangeFeed()}
         self.keys: dict[str, dict[str, Any]] = {"h1": dict(KEY)}
-        self.tenants: dict[str, dict[str, Any]] = {"acme": {"status": "active", "plan": "basic"}}
+        self.tenants: dict[str, dict[str, Any]] = {
+            "acme": {"status": "active", "plan": "basic", "created_at": "2026-01-01T00:00:00+00:00"}
+        }
         self.users: list[dict[str, Any]] = []
         self.ended: list[str] = []
         self.down = False

@@ -79,8 +79,8 @@ class TenantSnapshot:
     users: dict[str, Holder] = field(default_factory=dict[str, "Holder"])
     ended: frozenset[str] = frozenset()
     """The grants and access tokens that ended while a token of theirs may live."""
-    since: float = 0.0
-    """When the tenant was made, in seconds since the epoch: a tenant of this id before it is another."""
+    created_at: str = "1970-01-01T00:00:00+00:00"
+    """When the tenant was made: one of this id before it is another."""
 
     def holder(self, principal_id: str) -> Holder | None:
         """Return what a person or a key may do now, or None for one that may do nothing any more."""
@@ -253,8 +253,9 @@ class Snapshots:
         limits = self._limits[tenant] = limits_of(plan, as_object(identity.get("settings")) or {})
         users = {one["id"]: Holder(frozenset(one["scopes"]), ",".join(one["roles"])) for one in identity["users"]}
         ended = frozenset(identity["ended"])
-        since = datetime.fromisoformat(identity["created_at"]).timestamp() if "created_at" in identity else 0.0
-        snapshot = TenantSnapshot(tenant, epoch, "active", plan, keys, installations, limits, users, ended, since)
+        snapshot = TenantSnapshot(
+            tenant, epoch, "active", plan, keys, installations, limits, users, ended, identity["created_at"]
+        )
         self._tenants[tenant] = snapshot
         return snapshot
 

@@ -25,11 +25,6 @@ SECRET_BYTES = 32
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
-def is_before(issued: int, created_at: str) -> bool:
-    """Return whether a token (in whole seconds) is from before its tenant was: then it was for another of that id."""
-    return issued < int(datetime.fromisoformat(created_at).timestamp())
-
-
 @dataclass(frozen=True)
 class NewKey:
     """A key that was just made: the only moment at which its text exists here."""

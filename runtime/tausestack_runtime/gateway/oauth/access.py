@@ -83,7 +83,7 @@ def _acting(token: AccessToken, snapshot: TenantSnapshot, now: float) -> tuple[P
     actor = None if token.actor is None else snapshot.holder(token.actor)
     if who is None or token.expires <= now or {token.grant, token.id} & snapshot.ended:
         raise Unauthenticated("The access token is good no more")
-    if token.issued < int(snapshot.since):  # it was for another tenant, that had this id before
+    if token.predates(snapshot.created_at):
         raise Unauthenticated("The access token is good no more")
     if token.actor is not None and actor is None:
         raise Unauthenticated("The access token is good no more")

@@ -86,7 +86,7 @@ class Tokens:
         if token.issuer not in {base or token.issuer, LOCAL} or token.resource.tenant != tenant:
             return None
         about = await self._keyring.tenant(tenant)
-        if about is None or domain.is_before(token.issued, about["created_at"]):
+        if about is None or token.predates(about["created_at"]):
             return None
         ended = await self._grants.ended(tenant)
         if token.grant in ended or token.id in ended:
