@@ -1,8 +1,9 @@
 """Places at which a test may have this process die or freeze: those where a crash would do the most harm.
 
 Nothing is ever set here but by a file that the variable `TAUSESTACK_FAILPOINT` of the process's own environment names:
-`{"place": …, "signal": 9, "skip": 0}`. Whoever reaches the place takes the file away and gets the signal, so that each
-file counts once, however many processes there are.
+`{"place": …, "of": null, "signal": 9, "skip": 0}`, where `of` may name the one server at whose calls the place counts.
+Whoever reaches the place takes the file away and gets the signal, so that each file counts once, however many processes
+there are.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ PLACES = (
 _reached: dict[str, int] = {}
 
 
-def passing(place: str) -> None:
-    """Be killed or stopped here, where the test that started this process says so."""
+def passing(place: str, of: str | None = None) -> None:
+    """Be killed or stopped here, where the test that started this process says so; `of` names the server called."""
     told = os.environ.get(VARIABLE)
     if told is not None:
-        _look(Path(told), place)
+        _look(Path(told), place, of)
 
 
-def _look(file: Path, place: str) -> None:
+def _look(file: Path, place: str, of: str | None) -> None:
     try:
         order = json.loads(file.read_text())
     except FileNotFoundError:
         _reached.clear()
         return
-    if order["place"] != place:
+    if order["place"] != place or order["of"] not in {None, of}:
         return
     _reached[place] = _reached.get(place, 0) + 1
     if _reached[place] <= order["skip"]:

@@ -190,10 +190,10 @@ class GatewayToolset(AbstractToolset[None]):
 
     async def _send(self, call: ToolCall, approval: str | None, *, safe: bool) -> Any:
         try:
-            passing("call.before")
+            passing("call.before", call.server)
             self._journal.check_held()
             result = await self._call(call, approval, safe=safe)
-            passing("call.after")
+            passing("call.after", call.server)
         except ApprovalRequired as error:
             await self._journal.settle(call, "waiting", approval=str(error.data.get("approval", "")))
             expires = {"expires_at": error.data["expires_at"]} if "expires_at" in error.data else {}

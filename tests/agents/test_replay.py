@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -45,10 +46,16 @@ async def test_a_run_with_a_rejected_call_or_a_failed_tool_is_replayed_too(agent
 
 
 @pytest.mark.covers("agents:replay")
-async def test_a_cancelled_run_is_replayed_as_far_as_it_came(agents: Any) -> None:
+async def test_a_cancelled_run_is_replayed_as_far_as_it_came(agents: Any, until: Callable[..., Any]) -> None:
     gate = agents.gateway.hold("mcp-server-time/get_current_time")
     started = await agents.acme.run(TWO, wait=0)
     await agents.gateway.reached("mcp-server-time/get_current_time")
+
+    async def first_done() -> bool:  # both go on side by side
+        steps = (await agents.acme.call("get_run", {"run": started["id"]}))["steps"]
+        return any(step["tool"] == "get_json" and step["status"] == "done" for step in steps)
+
+    await until(first_done)
     await agents.acme.call("cancel", {"run": started["id"]})
     gate.set()
     replayed = await agents.acme.call("replay", {"run": started["id"]})

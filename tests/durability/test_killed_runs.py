@@ -20,10 +20,10 @@ from tausestack_agents.failpoints import PLACES
 SOAK_KILLS = 500
 SECONDS_A_ROUND = 0.5
 """How long a process lives at most while it is to die at a random moment."""
-SECONDS_A_PLACE = 6.0
+SECONDS_A_PLACE = 20.0
 """How long it may take to come to a place."""
 QUICK = ("intent.after", "call.after", "result.before", "checkpoint.after", "end.within", "decide.between")
-TRIES = 8
+TRIES = 4
 """So many processes may miss a place: that it is come to depends on what others left."""
 
 
@@ -74,15 +74,16 @@ def killed_at(here: World, places: tuple[str, ...], seed: int = 0) -> None:
     crowd = Crowd(here, seed)
     dice = random.Random(seed)
     for place in places:
+        decided = place.startswith("decide")
         for _ in range(TRIES):
-            here.arm(place, skip=0 if place.startswith(("accept", "decide")) else dice.randrange(3))
-            lived(here, crowd, SECONDS_A_PLACE, runs=2)
+            if decided:  # a decision is asked for where a process died in the call that keeps no key
+                here.arm("call.after", of="post")
+                lived(here, crowd, SECONDS_A_PLACE, runs=1)
+            here.arm(place, skip=0 if decided or place.startswith("accept") else dice.randrange(3))
+            lived(here, crowd, SECONDS_A_PLACE, runs=2, until_asked=decided)
             if not here.failpoint.exists():
                 here.reached[place] += 1
                 break
-            # A decision is asked for where a process died in the call that keeps no key: the second of a run.
-            here.arm("call.after", skip=1)
-            lived(here, crowd, SECONDS_A_PLACE, runs=1)
 
 
 def killed_anywhere(here: World, kills: int, seed: int = 0) -> None:
@@ -96,10 +97,10 @@ def killed_anywhere(here: World, kills: int, seed: int = 0) -> None:
         lived(here, crowd, dice.uniform(0.02, SECONDS_A_ROUND), runs=1)
 
 
-def lived(here: World, crowd: Crowd, seconds: float, *, runs: int) -> None:
-    """Start a process, ask it for runs, and see it die."""
+def lived(here: World, crowd: Crowd, seconds: float, *, runs: int, until_asked: bool = False) -> None:
+    """Start a process, ask it for runs, and see it die; `until_asked` by a run is decided before it does."""
     process = here.start()
-    asking = threading.Thread(target=crowd.ask, args=(process, runs))
+    asking = threading.Thread(target=crowd.ask, args=(process, runs), kwargs={"until_asked": until_asked})
     asking.start()
     process.die(seconds)
     asking.join()

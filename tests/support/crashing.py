@@ -155,11 +155,11 @@ class World:
         for process in list(self.alive):
             process.die(0)
 
-    def arm(self, place: str, number: int = signal.SIGKILL, *, skip: int = 0) -> None:
-        """Have the process that next reaches a place get a signal there, after it was passed by `skip` times."""
+    def arm(self, place: str, number: int = signal.SIGKILL, *, skip: int = 0, of: str | None = None) -> None:
+        """Have the process that next reaches a place (`of` a server) get a signal, after `skip` that passed it."""
         assert place in PLACES
         draft = self.failpoint.with_suffix(".draft")
-        draft.write_text(json.dumps({"place": place, "signal": number, "skip": skip}))
+        draft.write_text(json.dumps({"place": place, "of": of, "signal": number, "skip": skip}))
         draft.replace(self.failpoint)
 
     def resumed(self) -> str:
@@ -285,8 +285,11 @@ class Crowd:
         self.random = random.Random(seed)
         self.made = 0
 
-    def ask(self, process: Process, runs: int) -> None:
-        """Start runs, and decide on those that wait; whatever breaks is left for the next time."""
+    def ask(self, process: Process, runs: int, *, until_asked: bool = False) -> None:
+        """Start runs, and decide on those that wait; whatever breaks is left for the next time.
+
+        `until_asked` waits until there is one that waits.
+        """
         world = self.world
         with contextlib.suppress(Gone):
             if not await_serving(process):
@@ -298,8 +301,11 @@ class Crowd:
                 key = f"k{self.made}"
                 world.asked[key] = request(f"{self.made}")
                 self._start(process, key)
-            for run in process.call("list_runs", {"status": "interrupted", "limit": 200})["runs"]:
+            for run in eventually(lambda: self._waiting(process)) if until_asked else self._waiting(process):
                 self._decide(process, run["id"])
+
+    def _waiting(self, process: Process) -> list[dict[str, Any]]:
+        return process.call("list_runs", {"status": "interrupted", "limit": 200})["runs"]
 
     def _start(self, process: Process, key: str) -> None:
         given = {"agent": "concierge", "input": self.world.asked[key]}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tausestack_runtime.cli.connection import TenantOption, run, tenant_client
+from tausestack_runtime.cli.connection import Refusal, TenantOption, run, tenant_client
 from tausestack_runtime.cli.output import JsonOption, plain, show_json, show_table
 
 thread_app = typer.Typer(help="Threads: list, show, delete, prune.", rich_markup_mode=None)
@@ -61,12 +61,12 @@ def show_thread(
 def delete_thread(
     thread: ThreadArgument,
     tenant: TenantOption,
-    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="it can't be undone: say that it is meant")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete a thread with its runs, for good."""
     if not yes:
-        typer.confirm(f"Delete {thread} with all its runs?", abort=True)
+        raise Refusal("nothing was deleted: it can't be undone, and --yes says that it is meant")
 
     async def work() -> dict[str, Any]:
         async with tenant_client(tenant) as client:

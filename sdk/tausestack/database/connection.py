@@ -151,12 +151,15 @@ class Connection:
     async def _outcome(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
         async with self._turn:
             self._check_open()
-            try:
-                return await in_thread(self._threads, lambda: Outcome.of(self._raw.execute(statement, parameters)))
-            except DataError as error:
-                if "NUL" in str(error.orig):  # PostgreSQL's text has none; no other sign says that it was this
-                    raise InvalidRequest("Text with the character U+0000 is neither kept nor found here") from error
-                raise
+            return await in_thread(self._threads, lambda: self._done(statement, parameters))
+
+    def _done(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
+        try:
+            return Outcome.of(self._raw.execute(statement, parameters))
+        except DataError as error:
+            if "NUL" in str(error.orig):  # PostgreSQL's text has none; no other sign says that it was this
+                raise InvalidRequest("Text with the character U+0000 is neither kept nor found here") from error
+            raise
 
     def _check_open(self) -> None:
         if not self._open:
@@ -167,7 +170,7 @@ class _Inline(Connection):
     """A transaction whose statements run in the very thread that asks: its methods never wait."""
 
     async def _outcome(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
-        return Outcome.of(self._raw.execute(statement, parameters))
+        return self._done(statement, parameters)
 
 
 Work: TypeAlias = Callable[[Connection], Coroutine[Any, Any, _T]]

@@ -138,6 +138,8 @@ async def test_text_that_the_database_cannot_hold_is_refused_as_the_callers(post
                 await connection.execute(statement)
             with pytest.raises(sa.exc.DataError):
                 await connection.execute(sa.text("SELECT CAST('x' AS integer)"))
+        with pytest.raises(InvalidRequest, match="U\\+0000"):
+            await databases.write("acme", lambda connection, asked=statement: connection.execute(asked))
 
 
 @pytest.mark.covers("database:prepared")
