@@ -14,7 +14,7 @@ _NAMESPACE = Path("/proc/self/ns/pid")
 def machine() -> str:
     """Return a name of this machine since it was started; a container with processes of its own is one, too."""
     parts = [socket.gethostname()]
-    for read in (_BOOT.read_text, lambda: str(_NAMESPACE.readlink())):
+    for read in (lambda: _BOOT.read_text("ascii"), lambda: str(_NAMESPACE.readlink())):
         try:
             parts.append(read())
         except OSError:
@@ -25,7 +25,7 @@ def machine() -> str:
 def started(pid: int) -> str:
     """When a process started, in the kernel's ticks: with its number, a name that is never used again."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return UNKNOWN
 
@@ -41,6 +41,6 @@ def alive(pid: int, born: str) -> bool:
 
 def _state(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return "X"

@@ -1,6 +1,7 @@
 """A third party's server of 2026-07-28 at a URL: `python remote_party.py PORT NAME`; it keeps a log of what it is sent.
 
-`GET /log` gives it, `POST /tell` sends a notification to all who listen, `POST /tools` sets more tools.
+`GET /log` gives it, `POST /tell` sends a notification to all who listen, `POST /tools` sets more tools. A call of
+`check_gate`, which is among those where it is set, is answered once `POST /open` has opened all gates.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import uvicorn
 NAME = sys.argv[2] if len(sys.argv) > 2 else "party"
 LOG: list[dict[str, Any]] = []
 MORE_TOOLS: list[dict[str, Any]] = []
+GATES = asyncio.Event()
 LISTENERS: set[asyncio.Queue[dict[str, Any]]] = set()
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
 REGION = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
@@ -136,6 +138,14 @@ async def stream(message: dict[str, Any], receive: Any, send: Send) -> None:
         acknowledged = "notifications/subscriptions/acknowledged"
         await event(send, {"jsonrpc": "2.0", "method": acknowledged, "params": granted})
         LISTENERS.add(queue)
+    if params.get("name") == "check_gate":
+        opened = asyncio.ensure_future(GATES.wait())
+        await asyncio.wait({opened, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not gone.done():
+            await event(send, {"jsonrpc": "2.0", "id": message["id"], "result": text("It is open.")})
+            await send({"type": "http.response.body", "body": b""})
+            gone.cancel()
+            return
     while not gone.done():
         waiting = asyncio.ensure_future(queue.get())
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,6 +175,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         for queue in list(LISTENERS):
             queue.put_nowait(message)
         await reply(send, 200, len(LISTENERS))
+    elif scope["path"] == "/open":
+        GATES.set()
+        await reply(send, 200, {})
     else:
         await serve(scope, message, receive, send)
 
@@ -192,7 +205,7 @@ async def serve(scope: dict[str, Any], message: dict[str, Any], receive: Any, se
     method, params = message.get("method"), message.get("params", {})
     if method == "initialize":
         await reply(send, 400, {"jsonrpc": "2.0", "id": message.get("id"), "error": {"code": -32022, "message": "no"}})
-    elif method == "subscriptions/listen" or str(params.get("name")).startswith("wait"):
+    elif method == "subscriptions/listen" or str(params.get("name")).startswith(("wait", "check_gate")):
         await stream(message, receive, send)
     elif method == "tools/call" and params["name"] in {"mistake", "late", "proxied"}:
         await misspeak(message, send)

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ def _app(service: Service) -> Starlette:
         return JSONResponse(
             {
                 "pid": os.getpid(),
+                "imported_by": service.state,
                 "tenant": env.tenant,
                 "credential": env.process_credential,
                 "keys": await asyncio.to_thread(_keys, service),
@@ -54,14 +57,19 @@ def _held() -> list[str]:
     return sorted({Path(row[7]).name for row in rows if len(row) == 8 and f"socket:[{row[6]}]" in held})
 
 
-def _server(name: str) -> Server:
-    server = Server(name, version="1.0.0")
+def probed(name: str, imported_by: int) -> Server:
+    """Return a service that also says which process imported it."""
+
+    @asynccontextmanager
+    async def told(_service: Service) -> AsyncGenerator[int]:
+        yield imported_by
+
+    server = Server(name, version="1.0.0", lifespan=told)
     server.mount("/probe", _app)
     return server
 
 
-plain = _server("plain")
-brief = _server("brief")
-worker = _server("worker")
-heavy = _server("heavy")
-adapter = _server("adapter")
+plain = probed("plain", os.getpid())
+brief = probed("brief", os.getpid())
+worker = probed("worker", os.getpid())
+adapter = probed("adapter", os.getpid())

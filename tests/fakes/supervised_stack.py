@@ -12,7 +12,7 @@ SERVICES = (
     ServiceSpec("brief", "supervised_service:brief", idle_seconds=0.5),
     ServiceSpec("broken", "supervised_service:missing"),
     ServiceSpec("worker", "supervised_service:worker", idle_seconds=None, worker=True),
-    ServiceSpec("heavy", "supervised_service:heavy", heavy=True),
+    ServiceSpec("heavy", "supervised_heavy:heavy", heavy=True),
 )
 ADAPTER = ServiceSpec("adapter", "supervised_service:adapter", template=True)
 

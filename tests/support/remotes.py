@@ -51,6 +51,22 @@ class Party:
         """Have it offer more tools."""
         httpx2.post(f"{self.root}/tools", json=tools, timeout=60, trust_env=False, verify=False)
 
+    def offer_gate(self) -> None:
+        """Have it offer `check_gate`, whose calls wait until `open_gates`."""
+        gate = {"type": "string", "description": "The gate.", "examples": ["g-1"]}
+        schema = {"type": "object", "properties": {"gate": gate}, "required": ["gate"]}
+        about = {"description": "Check whether a gate is open.", "annotations": {"readOnlyHint": True}}
+        self.more_tools([{"name": "check_gate", "inputSchema": schema, **about}])
+
+    def open_gates(self) -> None:
+        """Let every call of `check_gate` be answered, from now on."""
+        httpx2.post(f"{self.root}/open", json={}, timeout=60, trust_env=False, verify=False)
+
+    def at_the_gates(self) -> list[str]:
+        """Return the gates that were asked about, each call one, oldest first."""
+        calls = [one["message"]["params"] for one in self.calls("tools/call")]
+        return [call["arguments"]["gate"] for call in calls if call["name"] == "check_gate"]
+
     def forget(self) -> None:
         """Have it forget all sessions."""
         httpx2.post(f"{self.root}/forget", timeout=60, trust_env=False, verify=False)

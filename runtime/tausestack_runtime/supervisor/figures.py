@@ -12,7 +12,7 @@ from tausestack_runtime.services import ServiceSpec
 from tausestack_runtime.settings import Settings
 from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.desk import Answer
-from tausestack_runtime.supervisor.forks import Forks
+from tausestack_runtime.supervisor.forks import Nurseries
 from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.instances import Instance, Instances
 from tausestack_runtime.supervisor.key_desk import KeyDesk
@@ -30,14 +30,14 @@ class Operations:
         instances: Instances,
         gateways: Gateways,
         ready: ReadyProbe,
-        forks: Forks,
+        nurseries: Nurseries,
     ) -> None:
         self._settings = settings
         self._adapter = adapter
         self._instances = instances
         self._gateways = gateways
         self._ready = ready
-        self._forks = forks
+        self._nurseries = nurseries
         self._operations: dict[str, Answer] = {
             "services": self._figures,
             "ensure": self._ensure,
@@ -81,7 +81,7 @@ class Operations:
                 "run": str(self._settings.run),
                 "port": self._settings.port,
             },
-            "fork_servers": [_process("nursery", self._forks.pid)],
+            "fork_servers": [_process(each.name, each.pid) for each in self._nurseries if each.pid is not None],
             "pss_bytes": sum(resident_bytes(pid) or 0 for pid in [own, *descendants(own)]),
         }
 
@@ -149,6 +149,7 @@ def _service(instance: Instance) -> dict[str, Any]:
     return {
         **_process(instance.spec.name, instance.pid),
         "tenant": instance.tenant,
+        "number": instance.number,
         "state": instance.state,
         "restarts": instance.restarts,
         "started_at": instance.started_at,

@@ -26,7 +26,7 @@ import structlog
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.services import ServiceSpec, instance_name, socket_path
 from tausestack_runtime.supervisor.backoff import Backoff
-from tausestack_runtime.supervisor.forks import Forks
+from tausestack_runtime.supervisor.forks import Nurseries
 from tausestack_runtime.supervisor.ground import SocketFolder
 from tausestack_runtime.supervisor.linux import connections
 from tausestack_runtime.supervisor.loop import Loop
@@ -100,14 +100,14 @@ class Instances:
         self._folder = folder
         self._complete = complete
         self._delays = delays
-        self._forks: Forks | None = None
+        self._nurseries: Nurseries | None = None
         self._all: dict[str, Instance] = {}
-        self._ordered: dict[int, Instance] = {}
+        self._ordered = 0
         self._closing = False
 
-    def use(self, forks: Forks) -> None:
-        """Set the fork server that processes come from."""
-        self._forks = forks
+    def use(self, nurseries: Nurseries) -> None:
+        """Set the fork servers that processes come from."""
+        self._nurseries = nurseries
 
     def __iter__(self) -> Iterator[Instance]:
         """Iterate over every instance, by name."""
@@ -136,24 +136,26 @@ class Instances:
         """Start an instance's process, if it has none."""
         if self._closing or instance.state not in {"stopped", "waiting", "failing"}:
             return
-        assert self._forks is not None
+        assert self._nurseries is not None
         self._loop.unwatch(instance.listener)
         credential = secrets.token_urlsafe(32)
         instance.state, instance.asked_at = "starting", time.monotonic()
         instance.credential = credential_hash(credential)
         order = Order(
-            self._forks.next_id(),
+            self._nurseries.next_id(),
             instance.spec.name,
             module=instance.spec.module,
             process_credential=credential,
             tenant=instance.tenant,
         )
-        self._ordered[order.id] = instance
-        self._forks.order(self._complete(instance.spec, order), instance.listener.dup())
+        self._ordered += 1
+        nursery = self._nurseries.heavy if instance.spec.heavy else self._nurseries.light
+        complete = self._complete(instance.spec, order)
+        nursery.order(complete, instance.listener.dup(), lambda report: self._reported(instance, report))
 
-    def reported(self, report: Report) -> None:
+    def _reported(self, instance: Instance, report: Report) -> None:
         """Take a fork server's answer to an order."""
-        instance = self._ordered.pop(report.id)
+        self._ordered -= 1
         if report.pid is None:
             self._log.error("service did not start", service=instance.name, error=report.error)
             self._crashed(instance, 0.0)
@@ -229,7 +231,7 @@ class Instances:
     @property
     def living(self) -> bool:
         """Whether any process runs or is being born."""
-        return bool(self._ordered) or any(instance.pid is not None for instance in self._all.values())
+        return self._ordered > 0 or any(instance.pid is not None for instance in self._all.values())
 
     def _kill(self, instance: Instance, pid: int) -> None:
         if instance.pid == pid:

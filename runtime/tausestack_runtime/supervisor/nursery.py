@@ -3,7 +3,8 @@
 The first is forked from the supervisor itself, so that they share memory; one that replaces it is run as
 `python -m tausestack_runtime.supervisor.nursery CHANNEL SUPERVISOR MODULE…`. A fork goes by an intermediate process
 that exits at once, so that the new process becomes the supervisor's own child: the supervisor is its only parent,
-whichever fork server it came from. Nothing here may start a thread: a lock held by one would stay locked in a fork.
+whichever fork server it came from. One that imports what only heavy services need is forked in the same way, and
+shares all that this one has imported. Nothing here may start a thread: a lock held by one would stay locked in a fork.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ class Nursery:
         name_process(order.name)
         send_report(self._channel, Report(order.id, pid=os.getpid()))
         self._channel.close()
+        if order.bears:
+            Nursery(passed, self._supervisor, order.bears).run()
         gc.enable()
         return serve(order, passed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 MAX_PACKET = 65536
@@ -11,12 +12,14 @@ MAX_PACKET = 65536
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A process to be forked: a service that serves the socket sent along."""
+    """A process to be forked: a service, or a fork server, that serves the socket sent along."""
 
     id: int
     name: str
-    module: str
+    module: str = ""
     """`package.module:attribute` of a service's kit `Server`."""
+    bears: Sequence[str] = ()
+    """Modules that a further fork server imports, which is what it is to be in that case."""
     data: str = ""
     database_url: str | None = None
     gateway: str | None = None

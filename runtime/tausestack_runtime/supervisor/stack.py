@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
@@ -25,7 +25,7 @@ from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.backoff import DELAYS
 from tausestack_runtime.supervisor.desk import ControlDesk
 from tausestack_runtime.supervisor.figures import Operations
-from tausestack_runtime.supervisor.forks import Forks
+from tausestack_runtime.supervisor.forks import Nurseries
 from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
 from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, check_restored, claim_data, raise_file_limit
 from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
@@ -37,6 +37,8 @@ from tausestack_runtime.supervisor.spawn import split_off
 
 DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
 GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
+POSTGRES = ("tausestack.database.postgres", "sqlalchemy.dialects.postgresql.psycopg")
+"""What a heavy service imports beside its own where the database is PostgreSQL."""
 GRACE_SECONDS = 0.5
 """What a process may take beyond its drain to end by itself."""
 SWEEP_SECONDS = 0.1
@@ -75,7 +77,7 @@ class Supervisor:
         plain |= settings.environment()
         # It may hold a password. A service is told it in its order; pip, which a service runs, is not.
         plain.pop(DATABASE_VARIABLE, None)
-        modules = [spec.module.partition(":")[0] for spec in (*services, adapter) if not spec.heavy]
+        modules = _modules(spec for spec in (*services, adapter) if not spec.heavy)
         conceal((*SECRET_VARIABLES, DATABASE_VARIABLE))
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
@@ -107,9 +109,10 @@ class Supervisor:
             }
         )
         self._instances = Instances(self._loop, self._log, self._folder, self._complete, delays)
-        self._forks = Forks(self._loop, self._log, plain, modules, self._instances.reported)
-        self._forks.adopt(*nursery)
-        self._instances.use(self._forks)
+        heavy = [*_modules(spec for spec in services if spec.heavy), *(POSTGRES if settings.database_url else ())]
+        self._nurseries = Nurseries(self._loop, self._log, plain, modules, heavy)
+        self._nurseries.light.adopt(*nursery)
+        self._instances.use(self._nurseries)
         board = Board(settings.gateways, self._board_fd)
         self._own_doors = [self._folder.bind(gateway_socket(self._folder.path, one)) for one in board.numbers]
         each = zip(board.numbers, self._own_doors, strict=True)
@@ -118,7 +121,9 @@ class Supervisor:
             for number in range(1, settings.workers + 1 if spec.worker else 2):
                 self._instances.open(spec, number=number)
         self._ready = ReadyProbe(self._loop, self._log, self._port.getsockname(), started_at, self._wake_workers)
-        operations = Operations(self._for_gateway, adapter, self._instances, self._gateways, self._ready, self._forks)
+        operations = Operations(
+            self._for_gateway, adapter, self._instances, self._gateways, self._ready, self._nurseries
+        )
         operations.keep_keys(self._masters, self._signing)
         self._desk = ControlDesk(self._loop, self._folder.bind(control_socket(self._folder.path)), operations.answer)
 
@@ -145,7 +150,7 @@ class Supervisor:
         if not self._wait(lambda: not self._instances.living):
             self._instances.kill()
             self._loop.turn_until(lambda: not self._instances.living, GRACE_SECONDS)
-        self._forks.close()
+        self._nurseries.close()
         self._sweep()
         self._loop.turn_until(lambda: not children(), GRACE_SECONDS)
         self._desk.close()
@@ -243,7 +248,7 @@ class Supervisor:
         self._reap()
 
     def _reap(self) -> None:
-        self._forks.hear()
+        self._nurseries.hear()
         found = False
         while (dead := _next_dead()) is not None:
             pid, code = dead
@@ -256,14 +261,18 @@ class Supervisor:
 
     def _sweep(self) -> None:
         """Kill what a dead process left behind: nothing of it outlives it, in whatever group or session it is."""
-        if not self._forks.settled:
+        if not self._nurseries.settled:
             self._loop.after(SWEEP_SECONDS, self._sweep)
             return
-        known = {instance.pid for instance in self._instances} | {self._forks.pid} | self._gateways.pids
+        known = {instance.pid for instance in self._instances} | self._nurseries.pids | self._gateways.pids
         for pid in children():
             if pid not in known:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def _modules(specs: Iterable[ServiceSpec]) -> list[str]:
+    return [spec.module.partition(":")[0] for spec in specs]
 
 
 def _be_nursery(channel: socket.socket, environment: Mapping[str, str], modules: Sequence[str]) -> NoReturn:

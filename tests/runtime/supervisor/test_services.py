@@ -151,6 +151,18 @@ def test_a_killed_fork_server_takes_no_service_along_and_comes_back(stack):
     assert stack.get("heavy")["pid"] != pids["heavy"]
 
 
+@pytest.mark.covers("supervisor:fork-server")
+def test_what_is_heavy_is_imported_once_and_not_before_it_is_needed(stack):
+    assert [server["name"] for server in stack.ask("services")["fork_servers"]] == ["nursery"]
+    first = stack.get("heavy")
+    servers = {server["name"]: server["pid"] for server in stack.ask("services")["fork_servers"]}
+    os.kill(first["pid"], signal.SIGKILL)
+    again = stack.get("heavy")
+    assert again["pid"] != first["pid"]
+    assert [told["imported_by"] for told in (first, again)] == [servers["nursery-heavy"]] * 2
+    assert stack.get("plain")["imported_by"] == servers["nursery"]
+
+
 @pytest.mark.covers("supervisor:restart")
 def test_a_restart_lets_the_call_in_flight_finish(shared, wait_until):
     pid = shared.get("plain")["pid"]
