@@ -215,6 +215,11 @@ def failed(error: TauseError) -> Outcome:
     return Outcome({"resultType": "complete", "content": said, "isError": True, "_meta": named})
 
 
+def canonical(value: Any) -> bytes:
+    """Return a JSON value in canonical form: sorted keys."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def digest(value: Any) -> str:
-    """Return the SHA-256 of a JSON value in canonical form (sorted keys), in hexadecimal."""
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """Return the SHA-256 of a JSON value in canonical form, in hexadecimal."""
+    return hashlib.sha256(canonical(value)).hexdigest()

@@ -26,7 +26,7 @@ from tausestack.errors import (
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR
-from tausestack_runtime.gateway.call import TOOLS_CALL, UNDECIDED, Call, CallState, Outcome, digest
+from tausestack_runtime.gateway.call import TOOLS_CALL, UNDECIDED, Call, CallState, Outcome, canonical
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import NotYours
 from tausestack_runtime.gateway.metrics import Metrics
@@ -161,7 +161,7 @@ class Meter:
 
 
 def _line(
-    call: Call, mark: Callable[[str, str], str], kind: str, decision: str, outcome: str,
+    call: Call, mark: Callable[[str, bytes], str], kind: str, decision: str, outcome: str,
     error: str = "", rule: str = "", result: Outcome | None = None, elapsed_us: int = 0,
 ) -> Line:  # fmt: skip
     who, price = call.principal, call.price
@@ -176,7 +176,7 @@ def _line(
     if result is None:
         answer, size = "", 0
     else:
-        answer = mark(call.tenant, result.digest or digest(result.result))
+        answer = mark(call.tenant, result.digest.encode() or canonical(result.result))
         size = len(result.raw or orjson.dumps(result.result))
     # In the order of its fields: to name them all takes longer than all the rest.
     return Line(
@@ -184,7 +184,7 @@ def _line(
         who.id, who.agent or "", who.run or "", "" if call.parent is None else call.parent.id,
         call.door, call.server[:MAX_NAME], about[:MAX_NAME],
         decision, rule, outcome, error,
-        mark(call.tenant, digest(arguments)), answer, call.bytes_in, size, elapsed_us,
+        mark(call.tenant, canonical(arguments)), answer, call.bytes_in, size, elapsed_us,
         price.name, price.amount_minor if _is_charged(call, outcome, error) else 0, price.currency, price.version,
         call.trace,
     )  # fmt: skip

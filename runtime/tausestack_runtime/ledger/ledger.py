@@ -67,7 +67,7 @@ class Ledger:
         self._gateway, self._gateways = gateway, gateways
         self._synchronous: Synchronous = synchronous
         self._waiting: queue.SimpleQueue[list[_Append] | None] = queue.SimpleQueue()
-        self._crowd = crowd
+        self._crowd = crowd or (lambda: 0)
         self._gathering: list[_Append] = []
         self._until: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
@@ -75,14 +75,15 @@ class Ledger:
         """Whose it is while it is open."""
         self.groups = 0
         """How many times what waited was written."""
+        self._seal = b""
+        """What sealed the ledger when something was written last."""
 
-    def mark(self, tenant: str, digest: str) -> str:
+    def mark(self, tenant: str, content: bytes) -> str:
         """Return a digest under a key of the tenant's own: who reads lines can't try what may have been digested.
 
-        The key comes from the one that seals the ledger now; who has that can tell what a line was about.
+        The key comes from the one that seals the ledger; who has that can tell what a line was about.
         """
-        own = _digest_key(self._keys()[0], tenant)
-        return hashlib.blake2b(digest.encode(), key=own, digest_size=32).hexdigest()
+        return hashlib.blake2b(content, key=_digest_key(self._seal, tenant), digest_size=32).hexdigest()
 
     async def start(self) -> None:
         """Start the writer, after the calls that its predecessor left open have ended, as in doubt."""
@@ -105,7 +106,7 @@ class Ledger:
             rows.append((line, body(line)))
         done = loop.create_future()
         self._gathering.append(_Append(tenant, rows, done))
-        if self._crowd is None or self._crowd() <= 2 * len(self._gathering):
+        if self._crowd() <= 2 * len(self._gathering):
             self._pass_on()
         elif self._until is None:
             self._until = loop.call_later(GATHER_SECONDS, self._pass_on)
@@ -173,6 +174,7 @@ class Ledger:
         writer = Writer(self._data, self._keys, self._gateway, self._synchronous)
         with writer.turn:
             migrate(self._data, self._keys(), self._gateway)
+        self._seal = writer.rekey()
         writer.settle(self._gateways)
         return writer
 
@@ -187,7 +189,7 @@ class Ledger:
             settled: list[tuple[_Append, Exception | None]] = []
             try:
                 with writer.turn:
-                    writer.rekey()
+                    self._seal = writer.rekey()
                     more = self._gather(group)
                     self.groups += 1
                     for tenant, appends in _by_tenant(group).items():

@@ -94,9 +94,10 @@ class Writer:
         self._chains: OrderedDict[str, Chain] = OrderedDict()
         self._seen: tuple[set[tuple[str, str]], set[tuple[str, str]]] = set(), set()
 
-    def rekey(self) -> None:
-        """Take the keys that hold now, for every chain."""
+    def rekey(self) -> bytes:
+        """Take the keys that hold now, for every chain, and return the one that seals."""
         self._keys[:] = self._live()
+        return self._keys[0]
 
     def write(self, tenant: str, rows: Sequence[Row]) -> None:
         """Add lines of one tenant, all or none; a second end of a call is dropped: a call is counted once."""
