@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from tausestack.contract import Principal
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import InDoubt, NotFound, TauseError, Unavailable
-from tausestack.scopes import RUNS_WRITE
 from tausestack_agents.cron import Cron
 from tausestack_agents.gateway import GatewayClient
 from tausestack_agents.tables import schedules
@@ -69,7 +68,7 @@ class Scheduler:
             given["thread"] = row.thread
         key = f"{KIND}:{row.name}:{row.created_at}:{tick.isoformat()}"
         try:
-            token, _ = await self._gateway.delegate(maker, frozenset({RUNS_WRITE}))
+            token, _ = await self._gateway.delegate(maker, maker.scopes)
             run = await self._gateway.structured(tenant, "agents", "run", given, credential=token, key=key)
         except (Unavailable, InDoubt):
             raise
