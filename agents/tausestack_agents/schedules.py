@@ -69,7 +69,7 @@ class Scheduler:
             given["thread"] = row.thread
         key = f"{KIND}:{row.name}:{row.created_at}:{tick.isoformat()}"
         try:
-            token, _ = await self._gateway.delegate(maker, frozenset({RUNS_WRITE}))
+            token, *_ = await self._gateway.delegate(maker, frozenset({RUNS_WRITE}))
             run = await self._gateway.structured(tenant, "agents", "run", given, credential=token, key=key)
         except (Unavailable, InDoubt):
             raise
