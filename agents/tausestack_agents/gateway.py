@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -54,8 +55,12 @@ class GatewayClient:
         """Close the connections."""
         await self._client.aclose()
 
-    async def delegate(self, principal: Principal, bounds: frozenset[str]) -> tuple[str, float]:
-        """Return a token for a run to act as whoever started it, and until when it is good (`time.monotonic`)."""
+    async def delegate(self, principal: Principal, bounds: frozenset[str]) -> tuple[str, float, str]:
+        """Return a token for a run to act as whoever started it, until when it is good, and for whom it is.
+
+        Times are of `time.monotonic`. The last is the tenant's incarnation: where the principal says one, no other's
+        token is given.
+        """
         result = await self.call_tool(
             SYSTEM_TENANT,
             "platform",
@@ -67,6 +72,7 @@ class GatewayClient:
                 "agent": principal.agent or "",
                 "bounds": sorted(bounds),
                 "run": principal.run or "",
+                **({"incarnation": principal.incarnation} if principal.incarnation else {}),
             },
             credential=self._process_credential,
             read=True,
@@ -74,7 +80,8 @@ class GatewayClient:
         given = cast("dict[str, Any]", result.get("structuredContent") or {})
         if result.get("isError") or not isinstance(given.get("token"), str):
             raise _tool_error(result)
-        return given["token"], time.monotonic() + float(given.get("expires_in", 600))
+        until = time.monotonic() + float(given.get("expires_in", 600))
+        return given["token"], until, str(given.get("incarnation", ""))
 
     async def count(self, tool: str, principal: Principal, request: str, tokens: int, usd: float) -> None:
         """Have the platform `reserve` or `settle` what a request to a model uses; asked again, it counts once."""
@@ -206,7 +213,8 @@ class Delegation:
     async def token(self) -> str:
         """Return a token that is good for a while; raises `Unauthenticated` when the giver was revoked."""
         if time.monotonic() > self._until - RENEW_SECONDS:
-            self._token, self._until = await self._gateway.delegate(self.principal, self._bounds)
+            self._token, self._until, of = await self._gateway.delegate(self.principal, self._bounds)
+            self.principal = replace(self.principal, incarnation=of)
         return self._token
 
     async def reserve(self, request: str, tokens: int, usd: float) -> None:

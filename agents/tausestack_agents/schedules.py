@@ -68,7 +68,7 @@ class Scheduler:
             given["thread"] = row.thread
         key = f"{KIND}:{row.name}:{row.created_at}:{tick.isoformat()}"
         try:
-            token, _ = await self._gateway.delegate(maker, maker.scopes)
+            token, *_ = await self._gateway.delegate(maker, maker.scopes)
             run = await self._gateway.structured(tenant, "agents", "run", given, credential=token, key=key)
         except (Unavailable, InDoubt):
             raise

@@ -13,8 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jws
@@ -71,7 +70,8 @@ class AccessToken:
     """What an access token says; times are seconds since the epoch.
 
     `subject` is a principal's id (`user:…`, `key:…`); `grant` names the sign-in that it comes from, or its own `id`;
-    `bounds` and `actor` are those of whoever exchanged another token for it.
+    `bounds` and `actor` are those of whoever exchanged another token for it; `incarnation` is which of the tenants that
+    have had this id it is for.
     """
 
     issuer: str
@@ -84,16 +84,12 @@ class AccessToken:
     expires: int
     actor: str | None = None
     bounds: frozenset[str] | None = None
-    issued: int = field(default=0, compare=False)
+    incarnation: str = ""
 
     @property
     def audience(self) -> str:
         """The URL that it is for."""
         return self.issuer + self.resource.path
-
-    def predates(self, created_at: str) -> bool:
-        """Return whether it is from before its tenant was made (UTC, ISO 8601): it was for another of that id."""
-        return self.issued < int(datetime.fromisoformat(created_at).timestamp())
 
 
 def derived(key: bytes, name: str) -> bytes:
@@ -132,6 +128,8 @@ class AccessTokenSigner:
             claims["act"] = {"sub": token.actor}
         if token.bounds is not None:
             claims["bounds"] = " ".join(sorted(token.bounds))
+        if token.incarnation:
+            claims["incarnation"] = token.incarnation
         header = {"alg": ALGORITHM, "kid": self._kid, "typ": TYPE}
         return jws.serialize_compact(header, json.dumps(claims).encode(), self._key, algorithms=[ALGORITHM])
 
@@ -210,10 +208,10 @@ def _read(claims: dict[str, Any]) -> AccessToken | None:
         return None
     actor = None if act is None else str(act.get("sub"))
     bounds = scopes_of(claims["bounds"]) if "bounds" in claims else None
-    scopes, issued = scopes_of(claims.get("scope")), claims.get("iat")
-    if not isinstance(issued, int):
+    scopes, incarnation = scopes_of(claims.get("scope")), claims.get("incarnation", "")
+    if not isinstance(incarnation, str):
         return None
-    return AccessToken(issuer, resource, subject, client, scopes, grant, own, expires, actor, bounds, issued)
+    return AccessToken(issuer, resource, subject, client, scopes, grant, own, expires, actor, bounds, incarnation)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

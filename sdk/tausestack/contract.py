@@ -105,6 +105,7 @@ class Principal:
 
     `id` is `key:<id>`, `operator`, `service:<name>` or `gateway`. An agent acts as the person or key that started its
     run: `id` stays theirs, `agent` and `run` name it, and `bounds` holds the agent's own scopes beside theirs.
+    `incarnation` is which of the tenants that have had this id, one after the other; empty where nobody asked.
     """
 
     tenant: str
@@ -114,6 +115,7 @@ class Principal:
     agent: str | None = None
     run: str | None = None
     bounds: frozenset[str] | None = None
+    incarnation: str = ""
 
     @property
     def limits(self) -> tuple[frozenset[str], ...]:

@@ -107,6 +107,8 @@ class Signer:
             claims["agent"] = principal.agent
         if principal.run is not None:
             claims["run"] = principal.run
+        if principal.incarnation:
+            claims["incarnation"] = principal.incarnation
         return jwt.encode({"alg": ALGORITHM, "kid": self.kid}, claims, self._key, algorithms=[ALGORITHM])
 
 
@@ -208,6 +210,7 @@ class Verifier:
             agent=_word(claims.get("agent")),
             run=_word(claims.get("run")),
             bounds=None if bounds is None else _strings(bounds),
+            incarnation=_word(claims.get("incarnation")) or "",
         )
         return principal, float(expires)
 

@@ -13,6 +13,7 @@ KEY: dict[str, Any] = {
     "role": "admin",
     "scopes": ["tools:call"],
     "expires_at": None,
+    "incarnation": "",
 }
 
 
@@ -23,7 +24,12 @@ class Owners:
         self.feeds = {"auth": ChangeFeed(), "registry": ChangeFeed()}
         self.keys: dict[str, dict[str, Any]] = {"h1": dict(KEY)}
         self.tenants: dict[str, dict[str, Any]] = {
-            "acme": {"status": "active", "plan": "basic", "created_at": "2026-01-01T00:00:00+00:00"}
+            "acme": {
+                "status": "active",
+                "plan": "basic",
+                "created_at": "2026-01-01T00:00:00+00:00",
+                "incarnation": "",
+            }
         }
         self.users: list[dict[str, Any]] = []
         self.ended: list[str] = []

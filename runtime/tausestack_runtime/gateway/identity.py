@@ -21,7 +21,7 @@ from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.oauth.access import AccessTokens
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer
 from tausestack_runtime.gateway.siblings import Siblings
-from tausestack_runtime.gateway.snapshots import Key, Snapshots
+from tausestack_runtime.gateway.snapshots import Holder, Key, Snapshots
 from tausestack_runtime.gateway.uses import KeyUses
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -161,9 +161,12 @@ class Identity:
         """Return the principal of a key, a person or the operator as of now, or None for one that may act no more."""
         snapshot = await self._snapshots.tenant(tenant)
         if principal_id == OPERATOR_ID:
-            return Principal(tenant=tenant, id=OPERATOR_ID, scopes=ROLES["admin"], role="admin")
-        holder = snapshot.holder(principal_id)
-        return None if holder is None else Principal(tenant, principal_id, holder.scopes, role=holder.role)
+            holder: Holder | None = Holder(ROLES["admin"], "admin")
+        else:
+            holder = snapshot.holder(principal_id)
+        if holder is None:
+            return None
+        return Principal(tenant, principal_id, holder.scopes, role=holder.role, incarnation=snapshot.incarnation)
 
     def session(self, principal: Principal) -> dict[str, Any]:
         """Return a delegation to act as a principal: `{"token", "expires_in"}`, in seconds."""
@@ -194,13 +197,13 @@ class Identity:
         return principal
 
     async def _delegated(self, token: str) -> Principal:
-        """A delegation dies with whoever gave it."""
+        """A delegation dies with whoever gave it, and with its tenant."""
         principal, _ = self._delegations.verify(token)
         try:
             giver = await self.alive(principal.tenant, principal.id)
         except NotFound:
             giver = None
-        if giver is None:
+        if giver is None or giver.incarnation != principal.incarnation:
             raise Unauthenticated("Whoever this run acts for was revoked")
         return replace(principal, scopes=within([principal.scopes, giver.scopes]))
 

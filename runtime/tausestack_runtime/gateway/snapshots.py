@@ -44,6 +44,7 @@ class Key:
     role: str
     scopes: frozenset[str]
     expires: datetime | None
+    incarnation: str
 
     @property
     def alive(self) -> bool:
@@ -53,7 +54,7 @@ class Key:
     @cached_property
     def principal(self) -> Principal:
         """Who acts with it."""
-        return Principal(tenant=self.tenant, id=f"key:{self.id}", scopes=self.scopes, role=self.role)
+        return Principal(self.tenant, f"key:{self.id}", self.scopes, role=self.role, incarnation=self.incarnation)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class TenantSnapshot:
     ended: frozenset[str] = frozenset()
     """The grants and access tokens that ended while a token of theirs may live."""
     created_at: str = "1970-01-01T00:00:00+00:00"
-    """When the tenant was made: one of this id before it is another."""
+    incarnation: str = ""
+    """What tells it from the tenants that had this id before: what was given out for one is nothing to another."""
 
     def holder(self, principal_id: str) -> Holder | None:
         """Return what a person or a key may do now, or None for one that may do nothing any more."""
@@ -249,12 +251,23 @@ class Snapshots:
         epoch = "|".join(f"{feed.boot}:{feed.generation(tenant)}" for feed in self._feeds.values())
         found = (installation_of(one, self._platform_tools) for one in installed["installations"])
         installations = {one.name: one for one in found}
-        keys = {one["key_id"]: _key(tenant, one) for one in identity["keys"]}
+        incarnation = str(identity["incarnation"])
+        keys = {one["key_id"]: _key(tenant, {**one, "incarnation": incarnation}) for one in identity["keys"]}
         limits = self._limits[tenant] = limits_of(plan, as_object(identity.get("settings")) or {})
         users = {one["id"]: Holder(frozenset(one["scopes"]), ",".join(one["roles"])) for one in identity["users"]}
         ended = frozenset(identity["ended"])
         snapshot = TenantSnapshot(
-            tenant, epoch, "active", plan, keys, installations, limits, users, ended, identity["created_at"]
+            tenant,
+            epoch,
+            "active",
+            plan,
+            keys,
+            installations,
+            limits,
+            users,
+            ended,
+            identity["created_at"],
+            incarnation,
         )
         self._tenants[tenant] = snapshot
         return snapshot
@@ -316,4 +329,5 @@ def _key(tenant: str, raw: dict[str, Any]) -> Key:
         role=str(raw["role"]),
         scopes=frozenset(raw["scopes"]),
         expires=datetime.fromisoformat(expires) if expires else None,
+        incarnation=str(raw["incarnation"]),
     )

@@ -87,7 +87,9 @@ async def _about(here: Here, tenant: str, auth: Leaving) -> Told:
     if tenant == SYSTEM_TENANT or auth.system is None:
         return {"id": tenant}
     found = next(one for one in await here.tenants_in(auth.system) if one["id"] == tenant)
-    return {**found, "settings": dict(found["settings"])}
+    # Which of the tenants of that id it was is told to no other: what arrives is another.
+    kept = {name: value for name, value in found.items() if name != "incarnation"}
+    return {**kept, "settings": dict(found["settings"])}
 
 
 async def _beside(beside: Any, tenant: str, group: int, part: str, archive: ArchiveWriter) -> Told:

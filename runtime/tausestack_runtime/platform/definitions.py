@@ -53,6 +53,7 @@ def definitions() -> list[dict[str, Any]]:
                     "run": _TEXT,
                     "scopes": {"type": "array", "items": _TEXT},
                     "bounds": {"type": "array", "items": _TEXT},
+                    "incarnation": {**_TEXT, "description": "Which of the tenants that have had this id, where known."},
                 },
                 ["tenant", "principal", "agent", "run", "bounds"],
                 ToolPolicy(side_effect="read", scopes=[SYSTEM], price=FREE),

@@ -130,7 +130,7 @@ class Platform:
             giver = await self._identity.alive(given["tenant"], given["principal"])
         except NotFound:
             giver = None
-        if giver is None:
+        if giver is None or given.get("incarnation", giver.incarnation) != giver.incarnation:
             raise Unauthenticated("Whoever this run acts for was revoked")
         scopes = within([giver.scopes, given["scopes"]]) if "scopes" in given else giver.scopes
         principal = Principal(
@@ -141,8 +141,9 @@ class Platform:
             agent=given["agent"],
             run=given["run"],
             bounds=frozenset(given["bounds"]),
+            incarnation=giver.incarnation,
         )
-        return self._identity.session(principal)
+        return {**self._identity.session(principal), "incarnation": giver.incarnation}
 
     async def _explain(self, call: Call) -> dict[str, Any]:
         who = await self._asked_about(call)

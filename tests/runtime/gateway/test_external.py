@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -224,6 +225,16 @@ async def test_what_varies_within_bounds_does_no_harm(taking: ExternalIssuer) ->
         {"aud": ["x", f"{BASE}/tenants/globex/mcp", f"{BASE}/tenants/acme/mcp"]}, {"iat": NOW + 0.5},
     ):  # fmt: skip
         assert await taken(taking, token(**changed)) == VIEWER
+
+
+@pytest.mark.covers("oidc:acts", "identity:incarnations")
+async def test_a_token_from_before_its_tenant_was_made_is_for_another(taking: ExternalIssuer, owners: Owners) -> None:
+    made = datetime.fromtimestamp(int(NOW) + 0.9, UTC).isoformat()
+    owners.tenants["acme"] |= {"created_at": made, "incarnation": "second"}
+    said = "The token is from before its tenant was made: sign in anew"
+    assert await refused(taking, token(iat=int(NOW) - 1)) == said
+    for at in (int(NOW), int(NOW) + 1):
+        assert await taken(taking, token(iat=at)) == replace(VIEWER, incarnation="second")
 
 
 @pytest.mark.covers("oidc:acts")

@@ -224,6 +224,30 @@ async def test_a_delegation_does_no_more_than_its_giver_may_now(
     assert await refusal(identity_of(owners, others, {}).principal(token, "acme")) == revoked
 
 
+@pytest.mark.covers("identity:incarnations")
+async def test_what_was_given_out_for_a_tenant_is_nothing_to_the_next_one_of_its_id(
+    owners: Owners, others: Others
+) -> None:
+    def begun(incarnation: str) -> Identity:
+        owners.tenants["acme"]["incarnation"] = owners.keys[credential_hash(API_KEY)]["incarnation"] = incarnation
+        owners.touch()
+        return identity_of(owners, others, {})
+
+    first = begun("first")
+    assert (await first.principal(Credential(API_KEY), "acme")).incarnation == "first"
+    givers = [await first.alive("acme", who) for who in ("operator", "user:ana", "key:k1")]
+    tokens = [Credential(first.session(giver)["token"]) for giver in givers if giver is not None]
+    for token in tokens:
+        assert (await first.principal(token, "acme")).incarnation == "first"
+    # Not even a second passes, and everybody goes by the same name.
+    for incarnation in ("second", ""):
+        later = begun(incarnation)
+        for token in tokens:
+            assert await refusal(later.principal(token, "acme")) == "Whoever this run acts for was revoked"
+    for token in tokens:
+        assert (await begun("first").principal(token, "acme")).incarnation == "first"
+
+
 @pytest.mark.covers("identity:clients")
 async def test_a_client_proves_to_be_the_key_that_it_names(identity: Identity) -> None:
     assert await identity.client(None, API_KEY) == await identity.client("k1", API_KEY) == ANA

@@ -156,7 +156,7 @@ class Keyring:
             row = await store.key(db, found.key_id)
         if row is None or not _alive(row):
             return None
-        return {"tenant": found.owner, **_grant(row)}
+        return {"tenant": found.owner, "incarnation": owner.incarnation, **_grant(row)}
 
     async def snapshot(self, tenant: str) -> dict[str, Any] | None:
         """Return a tenant with its keys that are good now, or None where there is none."""
@@ -166,7 +166,7 @@ class Keyring:
         async with self._databases.reading(tenant) as db:
             rows = await store.keys(db)
         grants = [_grant(row) for row in rows if _alive(row)]
-        about = {name: found[name] for name in ("status", "plan", "settings", "created_at")}
+        about = {name: found[name] for name in ("status", "plan", "settings", "created_at", "incarnation")}
         return {"tenant": tenant, **about, "keys": grants}
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 
 from tausestack.database import OF_TENANT, Schema
 
 metadata = sa.MetaData()
+
+
+def new_incarnation() -> str:
+    """Return what no tenant was called by before."""
+    return secrets.token_hex(8)
+
 
 tenants = sa.Table(
     "tenants",
@@ -17,8 +25,13 @@ tenants = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("settings", sa.JSON, nullable=False, default=dict),
+    sa.Column("incarnation", sa.Text, nullable=False, default=new_incarnation),
 )
-"""In `_system` alone: every tenant there is; `settings` is what was set for it beyond its plan."""
+"""In `_system` alone: every tenant there is; `settings` is what was set for it beyond its plan.
+
+`incarnation` tells a tenant from those that had its id before. Those from before there was the word have none, and what
+was given out for them says none.
+"""
 
 key_lookup = sa.Table(
     "key_lookup",

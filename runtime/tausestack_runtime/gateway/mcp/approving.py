@@ -146,7 +146,7 @@ def _of_agents(ask: Ask) -> bool:
 
 def _bound(ask: Ask) -> tuple[str, ...]:
     who = ask.principal
-    return (_PURPOSE, who.tenant, who.id, ask.server or "", str(ask.params.get("name")))
+    return (_PURPOSE, who.tenant, who.incarnation, who.id, ask.server or "", str(ask.params.get("name")))
 
 
 _DECISION: dict[str, Any] = {

@@ -83,7 +83,7 @@ def _acting(token: AccessToken, snapshot: TenantSnapshot, now: float) -> tuple[P
     actor = None if token.actor is None else snapshot.holder(token.actor)
     if who is None or token.expires <= now or {token.grant, token.id} & snapshot.ended:
         raise Unauthenticated("The access token is good no more")
-    if token.predates(snapshot.created_at):
+    if token.incarnation != snapshot.incarnation:
         raise Unauthenticated("The access token is good no more")
     if token.actor is not None and actor is None:
         raise Unauthenticated("The access token is good no more")
@@ -94,6 +94,7 @@ def _acting(token: AccessToken, snapshot: TenantSnapshot, now: float) -> tuple[P
         scopes=within([token.scopes, who.scopes]),
         role=who.role,
         bounds=bounds,
+        incarnation=snapshot.incarnation,
     )
     return principal, min(float(token.expires), *(one.until for one in (who, actor) if one is not None))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from joserfc import jws
@@ -59,6 +61,7 @@ class _Said:
     scopes: frozenset[str] | None
     resource: Resource
     expires: float
+    issued: float
 
     def user(self, issuer: str) -> str:
         return external_user(issuer, self.subject)
@@ -103,6 +106,9 @@ class ExternalIssuer:
     async def _acting(self, said: _Said, hashed: str) -> Principal:
         user, role = said.user(self.issuer), ",".join(said.roles)
         snapshot = await self._snapshots.tenant(said.tenant)
+        # An issuer knows a tenant by its id alone: that there was another of it before only the times tell.
+        if said.issued < int(datetime.fromisoformat(snapshot.created_at).timestamp()):
+            raise Unauthenticated("The token is from before its tenant was made: sign in anew")
         key = cache_key(said.tenant, user, snapshot.epoch, hashed)
         known = self._principals.get(key)
         if known is not None:
@@ -116,7 +122,7 @@ class ExternalIssuer:
         if holder is None:
             raise Unauthenticated("This person was disabled here")
         scopes = within([holder.scopes, *([] if said.scopes is None else [said.scopes])])
-        found = Principal(said.tenant, f"user:{user}", scopes, role=role)
+        found = Principal(said.tenant, f"user:{user}", scopes, role=role, incarnation=snapshot.incarnation)
         self._principals[key] = found
         _bound(self._principals)
         return found
@@ -179,7 +185,8 @@ class ExternalIssuer:
         resource = self._resource(_words(claims.get("aud")), tenant)
         asked = frozenset(scope for scope in scopes_of(claims.get("scope")) if is_grantable(scope))
         name = str(claims.get("name") or claims.get("preferred_username") or subject)[:120]
-        return _Said(tenant, subject, name, held, asked or None, resource, float(expires))
+        issued = float(claims.get("iat", math.inf))
+        return _Said(tenant, subject, name, held, asked or None, resource, float(expires), issued)
 
     def _resource(self, audiences: Sequence[str], tenant: str) -> Resource:
         """Return what a token is for: all of its tenant by the operator's name for this stack, or an endpoint."""

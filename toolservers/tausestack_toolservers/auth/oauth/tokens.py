@@ -69,13 +69,13 @@ class Tokens:
             raise OAuthError("invalid_client", "The client has to prove itself by an API key", 401)
         if kind == EXCHANGE:
             return await self._exchange(tenant, given, caller, base)
-        return self._for_key(tenant, given, caller, base)
+        return await self._for_key(tenant, given, caller, base)
 
     async def for_user(self, tenant: str, user: dict[str, Any], client: str, scopes: frozenset[str] | None) -> Issued:
         """Return an access token for who has just signed in by a tool, of the stack's own issuer."""
         held = frozenset(domain.scopes_of(user["roles"], user["scopes"]))
         wanted = held if scopes is None else within([held, scopes])
-        return self._issued(LOCAL, Resource(tenant), f"user:{user['id']}", client, wanted, new_id())
+        return await self._issued(LOCAL, Resource(tenant), f"user:{user['id']}", client, wanted, new_id())
 
     async def active(self, tenant: str, text: str, base: str | None = None) -> AccessToken | None:
         """Return what a token of this tenant says, or None where it is not good now (at one address, or anywhere)."""
@@ -86,7 +86,7 @@ class Tokens:
         if token.issuer not in {base or token.issuer, LOCAL} or token.resource.tenant != tenant:
             return None
         about = await self._keyring.tenant(tenant)
-        if about is None or token.predates(about["created_at"]):
+        if about is None or token.incarnation != about["incarnation"]:
             return None
         ended = await self._grants.ended(tenant)
         if token.grant in ended or token.id in ended:
@@ -164,13 +164,13 @@ class Tokens:
         if held is None:
             raise OAuthError("invalid_grant", "The person may not sign in any more")
         scopes = within([_asked(given, grant.scopes), held])
-        issued = self._issued(base, grant.resource, subject, grant.client, scopes, grant.id)
+        issued = await self._issued(base, grant.resource, subject, grant.client, scopes, grant.id)
         return Issued({**issued.body, "refresh_token": grant.refresh}, subject)
 
-    def _for_key(self, tenant: str, given: dict[str, str], caller: Principal, base: str) -> Issued:
+    async def _for_key(self, tenant: str, given: dict[str, str], caller: Principal, base: str) -> Issued:
         resource = resource_of(given.get("resource", base + Resource(tenant).path), base, tenant)
         client = caller.id.removeprefix("key:")
-        return self._issued(base, resource, caller.id, client, _asked(given, caller.scopes - OWN), new_id())
+        return await self._issued(base, resource, caller.id, client, _asked(given, caller.scopes - OWN), new_id())
 
     async def _exchange(self, tenant: str, given: dict[str, str], caller: Principal, base: str) -> Issued:
         """Give a token that acts as another's subject, within what both that one and the client may do."""
@@ -188,19 +188,27 @@ class Tokens:
             raise OAuthError("invalid_target", "The subject_token is for one server alone")
         limits = [caller.scopes - OWN, *([] if token.bounds is None else [token.bounds])]
         client = caller.id.removeprefix("key:")
-        issued = self._issued(
+        issued = await self._issued(
             base, resource, token.subject, client, _asked(given, token.scopes), token.grant,
-            actor=caller.id, bounds=within(limits), until=token.expires,
+            actor=caller.id, bounds=within(limits), until=token.expires, incarnation=token.incarnation,
         )  # fmt: skip
         return Issued({**issued.body, "issued_token_type": ACCESS_TOKEN}, token.subject)
 
-    def _issued(
+    async def _issued(
         self, issuer: str, resource: Resource, subject: str, client: str, scopes: frozenset[str], grant: str, *,
         actor: str | None = None, bounds: frozenset[str] | None = None, until: int | None = None,
+        incarnation: str | None = None,
     ) -> Issued:  # fmt: skip
         now = int(self._clock())
         expires = now + SECONDS if until is None else min(until, now + SECONDS)
-        token = AccessToken(issuer, resource, subject, client, scopes, grant, new_id(), expires, actor, bounds)
+        if incarnation is None:
+            about = await self._keyring.tenant(resource.tenant)
+            if about is None:
+                raise OAuthError("invalid_grant", "There is nobody that this is for any more")
+            incarnation = str(about["incarnation"])
+        token = AccessToken(
+            issuer, resource, subject, client, scopes, grant, new_id(), expires, actor, bounds, incarnation
+        )
         body = {
             "access_token": self._signer.sign(token),
             "token_type": "Bearer",

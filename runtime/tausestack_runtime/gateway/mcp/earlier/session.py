@@ -73,26 +73,30 @@ class Tokens:
             "expires": session.expires,
         }
         try:
-            return session, self._sealer.seal(content, session.tenant, server or "", session.principal)
+            return session, self._sealer.seal(content, *_bound(principal, server))
         except ValueError as error:
             raise Refused(INVALID_PARAMS, "The client says too much of itself") from error
 
     def open(self, token: str, principal: Principal, server: str | None) -> Session:
         """Return the session of a token, or raise `NoSession`."""
-        acting = _acting(principal)
-        content = self._sealer.open(token, principal.tenant, server or "", acting)
+        content = self._sealer.open(token, *_bound(principal, server))
         if content is None or content["expires"] <= time.time():
             raise NoSession("There is no such session: begin one with initialize")
         return Session(
             id=content["id"],
             tenant=principal.tenant,
             server=server,
-            principal=acting,
+            principal=_acting(principal),
             version=content["version"],
             capabilities=content["capabilities"],
             client=content["client"],
             expires=content["expires"],
         )
+
+
+def _bound(principal: Principal, server: str | None) -> tuple[str, ...]:
+    """Return what a session's token opens for, and for nothing else: a tenant of the same id later on is another."""
+    return (principal.tenant, principal.incarnation, server or "", _acting(principal))
 
 
 def _acting(principal: Principal) -> str:
