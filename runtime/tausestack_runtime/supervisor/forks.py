@@ -96,7 +96,7 @@ class Forks:
     def _begun(self, report: Report) -> None:
         """Note its process; of one that could not begin the channel tells, whose other end is closed."""
         self.pid = report.pid
-        self._log.debug("fork server starts", name=self.name, pid=report.pid, error=report.error)
+        self._log.debug("fork server starts", service=self.name, pid=report.pid, error=report.error)
 
     def _send(self) -> None:
         while self._outbox and self._channel is not None:
@@ -131,7 +131,7 @@ class Forks:
         self._drop()
         self.pid, self._resting = None, True
         delay = self._backoff.crashed(0.0)
-        self._log.error("fork server died", name=self.name, again_in=delay)
+        self._log.error("fork server died", service=self.name, again_in=delay)
         lost, self._waiting = self._waiting, {}
         for order, reported in sorted(lost.items()):
             reported(Report(order, error="the fork server died"))
