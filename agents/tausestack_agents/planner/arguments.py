@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, cast
 
 from tausestack_agents.planner.schema import Property, Schema, properties, resolved
-from tausestack_agents.planner.strings import GUESSED, NAMED, TYPED, Finding, find, fits_pattern
+from tausestack_agents.planner.strings import GUESSED, NAMED, PARTY, TYPED, Finding, find, fits_pattern
 from tausestack_agents.planner.text import concepts_of, fold, glossary
-from tausestack_agents.planner.values import Money, Source, Value
+from tausestack_agents.planner.values import Money, Source, Value, is_telling
 
 MINOR_DIGITS = {"JPY": 0, "CLP": 0, "KRW": 0, "PYG": 0, "VND": 0}
 """Digits after the point of currencies that don't have two."""
@@ -36,8 +36,8 @@ class Filled:
     missing: list[str] = field(default_factory=list[str])
     strength: int = 0
     """How sure the findings are, summed: the measure between tools that both fit."""
-    loose: int = 0
-    """How many names, codes and quoted strings of the text went unused."""
+    unused: list[str] = field(default_factory=list[str])
+    """Which amounts, dates, names, codes and other telling things of the text have no place in the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,13 @@ def fill(schema: Schema, source: Source, earlier: Sequence[Earlier] = ()) -> Fil
         scope.take(found[0])
         strength += found[0].strength
     if several is None:
-        return Filled([arguments], missing, strength, scope.loose())
+        return Filled([arguments], missing, strength, scope.unused())
     name, wishes = several
-    values = dict.fromkeys(each.value for each in wishes if each is wishes[0] or not scope.overlaps(each))
-    return Filled([{**arguments, name: value} for value in values], missing, strength, scope.loose())
+    wished = [each for each in wishes if each is wishes[0] or not scope.overlaps(each)]
+    for each in wished:
+        scope.take(each)
+    values = dict.fromkeys(each.value for each in wished)
+    return Filled([{**arguments, name: value} for value in values], missing, strength, scope.unused())
 
 
 def _several(prop: Property, found: Sequence[Finding]) -> bool:
@@ -92,17 +95,20 @@ class _Scope:
         self._guess = guess
         self._source = source
         self._earlier = earlier
-        self._taken: list[Finding] = []
+        self.taken: list[Finding] = []
 
     def take(self, finding: Finding) -> None:
         """Note that a finding was used."""
-        if finding.start >= 0:
-            self._taken.append(finding)
+        self.taken += [each for each in (finding, *finding.parts) if each.start >= 0]
 
-    def loose(self) -> int:
-        """Return how many names, codes and quoted strings were not used."""
-        telling = [*self._source.names, *self._source.codes]
-        return sum(not self.overlaps(Finding(None, 0, each.start, each.end)) for each in telling)
+    def unused(self) -> list[str]:
+        """Return what the text holds and nothing took, in order."""
+        left: list[Value] = []
+        for each in [*self._source.values, *self._source.codes, *self._source.names]:
+            apart = not any(each.start < other.end and other.start < each.end for other in left)
+            if apart and is_telling(each) and not self.overlaps(Finding(None, 0, each.start, each.end)):
+                left.append(each)
+        return [self._source.text[each.start : each.end] for each in sorted(left, key=lambda each: each.start)]
 
     def findings(self, prop: Property) -> list[Finding]:
         """Return what fits a property, surest first."""
@@ -162,7 +168,8 @@ class _Scope:
             return []
         if prop.says(_MONEY) or prop.says(_MINOR):
             found = [_money(each, prop, whole) for each in source.of("money")]
-            return found or [_money(each, prop, whole) for each in self._amounts() if prop.required]
+            plain = [_money(each, prop, whole) for each in self._amounts() if prop.required]
+            return found or plain
         return self._labelled_number(prop, whole) or self._only_number(prop, whole)
 
     def _amounts(self) -> list[Value]:
@@ -226,22 +233,25 @@ class _Scope:
         items = resolved(cast("Schema", prop.schema.get("items", {})), prop.root)
         about = f"{prop.about} {prop.description}"
         if items.get("type") == "object" or "properties" in items:
-            rows = self._rows(items, prop, about)
-            return [Finding(rows, NAMED)] if rows else []
+            return self._rows(items, prop, about)
         member = Property(prop.name.removesuffix("s"), items, prop.root, prop.required, about)
         found = self._of_type(member)
         best = [each for each in found if each.strength == found[0].strength]
         return [Finding([each.value for each in best], best[0].strength)] if best else []
 
-    def _rows(self, items: Schema, prop: Property, about: str) -> list[dict[str, Any]]:
+    def _rows(self, items: Schema, prop: Property, about: str) -> list[Finding]:
         """One row for each stretch of the text that holds one amount; all must be complete."""
         rows: list[dict[str, Any]] = []
-        for stretch in _stretches(self._source):
-            row, complete = _Scope(stretch, (), guess=False).row(items, prop.root, about)
+        parts: list[Finding] = []
+        amounts = sorted([*self._source.of("money"), *self._amounts()], key=lambda each: each.start)
+        for start, stretch in _stretches(self._source, amounts):
+            scope = _Scope(stretch, (), guess=False)
+            row, complete = scope.row(items, prop.root, about)
             if not complete or not row:
                 return []
             rows.append(row)
-        return rows
+            parts += [replace(each, start=each.start + start, end=each.end + start) for each in scope.taken]
+        return [Finding(rows, NAMED, parts=tuple(parts))]
 
     def row(self, schema: Schema, root: Schema, about: str) -> tuple[dict[str, Any], bool]:
         """Return an object of a schema, and whether nothing that it needs is missing."""
@@ -263,10 +273,9 @@ class _Scope:
         if literal:
             return [Finding(literal[0].value, TYPED, literal[0].start, literal[0].end)]
         if prop.schema.get("properties"):
-            row, complete = _Scope(self._source, (), guess=False).row(
-                prop.schema, prop.root, f"{prop.about} {prop.description}"
-            )
-            return [Finding(row, NAMED)] if row and complete else []
+            scope = _Scope(self._source, (), guess=False)
+            row, complete = scope.row(prop.schema, prop.root, f"{prop.about} {prop.description}")
+            return [Finding(row, NAMED, parts=tuple(scope.taken))] if row and complete else []
         pairs = _pairs(self._source)
         return [Finding(pairs, NAMED)] if pairs else []
 
@@ -284,7 +293,7 @@ class _Scope:
 
     def overlaps(self, finding: Finding) -> bool:
         """Return whether a finding stands where another was taken."""
-        return any(finding.start < other.end and other.start < finding.end for other in self._taken)
+        return any(finding.start < other.end and other.start < finding.end for other in self.taken)
 
     def _from_earlier(self, prop: Property) -> Any:
         """What an earlier result holds under the property's name, or as the id of what the name speaks of."""
@@ -308,7 +317,9 @@ class _Scope:
         measures = self._source.of("money", "percent", "date", "time", "json")
         known = glossary()
         found: list[Finding] = []
-        for group in (self._source.of("quoted"), self._source.codes, self._source.names):
+        # Nobody's name says which of somebody's things is meant, and a party's name is found as such.
+        names = [] if prop.named("id", "number") and not prop.name_words & PARTY else self._source.names
+        for group in (self._source.of("quoted"), self._source.codes, names):
             for each in group:
                 finding = Finding(each.value if each.kind == "quoted" else each.text, GUESSED, each.start, each.end)
                 measured = any(each.start < other.end and other.start < each.end for other in measures)
@@ -351,18 +362,20 @@ def _money(value: Value, prop: Property, whole: bool) -> Finding:
     return _scaled(value, money.amount * 10**digits, whole, TYPED)
 
 
-def _stretches(source: Source) -> list[Source]:
-    """Cut a text so that each piece holds one amount of money; without any, the whole text is the one piece."""
-    amounts = source.of("money")
+def _stretches(source: Source, amounts: Sequence[Value]) -> list[tuple[int, Source]]:
+    """Cut a text so that each piece holds one amount, and return where each begins; without any there is one piece."""
     if len(amounts) < 2:
-        return [source]
+        return [(0, source)]
     cuts = [0]
     for before, after in pairwise(amounts):
         between = source.folded[before.end : after.start]
         joints = list(re.finditer(r"\s*(?:,|;|\by\b|\band\b|\be\b|\bmas\b|\bplus\b)\s+", between))
         cuts.append(before.end + (joints[-1].end() if joints else 0))
     cuts.append(len(source.text))
-    return [Source(source.text[start:end], today=source.today, spoken=source.language) for start, end in pairwise(cuts)]
+    return [
+        (start, Source(source.text[start:end], today=source.today, spoken=source.language))
+        for start, end in pairwise(cuts)
+    ]
 
 
 _PAIR = re.compile(r"\b([A-Za-zÁÉÍÓÚÑáéíóúñ_][\wáéíóúñ]*)\s*[=:]\s*(\"[^\"]*\"|“[^”]*”|'[^']*'|[^\s,;]+)")

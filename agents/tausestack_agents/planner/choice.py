@@ -11,36 +11,18 @@ from typing import Any, Literal
 from tausestack.contract import tool_policy
 from tausestack.errors import UpstreamError
 from tausestack.schemas import compiled
-from tausestack_agents.planner.arguments import Earlier, fill
+from tausestack_agents.planner.arguments import Earlier, Filled, fill
 from tausestack_agents.planner.schema import Schema, as_schema
-from tausestack_agents.planner.text import bag, concepts, concepts_of, fold, glossary, stem, words
+from tausestack_agents.planner.text import concepts, concepts_of, fold, glossary, stem, words
 from tausestack_agents.planner.values import MONTHS, Source
+from tausestack_agents.planner.wishes import BEFORE_THINGS, Unwished, unwished
 
 NAME, PROPERTY, TEXT = 3.0, 1.2, 1.0
 """What a match weighs in a tool's name, its properties' names and its description."""
 CLOSE = 0.55
 """A tool whose arguments are all there is taken over a better match that lacks some, if its score is this near."""
 _VERB_REACH = 4
-_BEFORE_THINGS = bag(
-    "el la los las un una unos unas mi mis su sus este esta estos estas the an my our this de del en con"
-)
-_HOW = re.compile(
-    r"\bcomo (?:se |le )?(?:hago|hacemos|hace|hacer|puedo|podemos|podria)\b|\b(?:se puede|se podria|es posible|puedo)\b"
-    r"|\bque pasa si\b|\bcuando (?:debo|hay que)\b|\bhow (?:do|can|would|should) (?:i|we|you)\b|\bis it possible\b"
-    r"|\b(?:can|may|should) (?:i|we)\b|\bwhat happens if\b"
-)
-"""Asks about doing something, which is no wish to have it done."""
-_NOT = re.compile(
-    r"\b(?:no|nunca|jamas|ni|sin|tampoco|not|never|don't|dont|without)\s+(?:(?:me|te|le|les|lo|la|los|las|se|nos)\s+)?(\w+)"
-)
-"""What is not to be done."""
-_QUESTION = re.compile(
-    r"^\W*(?:(?:a|en|de|con|por|para|desde|hasta|y)\s+)?"
-    r"(?:quien(?:es)?|cuando|donde|que|cual(?:es)?|cuant[oa]s?|como|ya|who|when|where|why|which|what|how|did|has|have|is|are)\b"
-)
-"""Begins a question about something, in which a verb is no wish: "¿quién paga la factura?"."""
-_IF = re.compile(r"^\W*(?:si|cuando|en caso de|if|when|unless|a menos que|salvo que)\b")
-"""Makes what follows depend on something that nobody here can judge."""
+_WORD = re.compile(r"\s+([^\W\d_]+)")
 SURE = 0.6
 """By how much a writing tool has to be ahead of the next, or people are asked which they mean."""
 
@@ -69,23 +51,23 @@ class Candidate:
 class Choice:
     """What is to be called for a part, or why nothing is."""
 
-    outcome: Literal["calls", "no_tool", "missing", "unsure", "asked_how", "forbidden", "depends"]
-    """`unsure`: either of two tools; `asked_how`: how, or whether, something is done; `forbidden`: not to do something;
-    `depends`: to do something if."""
+    outcome: Literal["calls", "no_tool", "missing", "unsure", "left_over"] | Unwished
+    """`unsure`: either of two tools; `left_over`: what is asked for holds more than the calls would."""
     tool: Candidate | None = None
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     missing: list[str] = field(default_factory=list[str])
     other: Candidate | None = None
+    unused: list[str] = field(default_factory=list[str])
 
 
 def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Sequence[Earlier] = ()) -> Choice:
     """Return the calls for a part of a request.
 
     A part that asks for a change gets only a tool of that verb, and a part that doesn't gets only tools that read. One
-    that asks how a change is made, or not to make it, gets none.
+    that asks how a change is made, or not to make it, gets none; nor does one of which the calls would do a part alone.
     """
     verbs, nouns = asked(part)
-    if (none := no_wish(verbs, nouns, tools, source)) is not None:
+    if (none := _unwished(verbs, nouns, tools, source)) is not None:
         return none
     if source.of("time"):
         nouns |= {"time"}
@@ -100,38 +82,48 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
         return Choice("no_tool")
     best_points, best = ranked[0]
     lacking: list[str] | None = None
-    fitting: list[tuple[float, Candidate, list[dict[str, Any]]]] = []
+    fitting: list[tuple[float, Candidate, Filled]] = []
     for points, tool in ranked:
         if points < best_points * CLOSE:
             break
         filled = fill(tool.schema, source, earlier)
         wrong = filled.missing or _wrong(tool.schema, filled.calls)
         if not wrong:
-            fitting.append((points + 0.15 * filled.strength - 0.8 * filled.loose, tool, filled.calls))
+            fitting.append((points + 0.15 * filled.strength - 0.8 * len(filled.unused), tool, filled))
         elif tool is best:
             lacking = wrong
     if not fitting:
         return Choice("missing", best, missing=lacking or [])
     fitting.sort(key=lambda each: -each[0])
-    points, tool, calls = fitting[0]
+    points, tool, filled = fitting[0]
     rivals = [(own, other) for own, other, _ in fitting[1:] if not other.reads]
     if not tool.reads and rivals and points - rivals[0][0] < SURE:
         return Choice("unsure", tool, other=rivals[0][1])
-    return Choice("calls", tool, calls)
+    if not tool.reads and (left := _left_over(tool, filled.calls, filled.unused, source)):
+        return Choice("left_over", tool, unused=left)
+    return Choice("calls", tool, filled.calls)
 
 
-def no_wish(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate], source: Source) -> Choice | None:
+def _unwished(
+    verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate], source: Source
+) -> Choice | None:
     """Return why a part that names a change does not ask for it, or None where it does."""
     wanted = verbs & glossary().writes
-    if not wanted:
+    why = unwished(wanted, source) if wanted else None
+    if why is None:
         return None
-    if _IF.search(source.folded) and not source.text.lstrip().startswith("¿"):
-        return Choice("depends", _nearest(verbs, nouns, tools))
-    if any(concepts_of(match.group(1)) & wanted for match in _NOT.finditer(source.folded)):
-        return Choice("forbidden")
-    if _HOW.search(source.folded) or _QUESTION.search(source.folded):
-        return Choice("asked_how", _nearest(verbs, nouns, tools))
-    return None
+    return Choice(why, None if why == "forbidden" else _nearest(verbs, nouns, tools))
+
+
+def _left_over(tool: Candidate, calls: Sequence[dict[str, Any]], unused: Sequence[str], source: Source) -> list[str]:
+    """Return what a request says that its calls of a tool do not: `dos facturas` are not one."""
+    named = concepts([str(tool.raw.get("name", ""))])
+    several: list[str] = []
+    for each in source.of("number"):
+        after = _WORD.match(source.folded, each.end)
+        if after and each.value > 1 and each.value != len(calls) and concepts_of(after.group(1)) & named:
+            several.append(source.text[each.start : after.end()])
+    return [*several, *(each for each in unused if not any(each in one for one in several))]
 
 
 def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:
@@ -151,7 +143,7 @@ def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
         plural = plural or (stem(word) != word and bool(concepts_of(word)))
         found = concepts_of(word)
         # What an article or a preposition stands before is a thing: "la factura", "en la agenda".
-        if found & known.verbs and not verbs and position < _VERB_REACH and before not in _BEFORE_THINGS:
+        if found & known.verbs and not verbs and position < _VERB_REACH and before not in BEFORE_THINGS:
             verbs = found & known.verbs
         nouns |= found - known.verbs
         before = word

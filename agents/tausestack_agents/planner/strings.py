@@ -23,9 +23,11 @@ class Finding:
     strength: int
     start: int = -1
     end: int = -1
+    parts: tuple[Finding, ...] = ()
+    """What it was put together from."""
 
 
-_PARTY = bag(
+PARTY = bag(
     "customer client cliente company empresa buyer recipient payer vendor supplier person contact tenant to",
 )
 _PARTY_TEXT = re.compile(
@@ -43,13 +45,19 @@ _SAYING = re.compile(
 )
 _DETAIL_WORDS = bag("description descripcion concept concepto detail detalle memo subject product item service")
 _KEY_WORDS = bag("key path slug id identifier code ref reference number token")
+_DUE_WORDS = bag("due deadline vence vencimiento")
+_DUE = re.compile(
+    r"\b(?:vence\w*|venza|vencimiento|plazo|pagader[oa]|pagar\w*|due|deadline|payable|para|antes|hasta|by|before|until)"
+    r"(?:\s+(?:el|del?|la|al|dia|en|es|on|the|date|is))*\s*:?\s*$"
+)
+"""Stands before a date by which something is to be done, and not on which."""
 _AFTER_MONEY = re.compile(
     r"\s*(?:cada un[oa]s?|c/u|each|apiece)?\s*(?:de|por(?: concepto de)?|en concepto de|for|of)\s+"
     r"(?:la |el |los |las |the )?"
 )
 _PHRASE_END = re.compile(
     r"[,;.!?]|\s(?:por|para|a nombre|for|to|con|with|at|in|en|mas|plus|y|and|e|al|del cliente|desde|hasta)\s"
-    r"|\s(?:a\s+)?[\d$]|$"
+    r"|\s(?:que|vence|due)\s|\s(?:a\s+)?[\d$]|$"
 )
 
 
@@ -71,7 +79,9 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
         return [Finding(place.zone, TYPED, place.start, place.end) for place in source.places]
     kind = _kind(prop)
     if kind is not None:
-        return [Finding(each.value, TYPED, each.start, each.end) for each in source.of(kind)]
+        found = [Finding(each.value, TYPED, each.start, each.end) for each in source.of(kind)]
+        last = kind == "date" and prop.named(*_DUE_WORDS)
+        return [each for each in found if not last or _DUE.search(source.folded[: each.start])]
     if prop.named("currency", "moneda") and not prop.required:
         return currencies(source)[:1]
     if prop.named("currency", "moneda") or prop.says(r"\bcurrency\b|\bmoneda\b|\biso 4217\b"):
@@ -161,7 +171,7 @@ def _by_name(prop: Property, source: Source) -> list[Finding]:
             found += [each for each in _matching(shape(example), source) if not _is_measure(each, source)]
     if prop.name_concepts & {"nit", "cedula", "phone"} or prop.says(r"\b(nit|cedula|tax id|phone|telefono)\b"):
         found += _documents(prop, source)
-    if prop.name_words & _PARTY or prop.name_concepts & {"customer"}:
+    if prop.name_words & PARTY or prop.name_concepts & {"customer"}:
         found += _parties(source)
     if (
         prop.name_words & _PLACE_WORDS
@@ -170,7 +180,8 @@ def _by_name(prop: Property, source: Source) -> list[Finding]:
     ):
         found += _places(source)
     if prop.name_words & _MATTER_WORDS and not found:
-        found += _matter(source)
+        quoted = [Finding(each.value, NAMED, each.start, each.end) for each in source.of("quoted")]
+        found += quoted or _matter(source)
     if prop.name_words & _SOUGHT_WORDS:
         found += [
             Finding(each.value, NAMED, each.start, each.end) for each in [*source.of("email"), *_proper_names(source)]
@@ -199,12 +210,14 @@ def _is_measure(finding: Finding, source: Source) -> bool:
 _LABEL_END = (
     r"\s*(?::|=|\bes\b|\bis\b|\bde\b|\bcon\b|\bllamad[oa]\b|\bnamed\b|\bcalled\b|\bnumero\b|\bnumber\b|\bno\.)?\s*"
 )
+_OF = re.compile(r"\b(?:del?|of)\b")
 _AFTER_LABEL = re.compile(_LABEL_END + r"(?P<value>\"[^\"]+\"|“[^”]+”|«[^»]+»|'[^']+'|`[^`]+`|[^\s,;]+)")
 
 
 def _labelled(prop: Property, source: Source) -> list[Finding]:
     """What follows a word that means the same as the property's name: `clave perfil`, `key: profile`."""
     wanted = {concept for concept in prop.name_concepts if concept not in glossary().verbs and concept != "id"}
+    is_id = prop.named("id", "number") and not prop.name_words & PARTY
     found: list[Finding] = []
     for match in re.finditer(r"[^\W_]+", source.folded):
         if not concepts_of(match.group()) & wanted:
@@ -216,6 +229,8 @@ def _labelled(prop: Property, source: Source) -> list[Finding]:
         capitals = next((name for name in source.names if name.start == start), None)
         end = capitals.end if capitals else end
         text = source.text[start:end].strip("\"'`“”«»").rstrip(".?!:")
+        if capitals and is_id and _OF.search(source.folded[match.end() : start]):
+            continue  # "la factura de Ana" says whose it is, and not which
         if text and fold(text) not in glossary().stop and not concepts_of(fold(text)) & glossary().verbs:
             found.append(Finding(text, NAMED, start, end))
     return found
@@ -293,7 +308,9 @@ def _matter(source: Source) -> list[Finding]:
     Dates, times and addresses at its end are no part of it.
     """
     measures = source.of("date", "time", "email", "url")
-    start = next((match.end() for match in _SAYING.finditer(source.folded) if source.folded[match.end() :].strip()), 0)
+    measured = {each.start for each in measures}
+    said = (match.end() for match in _SAYING.finditer(source.folded) if source.folded[match.end() :].strip())
+    start = next((end for end in said if end not in measured), 0)
     tokens = list(re.finditer(r"[^\s]+", source.text[start:]))
     if not start:
         while tokens and concepts_of(fold(tokens[0].group())) & glossary().verbs:
@@ -306,6 +323,7 @@ def _matter(source: Source) -> list[Finding]:
     text = re.sub(r"\s+(?:el|la|a|a las|a la|para|on|at|el dia|por|hasta|until|con|y|,)\s*$", "", text.rstrip(" .,;?!"))
     text = re.sub(r"\s+(?:el|la|a|para|on|at|por)\s*$", "", text)
     text = re.sub(r"^(?:el|la|los|las|un|una|the|an?)\s+", "", text).strip(" .,;?!\"'«»")
+    begin = source.text.index(text, begin)
     return [Finding(text, GUESSED, begin, begin + len(text))] if text else []
 
 

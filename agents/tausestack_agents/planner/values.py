@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from tausestack_agents.planner.places import Place, places
-from tausestack_agents.planner.text import Language, fold, language
+from tausestack_agents.planner.text import Language, fold, glossary, language, stem, words
 
 Kind = Literal["json", "quoted", "email", "url", "uuid", "date", "time", "money", "percent", "number", "code"]
 
@@ -54,11 +54,20 @@ _WRITTEN_DATE = re.compile(
     rf"\b(\d{{1,2}})\s+(?:de\s+)?({'|'.join(MONTHS)})(?:\s+(?:de\s+|del\s+)?(\d{{4}}))?\b"
     rf"|\b({'|'.join(MONTHS)})\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b"
 )
+_WEEKDAYS = {
+    name: index
+    for names in ("lunes martes miercoles jueves viernes sabado domingo",
+                  "monday tuesday wednesday thursday friday saturday sunday")
+    for index, name in enumerate(names.split())
+}  # fmt: skip
+_WEEKDAY = re.compile(rf"(?<!los )(?<!cada )(?<!every )\b({'|'.join(_WEEKDAYS)})\b")
+"""The next such day, today's not; every one of them is none."""
+_IN_DAYS = re.compile(r"\b(?:en|dentro de|in|within)\s+(\d{1,3})\s+(?:dias|days)\b")
 _TIME = re.compile(
     r"\b([01]?\d|2[0-3])[:.h]([0-5]\d)(?::[0-5]\d)?\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))?"
     r"|\b(1[0-2]|[1-9])\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))"
 )
-_NUMBER = r"\d+(?:[.,]\d+)*"
+_NUMBER = r"\d+(?:[.,'’]\d+)*"
 _SCALE = r"(?:\s*(?:millones|millon|million|mil|thousand|k)\b)?"
 CURRENCIES = {
     "cop": "COP", "pesos colombianos": "COP", "peso colombiano": "COP", "pesos": "COP", "peso": "COP",
@@ -69,11 +78,15 @@ CURRENCIES = {
 _MARK = "|".join(re.escape(name) for name in sorted(CURRENCIES, key=len, reverse=True))
 CURRENCY = re.compile(rf"(?<![\w$])(?:{_MARK})(?!\w)")
 _MONEY = re.compile(
-    rf"(?P<before>us\$|\$|€|£|\b(?:cop|usd|eur|gbp|mxn|brl|ars|clp|pen|cad)\b)\s*\$?\s*(?P<a>{_NUMBER}{_SCALE})"
+    rf"(?P<minus>(?<![\w)])-)?"
+    rf"(?P<before>us\$|\$|€|£|\b(?:cop|usd|eur|gbp|mxn|brl|ars|clp|pen|cad)\b)\s*\$?\s*(?P<a>-?{_NUMBER}{_SCALE})"
     rf"(?:\s*(?:de\s+)?(?P<also>(?:{_MARK})(?!\w)))?"
-    rf"|(?P<b>{_NUMBER}{_SCALE})\s*(?:de\s+)?(?P<after>(?:{_MARK})(?!\w))"
+    rf"|(?P<b>(?:(?<![\w)])-)?{_NUMBER}{_SCALE})\s*(?:de\s+)?(?P<after>(?:{_MARK})(?!\w))"
 )
-_PERCENT = re.compile(rf"({_NUMBER})\s*(?:%|por ciento|percent\b)")
+_PERCENT = re.compile(
+    rf"({_NUMBER})\s*(?:%|por ciento|percent\b)"
+    r"|\b(?:iva|vat|tax|impuesto)\s+(?:de\s+|del\s+|of\s+)?(\d{1,2})(?!\w|[.,]\d)"
+)
 _PLAIN = re.compile(rf"(?<![\w.,/-])-?{_NUMBER}{_SCALE}(?![\w/-]|[.,]\d)")
 _CODE = re.compile(
     r"(?<![\w@/])(?=[\w.:/-]*\d)[A-Za-z0-9][\w.:/-]*[A-Za-z0-9]|\b[A-Za-z0-9]+(?:[_:/.-][A-Za-z0-9]+)+\b"
@@ -88,9 +101,10 @@ _WRITTEN_NUMBERS = {
 
 
 def number(text: str, *, spanish: bool) -> Decimal | None:
-    """Return the number in a text such as `1.234,56`, `250 mil` or `3k`; None where there is none.
+    """Return the number in a text such as `1.234,56`, `1'250.000`, `250 mil` or `3k`; None where there is none.
 
-    A single separator before exactly three digits is one of thousands; otherwise the language decides.
+    An apostrophe groups digits, as a single point or comma before exactly three of them does; otherwise the language
+    decides which is which.
     """
     folded = fold(text).strip()
     scale = Decimal(1)
@@ -100,6 +114,7 @@ def number(text: str, *, spanish: bool) -> Decimal | None:
                 folded, scale = folded[: -len(name)].strip(), Decimal(factor)
     if not re.fullmatch(rf"-?{_NUMBER}", folded):
         return None
+    folded = folded.replace("'", "").replace("’", "")
     last = max(folded.rfind("."), folded.rfind(","))
     if last >= 0:
         mark, other = folded[last], "," if folded[last] == "." else "."
@@ -115,6 +130,15 @@ def number(text: str, *, spanish: bool) -> Decimal | None:
         return Decimal(folded) * scale
     except InvalidOperation:
         return None
+
+
+def is_telling(value: Value) -> bool:
+    """Return whether a value says something that has to be heeded: not `today`, and no name that is a mere word."""
+    if value.kind == "date":
+        return fold(value.text) not in {"hoy", "today"}
+    known = glossary()
+    mere = known.concepts.keys() | known.stop | CURRENCIES.keys() | MONTHS.keys()
+    return not all(word in mere or stem(word) in mere for word in words(value.text))
 
 
 class Source:
@@ -204,13 +228,19 @@ class Source:
             yield from self._date(match, year or year_en or str(self.today.year), str(named), day or day_en)
         for pattern, days in (
             (r"\b(?:hoy|today)\b", 0),
+            (r"\b(?:pasado manana|the day after tomorrow)\b", 2),
             (r"(?<!la )\b(?:manana|tomorrow)\b", 1),
             (r"\b(?:ayer|yesterday)\b", -1),
         ):
             for match in re.finditer(pattern, self.folded):
                 meant = self.today + timedelta(days=days)
                 yield Value("date", meant.isoformat(), match.group(), *match.span())
-
+        for match in _IN_DAYS.finditer(self.folded):
+            meant = self.today + timedelta(days=int(match.group(1)))
+            yield Value("date", meant.isoformat(), match.group(), *match.span())
+        for match in _WEEKDAY.finditer(self.folded):
+            ahead = (_WEEKDAYS[match.group(1)] - self.today.weekday() - 1) % 7 + 1
+            yield Value("date", (self.today + timedelta(days=ahead)).isoformat(), match.group(), *match.span())
         for pattern, meant in (
             (r"\b(?:este ano|this year)\b", self.today.replace(month=1, day=1)),
             (r"\b(?:este mes|this month)\b", self.today.replace(day=1)),
@@ -240,13 +270,13 @@ class Source:
     def _numbers(self) -> Iterator[Value]:
         spanish = self.language == "es"
         for match in _MONEY.finditer(self.folded):
-            amount = number(match["a"] or match["b"], spanish=spanish)
+            amount = number((match["minus"] or "") + (match["a"] or match["b"]), spanish=spanish)
             mark = match["also"] or match["after"] or match["before"]
             currency = CURRENCIES.get(mark, mark.upper() if mark and mark.isalpha() else None)
             if amount is not None:
                 yield Value("money", Money(amount, currency), match.group(), *match.span())
         for match in _PERCENT.finditer(self.folded):
-            share = number(match.group(1), spanish=spanish)
+            share = number(match.group(1) or match.group(2), spanish=spanish)
             if share is not None:
                 yield Value("percent", share, match.group(), *match.span())
         for match in _PLAIN.finditer(self.folded):
