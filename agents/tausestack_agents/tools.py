@@ -44,14 +44,15 @@ class ToolBox:
         if part in self._found:
             return self._found[part]
         known = await self.all()
-        hits = [address for address in await self._index(part) if address in known]
+        few = len(known) <= self._spec.tools_per_step  # so few that all are given: only their order is at stake
+        hits = [] if few else [address for address in await self._index(part) if address in known]
         verbs, nouns = asked(part)
         everything = list(known.values())
         scored = sorted((-score(verbs, nouns, tool, everything), tool.address) for tool in everything)
         by_words = [address for points, address in scored if points < 0]
         merged = [address for pair in _interleaved(hits, by_words) for address in pair]
-        if len(known) <= self._spec.tools_per_step:
-            merged += known  # so few that there is no need to choose
+        if few:
+            merged += known
         self._found[part] = list(dict.fromkeys(merged))[: self._spec.tools_per_step]
         return self._found[part]
 
