@@ -25,7 +25,7 @@ from tausestack_agents.company import Company
 from tausestack_agents.domain import ENDED, PAUSE, subject
 from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import GatewayClient
-from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
+from tausestack_agents.graph import RunGraph
 from tausestack_agents.journal import Journal
 from tausestack_agents.models.failures import told
 from tausestack_agents.planner.text import language
@@ -198,9 +198,9 @@ class Executor:
         graph = RunGraph(company)
         if row.pausing:
             raise Paused(row.id)
-        place: Any = {**config(tenant, row.id), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
+        place = graph.config(config(tenant, row.id))
         async with self._checkpoints.of_run(tenant, row.id, row.fence, journal.flush) as saver:
-            compiled = graph.build().compile(checkpointer=saver)
+            compiled = graph.compiled(saver)
             stopped = await compiled.aget_state(place)
             given: Any = None
             used: dict[str, Any] | None = None

@@ -5,10 +5,13 @@ All that is not told by the code alone is in the run's journal: gone through ane
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 from pydantic_ai.exceptions import AgentRunError
@@ -30,8 +33,12 @@ AT_ONCE = 4
 """How many steps of a run go on at once."""
 
 
+_RUN = "__run__"
+"""Where a run's nodes find it in LangGraph's configuration: a name that is never checkpointed."""
+
+
 class RunGraph:
-    """The graph of one run; what its nodes need beyond the state is the run's own and never checkpointed."""
+    """The graph at one run; what its nodes need beyond the state is the run's own and never checkpointed."""
 
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
@@ -42,21 +49,14 @@ class RunGraph:
         """Take the state that a run goes on from: a step is sent its number alone, lest each keep a copy."""
         self._seen = state
 
-    def build(self) -> Any:
-        """Return the `StateGraph`; compile it with the tenant's saver."""
-        graph: Any = StateGraph(State)  # its methods' types are partly unknown to a strict checker
-        for name in ("route", "plan", "step", "gather", "approve", "hand_over", "answer"):
-            graph.add_node(name, getattr(self, f"_{name}"))
-        onward = ["step", "approve", "hand_over", "answer"]
-        graph.add_edge(START, "route")
-        graph.add_conditional_edges("route", self._routed, ["hand_over", "plan"])
-        graph.add_conditional_edges("plan", self._next, onward)
-        graph.add_edge("step", "gather")
-        graph.add_conditional_edges("gather", self._next, onward)
-        graph.add_conditional_edges("approve", self._next, onward)
-        graph.add_edge("hand_over", "route")
-        graph.add_edge("answer", END)
-        return graph
+    def compiled(self, saver: BaseCheckpointSaver[Any]) -> Any:
+        """Return the compiled graph with what keeps its checkpoints."""
+        return _compiled().copy({"checkpointer": saver})
+
+    def config(self, place: Mapping[str, Mapping[str, Any]]) -> Any:
+        """Return LangGraph's configuration, given where the run's checkpoints are."""
+        configurable = {**place["configurable"], _RUN: self}
+        return {"configurable": configurable, "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
 
     def _routed(self, state: State) -> str:
         return "hand_over" if state.get("handoff") else "plan"
@@ -206,6 +206,41 @@ class RunGraph:
         said = await member.thinker.word(task, request, results, spoken, _today(state))
         text = said.text.replace("\0", "")  # a tool may have returned one, and PostgreSQL's text can't hold it
         return {"answer": text, "structured": said.structured, "answered": True}
+
+
+@cache
+def _compiled() -> Any:
+    """Return the graph of all runs, whose nodes are the run's own: to compile it costs as much as some steps."""
+    graph: Any = StateGraph(State)  # its methods' types are partly unknown to a strict checker
+    for name in ("route", "plan", "step", "gather", "approve", "hand_over", "answer"):
+        graph.add_node(name, _node(f"_{name}"))
+    onward = ["step", "approve", "hand_over", "answer"]
+    graph.add_edge(START, "route")
+    graph.add_conditional_edges("route", _edge("_routed"), ["hand_over", "plan"])
+    for name in ("plan", "gather", "approve"):
+        graph.add_conditional_edges(name, _edge("_next"), onward)
+    graph.add_edge("step", "gather")
+    graph.add_edge("hand_over", "route")
+    graph.add_edge("answer", END)
+    return graph.compile()
+
+
+def _node(name: str) -> Callable[..., Any]:
+    async def node(state: Any, config: RunnableConfig) -> Any:
+        return await getattr(_run_of(config), name)(state)
+
+    return node
+
+
+def _edge(name: str) -> Callable[..., Any]:
+    def edge(state: Any, config: RunnableConfig) -> Any:
+        return getattr(_run_of(config), name)(state)
+
+    return edge
+
+
+def _run_of(config: RunnableConfig) -> RunGraph:
+    return config.get("configurable", {})[_RUN]
 
 
 def _needed(parts: Sequence[Part], index: int) -> list[int]:

@@ -18,7 +18,7 @@ from tausestack_agents.checkpoints import config
 from tausestack_agents.company import Company
 from tausestack_agents.events import Kind
 from tausestack_agents.gateway import Delegation, GatewayClient
-from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
+from tausestack_agents.graph import RunGraph
 from tausestack_agents.journal import Journal, ToolCall
 from tausestack_agents.lines import Line, of_row
 from tausestack_agents.models import OFFLINE, Chosen
@@ -150,13 +150,12 @@ async def replay(databases: TenantDatabases, tenant: str, run: str) -> dict[str,
     journal = _Lines(row, lines)
     company = _Actors(databases, tenant, row, lines, journal)
     company.remember(past.summary)
-    graph = RunGraph(company).build().compile(checkpointer=InMemorySaver())
+    graph = RunGraph(company)
     found: dict[str, Any] = {"run": run, "status": row.status, "complete": False, "output": None, "steps": []}
     begun = initial(run, row.input, Duty(agent=row.agent, version=row.version), past)
-    place: Any = {**config(tenant, run), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
     state: dict[str, Any] = {}
     try:
-        state = await graph.ainvoke(begun, place)
+        state = await graph.compiled(InMemorySaver()).ainvoke(begun, graph.config(config(tenant, run)))
     except _BrokeOff as broken:
         found["broke_off_at"] = str(broken)
     found["steps"] = [_step(line) for line in sorted(lines, key=store.place) if line.kind == "tool"]
