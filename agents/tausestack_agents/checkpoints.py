@@ -1,5 +1,7 @@
 """The graph's checkpoints: LangGraph's own savers on the tenant's own file, or on PostgreSQL, each write fenced.
 
+One is kept where a run stops, for what a stop waits for; in between its journal alone carries it.
+
 LangGraph's savers say what is read and written; here is said when. Each operation is one trip to a thread, and each
 write is made while nobody else can claim the tenant's runs, once its own claim was looked at: a worker that was frozen
 while another took its run over writes no checkpoint either.
@@ -7,11 +9,12 @@ while another took its run over writes no checkpoint either.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import anyio
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
@@ -29,6 +32,8 @@ from tausestack_agents.file_checkpoints import FileCheckpoints
 from tausestack_agents.store import check_fence
 
 _T = TypeVar("_T")
+FIRST = 1
+"""The fence of a run's first claim."""
 Saver = BaseCheckpointSaver[Any]
 
 
@@ -81,13 +86,28 @@ class Checkpoints:
             self._place = PostgresCheckpoints(databases, url, serializer)
 
     @asynccontextmanager
-    async def saver(self, tenant: str, *, run: str | None = None, fence: int = 0) -> AsyncGenerator[Saver]:
-        """Open the tenant's checkpoints; with a run, each write raises `Fenced` unless its claim still holds."""
-        await self._place.open(check_tenant(tenant))
+    async def saver(self, tenant: str) -> AsyncGenerator[Saver]:
+        """Open the tenant's checkpoints."""
+        opened = _Opened(self._place, check_tenant(tenant))
+        await opened.place()
         try:
-            yield _FencedSaver(self._databases, self._place, tenant, run, fence)
+            yield _TenantSaver(self._databases, opened)
         finally:
-            await self._place.close(tenant)
+            await opened.aclose()
+
+    @asynccontextmanager
+    async def of_run(
+        self, tenant: str, run: str, fence: int, before: Callable[[], Awaitable[None]]
+    ) -> AsyncGenerator[Saver]:
+        """Open a run's checkpoints: each write raises `Fenced` unless its claim still holds.
+
+        `before` anything is checkpointed it writes what that builds upon.
+        """
+        opened = _Opened(self._place, check_tenant(tenant))
+        try:
+            yield _RunSaver(self._databases, opened, run, fence, before)
+        finally:
+            await opened.aclose()
 
     async def count(self, tenant: str) -> int:
         """Return how many checkpoints there are of a tenant, without making anything."""
@@ -111,16 +131,40 @@ class Checkpoints:
         await self._place.aclose()
 
 
-class _FencedSaver(Saver):
+class _Opened:
+    """A tenant's checkpoints, opened where they are asked for first: most runs never stop, and need none."""
+
+    def __init__(self, place: Place, tenant: str) -> None:
+        self.tenant = tenant
+        self._place = place
+        self._opening = anyio.Lock()
+        self._is_open = False
+
+    async def place(self) -> Place:
+        """Return where they are, opened."""
+        async with self._opening:
+            if not self._is_open:
+                await self._place.open(self.tenant)
+                self._is_open = True
+        return self._place
+
+    def following(self, version: Any) -> str:
+        """Return the version after one, as LangGraph's savers number them."""
+        return self._place.saver(self.tenant, None).get_next_version(version, None)
+
+    async def aclose(self) -> None:
+        """Close them, where they were opened."""
+        if self._is_open:
+            await self._place.close(self.tenant)
+
+
+class _TenantSaver(Saver):
     """LangGraph's face of a saver, over its own for threads."""
 
-    def __init__(self, databases: TenantDatabases, place: Place, tenant: str, run: str | None, fence: int) -> None:
+    def __init__(self, databases: TenantDatabases, opened: _Opened) -> None:
         super().__init__()
         self._databases = databases
-        self._place = place
-        self._tenant = tenant
-        self._run = run
-        self._fence = fence
+        self._opened = opened
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with what was written after it."""
@@ -162,25 +206,71 @@ class _FencedSaver(Saver):
 
     def get_next_version(self, current: Any, channel: None) -> str:
         """Return the version after one, as LangGraph's savers number them."""
-        return self._place.saver(self._tenant, None).get_next_version(current, channel)
+        return self._opened.following(current)
 
     async def _read(self, ask: Callable[[Saver], _T]) -> _T:
-        async def work(db: Connection) -> _T:
-            return ask(self._place.saver(self._tenant, db))
+        place, tenant = await self._opened.place(), self._opened.tenant
 
-        return await self._databases.read(self._tenant, work)
+        async def work(db: Connection) -> _T:
+            return ask(place.saver(tenant, db))
+
+        return await self._databases.read(tenant, work)
 
     async def _write(self, what: str, tell: Callable[[Saver], _T]) -> _T:
+        place, tenant = await self._opened.place(), self._opened.tenant
+
         async def work(db: Connection) -> _T:
-            if self._run is not None:
-                await check_fence(db, self._run, self._fence)
+            await self._check(db)
             passing(f"{what}.within")
-            return tell(self._place.saver(self._tenant, db))
+            return tell(place.saver(tenant, db))
 
         passing(f"{what}.before")
-        told = await self._databases.write(self._tenant, work)
+        told = await self._databases.write(tenant, work)
         passing(f"{what}.after")
         return told
+
+    async def _check(self, db: Connection) -> None:
+        """Let anybody write who has the tenant's checkpoints."""
+
+
+class _RunSaver(_TenantSaver):
+    """The saver of a run under one claim."""
+
+    def __init__(
+        self,
+        databases: TenantDatabases,
+        opened: _Opened,
+        run: str,
+        fence: int,
+        before: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(databases, opened)
+        self._run = run
+        self._fence = fence
+        self._before = before
+        self._may_have_any = fence > FIRST
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with what was written after it; there is none of a run that never stopped."""
+        return await super().aget_tuple(config) if self._may_have_any else None
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Keep a checkpoint; not that of a run which has its answer, since nothing goes on from there."""
+        here = config.get("configurable", {})
+        if not here.get("checkpoint_ns") and checkpoint["channel_values"].get("answered"):
+            return {"configurable": {**here, "checkpoint_id": checkpoint["id"]}}
+        await self._before()
+        self._may_have_any = True
+        return await super().aput(config, checkpoint, metadata, new_versions)
+
+    async def _check(self, db: Connection) -> None:
+        await check_fence(db, self._run, self._fence)
 
 
 def config(tenant: str, run: str) -> dict[str, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from tausestack.agents import AgentSpec, ApprovalRule, TeamSpec
 from tausestack.agents.own import registered
@@ -22,7 +22,7 @@ from tausestack_agents.others import PersonThinker, TeamThinker
 from tausestack_agents.own import OwnThinker
 from tausestack_agents.specs.builtin import builtin
 from tausestack_agents.spending import Spending
-from tausestack_agents.state import Duty, Member, Thinker
+from tausestack_agents.state import Duty, Member, RunPlan, Thinker
 from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
 from tausestack_agents.threads import SUMMARY, Past, extract
 from tausestack_agents.tools import ToolBox
@@ -90,13 +90,31 @@ class Company:
             there = {each.spec.name: each.spec.description for each in await specs.listed(db)}
         return {name: there[name] for name in names if name in there}
 
+    async def routed(self, path: Sequence[Duty]) -> str | None:
+        """Return whose the run was found to be before anything was planned, "" for nobody else's, None if unknown."""
+        leg = len(path) - 1
+        if await self._journal.plan(f"{leg}.plan" if leg else "plan") is not None:
+            return ""
+        known = await self._journal.handoff(len(path))
+        return None if known is None else str(known["to"])
+
+    async def planned(self, task: str, parts: Sequence[str]) -> RunPlan | None:
+        """Return what was planned before for a request that is divided into these parts now."""
+        return cast("RunPlan | None", await self._journal.plan(task))
+
+    async def keep_plan(self, task: str, plan: RunPlan) -> None:
+        """Keep what was planned."""
+        await self._journal.keep_plan(task, dict(plan))
+
     async def hand_over(self, path: Sequence[Duty], to: str, reason: str) -> Duty:
         """Note that a run is handed over: the rules of who had it go on holding, beside those of who has it now."""
+        if (known := await self._journal.handoff(len(path))) is not None:
+            return Duty(agent=to, version=known.get("version"))
         async with self._databases.transaction(self._principal.tenant) as db:
             found = await specs.pin(db, to)
         rules = rules_of(found.spec, self._rules)
         about = {"from": path[-1]["agent"], "to": to, "reason": reason}
-        await self._journal.hand_over(len(path), about, rules)
+        await self._journal.hand_over(len(path), about, found.version, rules)
         self._rules = rules
         return Duty(agent=to, version=found.version)
 

@@ -20,12 +20,12 @@ from tausestack.errors import TauseError, Unavailable
 from tausestack.tracing import Tracing
 from tausestack_agents import expiring, specs, store, threads
 from tausestack_agents.bell import Bell
-from tausestack_agents.checkpoints import Checkpoints, config
+from tausestack_agents.checkpoints import FIRST, Checkpoints, config
 from tausestack_agents.company import Company
 from tausestack_agents.domain import ENDED, PAUSE, subject
 from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import GatewayClient
-from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
+from tausestack_agents.graph import RunGraph
 from tausestack_agents.journal import Journal
 from tausestack_agents.models.failures import told
 from tausestack_agents.planner.text import language
@@ -81,7 +81,7 @@ class Executor:
         try:
             # More than once where the decision was there before the run came to wait for it.
             while (claimed := await self._claim(tenant, run)) is not None:
-                self._bell.ring(tenant, run)
+                self._bell.ring(tenant, run, stops=False)
                 with structlog.contextvars.bound_contextvars(tenant=tenant, run=run), of_run(self._tracing, claimed):
                     await self._taken(tenant, claimed, holds)
         except Fenced:
@@ -152,7 +152,8 @@ class Executor:
         passing("end.before")
         await self._databases.write(tenant, lambda db: store.end_run(db, row.id, row.fence, status, **values))
         passing("end.after")
-        if status in ENDED:
+        never_stopped = status == "success" and row.fence == FIRST
+        if status in ENDED and not never_stopped:
             await self._checkpoints.forget(tenant, row.id)
 
     async def _unfinished(self, tenant: str, row: Row, status: str, error: dict[str, Any]) -> None:
@@ -183,7 +184,7 @@ class Executor:
         acting = Principal(tenant=tenant, id=row.principal, scopes=frozenset(row.scopes), agent=row.agent, run=row.id)
 
         def ring() -> None:
-            self._bell.ring(tenant, row.id)
+            self._bell.ring(tenant, row.id, stops=False)
 
         journal = Journal(self._databases, tenant, row.id, row.fence, on_write=ring, holds=holds, tracing=self._tracing)
         rate = Rate.of(os.environ)
@@ -197,36 +198,38 @@ class Executor:
         graph = RunGraph(company)
         if row.pausing:
             raise Paused(row.id)
-        place: Any = {**config(tenant, row.id), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
-        async with self._checkpoints.saver(tenant, run=row.id, fence=row.fence) as saver:
-            compiled = graph.build().compile(checkpointer=saver)
-            state = await compiled.aget_state(place)
+        place = graph.config(config(tenant, row.id))
+        async with self._checkpoints.of_run(tenant, row.id, row.fence, journal.flush) as saver:
+            compiled = graph.compiled(saver)
+            stopped = await compiled.aget_state(place)
             given: Any = None
             used: dict[str, Any] | None = None
-            if state.values.get("run") != row.id:
+            state: dict[str, Any] = stopped.values
+            if state.get("run") != row.id:
+                # Begun, or begun anew: what the journal has is gone through again, and nothing of it is done again.
                 duty = Duty(agent=row.agent, version=row.version)
                 given = initial(row.id, row.input, duty, await self._past(tenant, row, company, duty))
             else:
-                company.remember(state.values.get("summary", ""))
-                graph.see(state.values)
-                held = state.interrupts[0].value if state.interrupts else None
+                company.remember(state.get("summary", ""))
+                graph.see(stopped.values)
+                held = stopped.interrupts[0].value if stopped.interrupts else None
                 if held is not None:
                     used = await self._decision(tenant, row, held)
                     if used is None:
                         await self._interrupted(tenant, row, held, used=None)
                         return
-                    given = Command(resume={state.interrupts[0].id: used})
-            # `state.next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
-            if given is not None or not state.values.get("answered"):
-                await compiled.ainvoke(given, place, durability="sync")
-                state = await compiled.aget_state(place)
-        if state.values.get("answered"):
-            structured = state.values.get("structured")
-            await self._end(
-                tenant, row, "success", output=state.values["answer"], structured=structured, interrupt=None
-            )
+                    given = Command(resume={stopped.interrupts[0].id: used})
+            # `next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
+            if given is not None or not state.get("answered"):
+                try:
+                    state = await compiled.ainvoke(given, place, durability="exit")
+                finally:
+                    await journal.flush()
+        if state.get("answered"):
+            structured = state.get("structured")
+            await self._end(tenant, row, "success", output=state["answer"], structured=structured, interrupt=None)
         else:
-            await self._interrupted(tenant, row, state.interrupts[0].value, used=used)
+            await self._interrupted(tenant, row, state["__interrupt__"][0].value, used=used)
 
     async def _decision(self, tenant: str, row: Row, held: dict[str, Any]) -> dict[str, Any] | None:
         """Return the decision on what the graph waits for, where that is also what the run was said to wait for."""

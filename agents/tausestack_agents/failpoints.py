@@ -18,6 +18,7 @@ VARIABLE = "TAUSESTACK_FAILPOINT"
 PLACES = (
     "accept.before", "accept.between", "accept.after",
     "claim.before", "claim.between", "claim.after",
+    "plan.before", "plan.after",
     "model.before", "model.after",
     "intent.before", "intent.after",
     "call.before", "call.after",

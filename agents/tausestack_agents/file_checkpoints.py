@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -37,6 +37,7 @@ class FileCheckpoints:
         self._data = data
         self._serializer = serializer
         self._opened: dict[str, _Opened] = {}
+        self._counting = SqliteSaver(cast("Any", None), serde=serializer)
         self._opening = anyio.Lock()
 
     async def open(self, tenant: str) -> None:
@@ -54,9 +55,8 @@ class FileCheckpoints:
             known.users += 1
 
     def saver(self, tenant: str, db: Connection | None) -> SqliteSaver:
-        """Return the saver of the tenant's file, which is open."""
-        del db
-        return self._opened[tenant].saver
+        """Return the saver of the tenant's file, which is open; without a transaction, one that only counts."""
+        return self._counting if db is None else self._opened[tenant].saver
 
     async def close(self, tenant: str) -> None:
         """Use the tenant's file no more, and close those that were unused for longest."""

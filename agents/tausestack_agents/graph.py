@@ -1,11 +1,17 @@
-"""The graph of a run: route → plan → steps, side by side where they may be ⇄ approve, hand over → answer."""
+"""The graph of a run: route → plan → steps, side by side where they may be ⇄ approve, hand over → answer.
+
+All that is not told by the code alone is in the run's journal: gone through anew, the graph comes to the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 from pydantic_ai.exceptions import AgentRunError
@@ -14,7 +20,7 @@ from tausestack.errors import TauseError
 from tausestack_agents.domain import Decision
 from tausestack_agents.planner.text import language
 from tausestack_agents.spending import BudgetExceeded
-from tausestack_agents.state import Cast, Handoff, Member, Part, State, StepInput
+from tausestack_agents.state import Cast, Handoff, Member, Part, Planned, RunPlan, State, StepInput
 from tausestack_agents.toolset import Held
 
 MAX_HANDOFFS = 4
@@ -27,8 +33,12 @@ AT_ONCE = 4
 """How many steps of a run go on at once."""
 
 
+_RUN = "__run__"
+"""Where a run's nodes find it in LangGraph's configuration: a name that is never checkpointed."""
+
+
 class RunGraph:
-    """The graph of one run; what its nodes need beyond the state is the run's own and never checkpointed."""
+    """The graph at one run; what its nodes need beyond the state is the run's own and never checkpointed."""
 
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
@@ -39,21 +49,14 @@ class RunGraph:
         """Take the state that a run goes on from: a step is sent its number alone, lest each keep a copy."""
         self._seen = state
 
-    def build(self) -> Any:
-        """Return the `StateGraph`; compile it with the tenant's saver."""
-        graph: Any = StateGraph(State)  # its methods' types are partly unknown to a strict checker
-        for name in ("route", "plan", "step", "gather", "approve", "hand_over", "answer"):
-            graph.add_node(name, getattr(self, f"_{name}"))
-        onward = ["step", "approve", "hand_over", "answer"]
-        graph.add_edge(START, "route")
-        graph.add_conditional_edges("route", self._routed, ["hand_over", "plan"])
-        graph.add_conditional_edges("plan", self._next, onward)
-        graph.add_edge("step", "gather")
-        graph.add_conditional_edges("gather", self._next, onward)
-        graph.add_conditional_edges("approve", self._next, onward)
-        graph.add_edge("hand_over", "route")
-        graph.add_edge("answer", END)
-        return graph
+    def compiled(self, saver: BaseCheckpointSaver[Any]) -> Any:
+        """Return the compiled graph with what keeps its checkpoints."""
+        return _compiled().copy({"checkpointer": saver})
+
+    def config(self, place: Mapping[str, Mapping[str, Any]]) -> Any:
+        """Return LangGraph's configuration, given where the run's checkpoints are."""
+        configurable = {**place["configurable"], _RUN: self}
+        return {"configurable": configurable, "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
 
     def _routed(self, state: State) -> str:
         return "hand_over" if state.get("handoff") else "plan"
@@ -63,16 +66,20 @@ class RunGraph:
         self._seen = state
         if state.get("handoff"):
             return "hand_over"
+        if ready := self._ready(state):
+            return [Send("step", {"index": index, "alone": len(ready) == 1}) for index in ready]
+        return "approve" if _held(state) else "answer"
+
+    def _ready(self, state: State) -> list[int]:
+        """Return the steps that can be done now."""
         done, held = state.get("results", {}), _held(state)
         ready = [
             index
             for index, part in enumerate(state.get("parts", []))
             if str(index) not in done and str(index) not in held and all(str(each) in done for each in part["after"])
         ]
-        if ready:
-            # Where a budget leaves room for fewer, the first have it, and not whichever is quickest.
-            return [Send("step", {"index": index}) for index in ready[: self._cast.room()]]
-        return "approve" if held else "answer"
+        # Where a budget leaves room for fewer, the first have it, and not whichever is quickest.
+        return ready[: self._cast.room()]
 
     async def _member(self, state: State) -> Member:
         return await self._cast.member(state["path"][-1])
@@ -80,17 +87,34 @@ class RunGraph:
     async def _route(self, state: State) -> dict[str, Any]:
         """Note the language of the request, and whose it had better be."""
         member, path, request = await self._member(state), state["path"], state.get("input", "")
-        to = await member.thinker.route(request, await self._cast.offered(member, path))
-        return {"language": language(request), "handoff": None if to is None else Handoff(to=to, reason="")}
+        offered = await self._cast.offered(member, path)
+        to = await self._cast.routed(path)
+        if to is None:
+            to = await member.thinker.route(request, offered)
+        handoff = Handoff(to=to, reason="") if to else None
+        return {"language": language(request), "handoffs": offered, "handoff": handoff}
 
     async def _plan(self, state: State) -> dict[str, Any]:
-        """Divide the request, and search the tools of each part."""
-        member = await self._member(state)
+        """Divide the request, and search the tools of each part; what was planned before holds."""
+        member, task = await self._member(state), _task(state, "plan")
         turns, before = state.get("turns", []), state.get("before", [])
-        planned = await member.thinker.divide(_task(state, "plan"), state.get("input", ""), turns, before)
+        planned = (await member.thinker.divide(task, state.get("input", ""), turns, before))[:MAX_PARTS]
+        plan = await self._cast.planned(task, [each.text for each in planned])
+        if plan is None:
+            today = datetime.now(UTC).date().isoformat()
+            plan = RunPlan(
+                parts=await self._parts(member, planned),
+                language=state.get("language", "en"),
+                today=today,
+                handoffs=dict(state.get("handoffs", {})),
+            )
+            await self._cast.keep_plan(task, plan)
+        return {**plan, "results": None, "held": None}
+
+    async def _parts(self, member: Member, planned: Sequence[Planned]) -> list[Part]:
         parts: list[Part] = []
         barrier: int | None = None
-        for index, each in enumerate(planned[:MAX_PARTS]):
+        for index, each in enumerate(planned):
             tools = await member.tools.search(each.text)
             if each.after is not None:
                 after = sorted({number for number in each.after if 0 <= number < index})
@@ -99,12 +123,31 @@ class RunGraph:
             else:
                 after, barrier = list(range(index)), index
             parts.append(Part(text=each.text, tools=tools, after=after))
-        return {"parts": parts, "results": None, "held": None}
+        return parts
 
     async def _step(self, sent: dict[str, Any]) -> dict[str, Any]:
-        """Serve a part; one whose call is held comes back here with the decision."""
+        """Serve a part; one whose call is held comes back here with the decision.
+
+        One that was sent alone is followed here by those that come next alone: a round of the graph for each would
+        cost more than the step.
+        """
         state, index = self._seen, int(sent["index"])
         assert state is not None
+        results: dict[str, Any] = {}
+        while True:
+            came = await self._served(state, index)
+            results |= came.get("results", {})
+            if not sent.get("alone") or came.get("handoff") or "results" not in came:
+                return {**came, "results": results}
+            done = {**state.get("results", {}), **came["results"]}
+            state = state.copy()
+            state["results"], state["held"] = done, {**state.get("held", {}), **came["held"]}
+            following = self._ready(state)
+            if len(following) != 1 or _held(state):
+                return {"results": results, "held": came["held"]}
+            (index,) = following
+
+    async def _served(self, state: State, index: int) -> dict[str, Any]:
         member, done = await self._member(state), state.get("results", {})
         needed = _needed(state["parts"], index)
         step = StepInput(
@@ -116,8 +159,8 @@ class RunGraph:
             decisions={call: Decision(**each) for call, each in state.get("decisions", {}).items()},
             turns=state.get("turns", []),
             spoken=state.get("language", "en"),
-            today=datetime.now(UTC).date(),
-            handoffs=await self._cast.offered(member, state["path"]),
+            today=_today(state),
+            handoffs=state["handoffs"] if "handoffs" in state else await self._cast.offered(member, state["path"]),
         )
         try:
             result = await member.thinker.serve(step)
@@ -159,9 +202,45 @@ class RunGraph:
         member, done = await self._member(state), state.get("results", {})
         results = [*state.get("before", []), *(done[key] for key in sorted(done, key=int))]
         request = state.get("input", "")
-        said = await member.thinker.word(_task(state, "answer"), request, results, state.get("language", "en"))
+        task, spoken = _task(state, "answer"), state.get("language", "en")
+        said = await member.thinker.word(task, request, results, spoken, _today(state))
         text = said.text.replace("\0", "")  # a tool may have returned one, and PostgreSQL's text can't hold it
         return {"answer": text, "structured": said.structured, "answered": True}
+
+
+@cache
+def _compiled() -> Any:
+    """Return the graph of all runs, whose nodes are the run's own: to compile it costs as much as some steps."""
+    graph: Any = StateGraph(State)  # its methods' types are partly unknown to a strict checker
+    for name in ("route", "plan", "step", "gather", "approve", "hand_over", "answer"):
+        graph.add_node(name, _node(f"_{name}"))
+    onward = ["step", "approve", "hand_over", "answer"]
+    graph.add_edge(START, "route")
+    graph.add_conditional_edges("route", _edge("_routed"), ["hand_over", "plan"])
+    for name in ("plan", "gather", "approve"):
+        graph.add_conditional_edges(name, _edge("_next"), onward)
+    graph.add_edge("step", "gather")
+    graph.add_edge("hand_over", "route")
+    graph.add_edge("answer", END)
+    return graph.compile()
+
+
+def _node(name: str) -> Callable[..., Any]:
+    async def node(state: Any, config: RunnableConfig) -> Any:
+        return await getattr(_run_of(config), name)(state)
+
+    return node
+
+
+def _edge(name: str) -> Callable[..., Any]:
+    def edge(state: Any, config: RunnableConfig) -> Any:
+        return getattr(_run_of(config), name)(state)
+
+    return edge
+
+
+def _run_of(config: RunnableConfig) -> RunGraph:
+    return config.get("configurable", {})[_RUN]
 
 
 def _needed(parts: Sequence[Part], index: int) -> list[int]:
@@ -174,6 +253,11 @@ def _needed(parts: Sequence[Part], index: int) -> list[int]:
 
 def _held(state: State) -> dict[str, dict[str, Any]]:
     return {index: each for index, each in state.get("held", {}).items() if each is not None}
+
+
+def _today(state: State) -> date:
+    """Return the day that a run was planned on, which stays its today."""
+    return date.fromisoformat(state["today"]) if "today" in state else datetime.now(UTC).date()
 
 
 def _task(state: State, name: str) -> str:

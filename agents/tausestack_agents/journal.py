@@ -1,13 +1,14 @@
-"""The journal of a run: what each model and tool call was about to do, and what came of it.
+"""The journal of a run: what was planned, what each model and tool call was about to do, and what came of it.
 
-It is the authority on resume: a call with a result is replayed from here, never made again. A call without one is in
-doubt: it is made again where that can do no harm, and otherwise waits for a person.
+It is the authority on resume: a run that is begun anew plans nothing else, and a call with a result is replayed from
+here, never made again. A call without one is in doubt: it is made again where that can do no harm, and otherwise waits
+for a person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -18,8 +19,8 @@ from tausestack.tracing import Tracing
 from tausestack_agents import events as telling
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.failpoints import passing
-from tausestack_agents.lines import LINES, NAMES, Line, Lines, changed
-from tausestack_agents.store import Fenced, Paused, add_event, add_events, check_fence, now
+from tausestack_agents.lines import LINES, NAMES, Line, Lines
+from tausestack_agents.store import Fenced, Paused, add_events, change_line, check_fence, insert_lines, last_event
 from tausestack_agents.tables import journal, runs
 
 
@@ -38,7 +39,8 @@ class ToolCall:
 class Journal:
     """The journal of one run under one claim; every write is refused once another worker has claimed the run.
 
-    Nobody else writes it while the claim holds: what it has is read once, and from then on known.
+    Nobody else writes it, or the run's events, while the claim holds: what there is is read once, and from then on
+    known. What cost nothing and is told by the code and by what is written already waits for the next write.
     """
 
     def __init__(
@@ -63,8 +65,12 @@ class Journal:
         self.run = run
         self.fence = fence
         self._lines: Lines | None = None
-        self._said: list[Line] = []
-        """The offline planner's answers that ask for calls: each is written with the first of these."""
+        self._position = -1
+        """That of the last line."""
+        self._events = 0
+        """The number of the run's last event."""
+        self._waiting: list[tuple[Line, list[Event]]] = []
+        """Lines that are written with the next one, each with what is told of it."""
         self._writing = anyio.Lock()
         self.tracing = tracing
         self._under_way: set[tuple[str, str]] = set()
@@ -78,6 +84,32 @@ class Journal:
     async def find(self, task: str, call: str) -> Line | None:
         """Return a call's line, or None."""
         return (await self._known()).get((task, call))
+
+    async def plan(self, task: str) -> dict[str, Any] | None:
+        """Return what was planned, or None."""
+        line = (await self._known()).get((task, "plan"))
+        return None if line is None else line.arguments
+
+    async def keep_plan(self, task: str, plan: dict[str, Any]) -> None:
+        """Keep what was planned: it is written with the first call that follows from it."""
+        passing("plan.before")
+        values = {"kind": "plan", "status": "done", "arguments": plan}
+        await self._known()
+        self._wait(self._changed(task, "plan", values), [])
+        passing("plan.after")
+
+    async def handoff(self, leg: int) -> dict[str, Any] | None:
+        """Return who took over as the so-manieth agent after the first, and in which version, or None."""
+        line = (await self._known()).get((f"{leg}.handoff", "handoff"))
+        return None if line is None else line.arguments
+
+    async def hand_over(self, leg: int, about: dict[str, Any], version: int, rules: list[dict[str, Any]]) -> None:
+        """Write that another agent takes over, in a version, and the approvals that hold from here on."""
+        values = {"kind": "handoff", "arguments": {**about, "version": version}, "status": "done"}
+        await self._known()
+        async with self._writing:
+            line = self._changed(f"{leg}.handoff", "handoff", values)
+            await self._commit([line], [("handoff", about)], rules=rules)
 
     async def intend(self, call: ToolCall) -> None:
         """Write what a tool call is about to do, before it is sent."""
@@ -114,47 +146,25 @@ class Journal:
     ) -> None:
         """Write a model's response, and what attempts that failed used; the `last` of its task ends the step.
 
-        The planner's, which cost nothing, are written with the first of the calls that they ask for.
+        The planner's, which cost nothing, wait for the next write, unless that is a while off.
         """
         passing("model.before")
         kept = {"kind": "model", "status": "done", "result": response, "arguments": {"attempts": list(attempts)}}
-        line = changed(await self._known(), task, call, kept)
-        if last or (task, call) in await self._known() or telling.model_cost("", response) is not None:
+        known = await self._known()
+        free = (task, call) not in known and telling.model_cost("", response) is None
+        if free and not (last and self._under_way):
+            line = self._changed(task, call, kept)
+            self._wait(line, [*self._begun(line), *([telling.step(task, "done")] if last else [])])
+        else:
             pausing = await self._write(task, call, kept, last=last)
             if pausing and not last:
                 self._pause()
-        else:
-            self._note(line)
-            self._said.append(line)
         passing("model.after")
 
     async def tell(self, kind: Kind, data: dict[str, Any]) -> None:
         """Append an event that no line of the journal tells: a piece of text, a handoff."""
-
-        async def work(db: Connection) -> None:
-            await check_fence(db, self.run, self.fence)
-            await add_event(db, self.run, kind, data)
-
-        await self._databases.write(self._tenant, work)
-        self._on_write()
-
-    async def hand_over(self, leg: int, about: dict[str, Any], rules: list[dict[str, Any]]) -> None:
-        """Write, once, that another agent takes over, and the approvals that hold from here on."""
-        task, known = f"{leg}.handoff", await self._known()
-        if (task, "handoff") in known:
-            return
         async with self._writing:
-            line = changed(known, task, "handoff", {"kind": "handoff", "arguments": about, "status": "done"})
-
-            async def work(db: Connection) -> None:
-                await check_fence(db, self.run, self.fence)
-                await db.execute(sa.insert(journal).values(run=self.run, at=now(), **line.values()))
-                await db.execute(sa.update(runs).where(runs.c.id == self.run).values(rules=rules))
-                await add_event(db, self.run, "handoff", about)
-
-            await self._databases.write(self._tenant, work)
-            self._note(line)
-        self._on_write()
+            await self._commit([], [(kind, data)])
 
     async def settle(
         self,
@@ -170,7 +180,7 @@ class Journal:
         if approval is not None:
             values["approval"] = approval
         passing("result.before")
-        pausing = await self._write(call.task, call.call, values, ended=status not in {"waiting", "in_doubt"})
+        pausing = await self._write(call.task, call.call, values)
         passing("result.after")
         self._under_way.discard((call.task, call.call))
         self._settled.set()
@@ -182,6 +192,12 @@ class Journal:
         """Write that a call that was held goes on: with a person's word, and arguments, or to ask what became of it."""
         await self._write(call.task, call.call, {"arguments": call.arguments, "status": "intent"}, edited=approved)
         self._under_way.add((call.task, call.call))
+
+    async def flush(self) -> None:
+        """Write what waits: the run stops here, or what it is at is checkpointed."""
+        async with self._writing:
+            if self._waiting:
+                await self._commit([], [])
 
     async def tool_calls(self, *tasks: str) -> list[Line]:
         """Return the lines of tasks' tool calls, in order."""
@@ -195,14 +211,20 @@ class Journal:
     async def _known(self) -> Lines:
         if self._lines is None:
             of_run = LINES.where(journal.c.run == self.run)
-            rows = await self._databases.read(self._tenant, lambda db: db.execute(of_run))
+
+            async def work(db: Connection) -> tuple[list[Any], int]:
+                return await db.execute(of_run), await last_event(db, self.run)
+
+            rows, self._events = await self._databases.read(self._tenant, work)
             lines = [Line(**dict(zip(NAMES, row, strict=True))) for row in rows]
             self._lines = {(line.task, line.call): line for line in lines}
+            self._position = max((line.position for line in lines), default=-1)
         return self._lines
 
-    def _note(self, line: Line) -> None:
+    def _wait(self, line: Line, told: list[Event]) -> None:
         assert self._lines is not None
         self._lines[line.task, line.call] = line
+        self._waiting.append((line, told))
 
     async def _write(
         self,
@@ -213,53 +235,75 @@ class Journal:
         begins: bool = False,
         edited: bool | None = None,
         last: bool = False,
-        ended: bool = False,
     ) -> bool:
-        """Write a line, and those that waited for it, with the events that tell of them, in one transaction.
+        """Write a line with the events that tell of it.
 
         Returns whether the run is to pause; where it is, nothing that begins a call is written: that raises `Paused`.
         """
         known = await self._known()
         async with self._writing:
-            line, said = changed(known, task, call, values), list(self._said)
-            is_new = (task, call) not in known
-            times = {"ended_at": now()} if ended else {}
-            told = self._told([*said, line] if is_new else said)
+            line, is_new = self._changed(task, call, values), (task, call) not in known
+            told = self._begun(line) if is_new else []
             if line.kind == "tool":
                 told += [] if edited is False else telling.call(line, edited=bool(edited))
             elif (spent := telling.model_cost(f"{task}/{call}", line.result)) is not None:
                 told.append(spent)
             told += [telling.step(task, "done")] if last else []
+            return await self._commit([line] if is_new else [], told, changed=None if is_new else line, begins=begins)
 
-            async def work(db: Connection) -> bool:
-                pausing = await check_fence(db, self.run, self.fence)
-                if pausing and begins:
-                    raise Paused(self.run)
-                for each in said:
-                    await db.execute(sa.insert(journal).values(run=self.run, at=now(), **each.values()))
-                if is_new:
-                    await db.execute(sa.insert(journal).values(run=self.run, at=now(), **line.values(), **times))
-                else:
-                    here = (journal.c.run == self.run, journal.c.task == task, journal.c.call == call)
-                    await db.execute(sa.update(journal).where(*here).values(**values, **times))
-                await add_events(db, self.run, told)
-                return pausing
+    async def _commit(
+        self,
+        fresh: Sequence[Line],
+        told: Sequence[Event],
+        *,
+        changed: Line | None = None,
+        rules: list[dict[str, Any]] | None = None,
+        begins: bool = False,
+    ) -> bool:
+        """Write what waits, then lines, and what is told, in one transaction; who calls this holds `_writing`.
 
-            pausing = await self._databases.write(self._tenant, work)
-            self._note(line)
-            self._said = [each for each in self._said if each not in said]
+        Returns whether the run is to pause.
+        """
+        known, waiting = await self._known(), list(self._waiting)
+        lines = [*(line for line, _ in waiting), *fresh]
+        events = [*(event for _, about in waiting for event in about), *told]
+
+        async def work(db: Connection) -> bool:
+            pausing = await check_fence(db, self.run, self.fence)
+            if pausing and begins:
+                raise Paused(self.run)
+            await insert_lines(db, self.run, lines)
+            if changed is not None:
+                await change_line(db, self.run, changed)
+            if rules is not None:
+                await db.execute(sa.update(runs).where(runs.c.id == self.run).values(rules=rules))
+            await add_events(db, self.run, events, after=self._events)
+            return pausing
+
+        pausing = await self._databases.write(self._tenant, work)
+        self._events += len(events)
+        del self._waiting[: len(waiting)]
+        for line in (*fresh, *([] if changed is None else [changed])):
+            known[line.task, line.call] = line
         self._on_write()
         return pausing
+
+    def _changed(self, task: str, call: str, values: dict[str, Any]) -> Line:
+        """Return a call's line with some values changed; a new one comes after all others."""
+        assert self._lines is not None
+        line = self._lines.get((task, call))
+        if line is not None:
+            return replace(line, **values)
+        self._position += 1
+        return Line(task=task, call=call, position=self._position, **values)
 
     def _pause(self) -> None:
         """Raise `Paused`, unless another call of the run is under way: the last one of them stops it."""
         if not self._under_way:
             raise Paused(self.run)
 
-    def _told(self, fresh: Sequence[Line]) -> list[Event]:
-        """Return that tasks began whose first line is among those to be written."""
+    def _begun(self, line: Line) -> list[Event]:
+        """Return that a line's task begins with it, where it does."""
         assert self._lines is not None
-        begun = {line.task for line in self._lines.values() if line not in fresh}
-        return [
-            telling.step(task, "running") for task in dict.fromkeys(each.task for each in fresh) if task not in begun
-        ]
+        begun = any(each.task == line.task for each in self._lines.values())
+        return [] if begun else [telling.step(line.task, "running")]

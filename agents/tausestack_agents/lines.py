@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,11 +43,3 @@ Lines = dict[tuple[str, str], Line]
 def of_row(row: Row) -> Line:
     """Return a row of the journal's table as a line."""
     return Line(**{name: getattr(row, name) for name in NAMES})
-
-
-def changed(known: Lines, task: str, call: str, values: Mapping[str, Any]) -> Line:
-    """Return a call's line with some values changed; a new one comes after all others."""
-    line = known.get((task, call))
-    if line is not None:
-        return replace(line, **values)
-    return Line(task=task, call=call, position=len(known), **values)

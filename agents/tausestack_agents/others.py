@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from pydantic_ai.exceptions import ToolFailed as CallFailed
@@ -65,7 +66,7 @@ class TeamThinker:
         text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
         return Result(part=task.id, text=text, task=step.task, calls=[{"address": RUN.address, "status": "done"}])
 
-    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
         """Return what the tasks came to that no other depends on."""
         needed = {one for each in self._tasks for one in each.depends_on}
         last = [result for result in results if result["part"] not in needed]
@@ -102,6 +103,6 @@ class PersonThinker:
         calls = [{"address": ESCALATE.address, "status": "done"}]
         return Result(part=step.part["text"], text=said["answer"], task=step.task, calls=calls)
 
-    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
         """Return the person's words."""
         return Answer(results[0]["text"])

@@ -7,6 +7,7 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, cast
 
 from langgraph.config import get_config
@@ -66,13 +67,9 @@ class OwnThinker:
                 text = await (self._agent(step, run) if isinstance(self._own.runnable, Agent) else self._graph(step))
             except CallFailed as error:
                 raise ToolFailed(str(error)) from error
-        calls = [
-            {"address": f"{line.server}/{line.tool}", "status": line.status}
-            for line in await self._has.journal.tool_calls(step.task)
-        ]
-        return Result(part=step.part["text"], text=text, task=step.task, calls=calls)
+        return Result(part=step.part["text"], text=text, task=step.task, calls=await self._has.made(step.task))
 
-    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
         """Return what the code said."""
         return Answer(results[-1]["text"])
 

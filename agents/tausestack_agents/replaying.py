@@ -13,18 +13,18 @@ from tausestack.database import Row, TenantDatabases
 from tausestack.errors import Diverged
 from tausestack.names import wire_name
 from tausestack.raw import object_at, objects_in
-from tausestack_agents import specs, store, threads
+from tausestack_agents import store, threads
 from tausestack_agents.checkpoints import config
 from tausestack_agents.company import Company
 from tausestack_agents.events import Kind
 from tausestack_agents.gateway import Delegation, GatewayClient
-from tausestack_agents.graph import AT_ONCE, SUPERSTEPS, RunGraph
+from tausestack_agents.graph import RunGraph
 from tausestack_agents.journal import Journal, ToolCall
 from tausestack_agents.lines import Line, of_row
 from tausestack_agents.models import OFFLINE, Chosen
 from tausestack_agents.planner.choice import Candidate
 from tausestack_agents.spending import Spending
-from tausestack_agents.state import Duty, initial
+from tausestack_agents.state import Duty, RunPlan, initial
 from tausestack_agents.tools import ToolBox
 
 _OPEN = frozenset({"intent", "in_doubt", "cancelled"})
@@ -41,24 +41,29 @@ class _Lines(Journal):
     def __init__(self, run: Row, lines: Sequence[Row]) -> None:
         self.run, self.fence, self.tracing = run.id, run.fence, None
         self._succeeded = run.status == "success"
-        self._kept = {(line.task, line.call): of_row(line) for line in lines}
-        self.unseen = dict.fromkeys(self._kept)
+        self._lines = {(line.task, line.call): of_row(line) for line in lines}
+        self.unseen = dict.fromkeys(self._lines)
 
     async def find(self, task: str, call: str) -> Line | None:
-        line = self._kept.get((task, call))
+        line = (await self._known()).get((task, call))
         self.unseen.pop((task, call), None)
         if line is None or line.status in _OPEN:
             self._refuse(f"{task}/{call}", "asks for what the run never did")
         return line
 
-    async def tool_calls(self, *tasks: str) -> list[Line]:
-        return [line for (of, _), line in self._kept.items() if of in tasks and line.kind == "tool"]
+    async def plan(self, task: str) -> dict[str, Any] | None:
+        self.unseen.pop((task, "plan"), None)
+        return await super().plan(task)
 
-    async def hand_over(self, leg: int, about: dict[str, Any], rules: list[dict[str, Any]]) -> None:
-        self.unseen = {place: None for place in self.unseen if place[0] != f"{leg}.handoff"}
+    async def keep_plan(self, task: str, plan: dict[str, Any]) -> None:
+        """Keep nothing: the run is of a release that did not journal what it planned."""
 
-    async def has_results(self) -> bool:
-        return any(line.kind == "tool" and line.status in {"done", "failed"} for line in self._kept.values())
+    async def handoff(self, leg: int) -> dict[str, Any] | None:
+        self.unseen.pop((f"{leg}.handoff", "handoff"), None)
+        return await super().handoff(leg)
+
+    async def hand_over(self, leg: int, about: dict[str, Any], version: int, rules: list[dict[str, Any]]) -> None:
+        self._refuse(f"{leg}.handoff", f"would be handed over to {about['to']}")
 
     async def intend(self, call: ToolCall) -> None:
         self._refuse(f"{call.task}/{call.call}", f"would call {call.server}/{call.tool}")
@@ -126,10 +131,11 @@ class _Actors(Company):
     def _chosen(self, spec: AgentSpec) -> Chosen:
         return _chosen(self._lines)
 
-    async def hand_over(self, path: Sequence[Duty], to: str, reason: str) -> Duty:
-        await self._journal.hand_over(len(path), {}, [])
-        async with self._databases.reading(self._principal.tenant) as db:
-            return Duty(agent=to, version=(await specs.find(db, to)).version)
+    async def planned(self, task: str, parts: Sequence[str]) -> RunPlan | None:
+        plan = await super().planned(task, parts)
+        if plan is not None and [part["text"] for part in plan["parts"]] != list(parts):
+            raise Diverged("The replay divides the request otherwise than the run", at=task)
+        return plan
 
 
 async def replay(databases: TenantDatabases, tenant: str, run: str) -> dict[str, Any]:
@@ -144,13 +150,12 @@ async def replay(databases: TenantDatabases, tenant: str, run: str) -> dict[str,
     journal = _Lines(row, lines)
     company = _Actors(databases, tenant, row, lines, journal)
     company.remember(past.summary)
-    graph = RunGraph(company).build().compile(checkpointer=InMemorySaver())
+    graph = RunGraph(company)
     found: dict[str, Any] = {"run": run, "status": row.status, "complete": False, "output": None, "steps": []}
     begun = initial(run, row.input, Duty(agent=row.agent, version=row.version), past)
-    place: Any = {**config(tenant, run), "recursion_limit": SUPERSTEPS, "max_concurrency": AT_ONCE}
     state: dict[str, Any] = {}
     try:
-        state = await graph.ainvoke(begun, place)
+        state = await graph.compiled(InMemorySaver()).ainvoke(begun, graph.config(config(tenant, run)))
     except _BrokeOff as broken:
         found["broke_off_at"] = str(broken)
     found["steps"] = [_step(line) for line in sorted(lines, key=store.place) if line.kind == "tool"]

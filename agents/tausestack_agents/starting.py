@@ -25,6 +25,8 @@ from tausestack_agents.schedules import KIND as SCHEDULE
 from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check
 
 MAX_WAIT_SECONDS = 110.0
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 4.0
+"""How long the bell is waited for before a run is looked at anyway: another process may work on it. Doubled in vain."""
 MAX_CONTEXT = 64 * 1024
 MAX_DEPTH = 3
 """How deep runs may start runs."""
@@ -160,26 +162,30 @@ def state_of(ctx: Context) -> State:
 
 
 async def settled(ctx: Context, identifier: str, wait: float) -> Run:
-    """Return a run once it has ended or waits for a person, or as it is when the time is up."""
-    bell, steps = state_of(ctx).bell, -1
+    """Return a run once it has ended or waits for a person, or as it is when the time is up.
+
+    It is read whole when it may have stopped; for a caller that is told of progress its steps are counted at each ring.
+    """
+    state, follows, told, pause = state_of(ctx), ctx.follows and wait > 0, -1, LOOK_SECONDS
     deadline = time.monotonic() + min(wait, MAX_WAIT_SECONDS)
     while True:
-        found = await shown(ctx, identifier)
-        steps = await _progress(ctx, found, steps) if wait else steps
+        now = await state.databases.read(ctx.tenant, lambda db: store.standing(db, identifier, counted=follows))
+        told = await _progress(ctx, now, told) if follows else told
         left = deadline - time.monotonic()
-        if left <= 0 or found["status"] in {*ENDED, "interrupted"}:
-            return found
-        await bell.wait(ctx.tenant, identifier, min(left, 0.5))
+        if left <= 0 or now.status in {*ENDED, "interrupted"}:
+            found = await shown(ctx, identifier)
+            if left <= 0 or found["status"] in {*ENDED, "interrupted"}:
+                return found
+        rung = await state.bell.wait(ctx.tenant, identifier, min(left, pause), for_stop=not follows)
+        waits = now.status == "interrupted"  # for another run, whose own bell is rung
+        pause = LOOK_SECONDS if rung or waits else min(pause * 2, LONGEST_LOOK_SECONDS)
 
 
-async def _progress(ctx: Context, found: Run, told: int) -> int:
-    """Tell how many steps a run has done, where these are more than were told."""
-    steps: list[dict[str, Any]] = found["steps"]
-    ended = [step for step in steps if step["status"] not in {"running", "waiting"}]
-    if len(ended) > told:
-        last = f"{ended[-1]['server']}/{ended[-1]['tool']}: {ended[-1]['status']}" if ended else found["status"]
-        await ctx.progress(len(ended), None, last)
-    return max(told, len(ended))
+async def _progress(ctx: Context, now: store.Standing, told: int) -> int:
+    """Tell how many calls of a run have ended, where these are more than were told."""
+    if now.ended > told:
+        await ctx.progress(now.ended, None, now.last or now.status)
+    return max(told, now.ended)
 
 
 def origin_of(ctx: Context, message: str | None) -> dict[str, Any] | None:

@@ -32,6 +32,17 @@ class Handoff(TypedDict):
     reason: str
 
 
+class RunPlan(TypedDict):
+    """What is planned for a request, once: a run that is begun anew, on whatever day, plans nothing else."""
+
+    parts: list[Part]
+    language: Language
+    today: str
+    """ISO 8601."""
+    handoffs: dict[str, str]
+    """The agents that may take over, with what they are for."""
+
+
 class Result(TypedDict):
     """What came of a part: a text, and the calls, whose results are in the journal under the task."""
 
@@ -60,13 +71,15 @@ def _first(old: Any, new: Any) -> Any:
 
 
 class State(TypedDict, total=False):
-    """What is checkpointed."""
+    """What is checkpointed where a run stops; one that was checkpointed by 0.1.0 has no `today` and no `handoffs`."""
 
     run: Required[str]
     input: str
     language: Language
     path: Required[list[Duty]]
     parts: Required[list[Part]]
+    today: str
+    handoffs: Mapping[str, str]
     results: Annotated[dict[str, Result], _merged]
     held: Annotated[dict[str, dict[str, Any] | None], _merged]
     handoff: Required[Annotated[Handoff | None, _first]]
@@ -130,8 +143,8 @@ class Thinker(Protocol):
         """Serve a part; raises `Held`."""
         ...
 
-    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
-        """Return the answer to the whole request."""
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
+        """Return the answer to the whole request, which was planned on a day."""
         ...
 
 
@@ -158,6 +171,18 @@ class Cast(Protocol):
 
     async def offered(self, member: Member, path: Sequence[Duty]) -> Mapping[str, str]:
         """Return the agents that one may hand over to, and what for: there are such, and none had the run before."""
+        ...
+
+    async def routed(self, path: Sequence[Duty]) -> str | None:
+        """Return whose the run was found to be before anything was planned, "" for nobody else's, None if unknown."""
+        ...
+
+    async def planned(self, task: str, parts: Sequence[str]) -> RunPlan | None:
+        """Return what was planned before for a request that is divided into these parts now."""
+        ...
+
+    async def keep_plan(self, task: str, plan: RunPlan) -> None:
+        """Keep what was planned."""
         ...
 
     async def hand_over(self, path: Sequence[Duty], to: str, reason: str) -> Duty:

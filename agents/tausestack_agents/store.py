@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,7 +15,7 @@ from tausestack_agents import events as telling
 from tausestack_agents.domain import ENDED, STEP_STATUSES, UNDER_WAY, WAITS_FOR_RUN, Decision, subject
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.failpoints import passing
-from tausestack_agents.lines import of_row
+from tausestack_agents.lines import Line, of_row
 from tausestack_agents.tables import decisions, events, journal, runs
 
 
@@ -26,12 +27,29 @@ class Paused(Exception):
     """The run is to stop here, where none of its calls is under way."""
 
 
+_NO_RUN = "There is no such run, or it is not yours"
 TRACE = "traceparent"
 """In a run's origin: the W3C context of the trace that it goes on in, which is not shown."""
 CUT_OFF = {
     "code": "cancelled",
     "message": "The run ended while this call was under way: nobody knows if it took effect",
 }
+
+
+_ADD_LINE, _ADD_EVENT = sa.insert(journal), sa.insert(events)
+_LAST_EVENT = sa.select(sa.func.max(events.c.seq)).where(events.c.run == sa.bindparam("of_run"))
+_OUTCOMES = frozenset({"done", "failed", "rejected"})
+_CHANGING = ("arguments", "approval", "status", "result", "error")
+_CHANGE_LINE = (
+    sa.update(journal)
+    .where(journal.c.run == sa.bindparam("of_run"), journal.c.task == sa.bindparam("of_task"))
+    .where(journal.c.call == sa.bindparam("of_call"))
+    .values({name: sa.bindparam(f"new_{name}", type_=journal.c[name].type) for name in _CHANGING})
+)
+_END_LINE = _CHANGE_LINE.values(ended_at=sa.bindparam("ended"))
+_CLAIM = (
+    sa.select(runs.c.fence, runs.c.status, runs.c.pausing).where(runs.c.id == sa.bindparam("of_run")).with_for_update()
+)
 
 
 def now() -> str:
@@ -60,8 +78,30 @@ async def get_run(db: Connection, run: str) -> Row:
     """Return a run's row, or raise `NotFound`."""
     found = await find_run(db, run)
     if found is None:
-        raise NotFound("There is no such run, or it is not yours")
+        raise NotFound(_NO_RUN)
     return found
+
+
+class Standing(NamedTuple):
+    """How a run stands: its status, how many of its calls have ended, and the last of these, `server/tool: status`."""
+
+    status: str
+    ended: int = 0
+    last: str | None = None
+
+
+async def standing(db: Connection, run: str, *, counted: bool) -> Standing:
+    """Return how a run stands, its calls only where they are to be `counted`; raises `NotFound`."""
+    status = await db.scalar(sa.select(runs.c.status).where(runs.c.id == run))
+    if status is None:
+        raise NotFound(_NO_RUN)
+    if not counted:
+        return Standing(status)
+    ended = sa.select(journal.c.server, journal.c.tool, journal.c.status).where(
+        journal.c.run == run, journal.c.kind == "tool", journal.c.status.not_in(("intent", "waiting"))
+    )
+    lines = await db.execute(ended.order_by(journal.c.position))
+    return Standing(status, len(lines), f"{lines[-1].server}/{lines[-1].tool}: {lines[-1].status}" if lines else None)
 
 
 async def active_run(db: Connection, thread: str) -> str | None:
@@ -94,9 +134,7 @@ async def check_fence(db: Connection, run: str, fence: int) -> bool:
 
     Returns whether the run is to pause.
     """
-    held = await db.one(
-        sa.select(runs.c.fence, runs.c.status, runs.c.pausing).where(runs.c.id == run).with_for_update()
-    )
+    held = await db.one(_CLAIM, {"of_run": run})
     if held is None or held.fence != fence or held.status in ENDED:
         raise Fenced(run)
     return bool(held.pausing)
@@ -220,15 +258,21 @@ async def add_event(db: Connection, run: str, kind: Kind, data: dict[str, Any]) 
     await add_events(db, run, [(kind, data)])
 
 
-async def add_events(db: Connection, run: str, told: list[Event]) -> None:
-    """Append several events to a run's log."""
+async def add_events(db: Connection, run: str, told: Sequence[Event], *, after: int | None = None) -> None:
+    """Append several events to a run's log, `after` the one of that number, where the last one's is known."""
+    if not told:
+        return
     passing("event.before")
-    for kind, data in told:
-        following = sa.func.coalesce(sa.func.max(events.c.seq), 0) + 1
-        given = (sa.literal(run), following, sa.literal(kind), sa.literal(data, events.c.data.type), sa.literal(now()))
-        line = sa.select(*given).where(events.c.run == run)
-        await db.execute(sa.insert(events).from_select(["run", "seq", "kind", "data", "at"], line))
+    first, at = (await last_event(db, run) if after is None else after) + 1, now()
+    numbered = enumerate(told, first)
+    rows = [{"run": run, "seq": seq, "kind": kind, "data": data, "at": at} for seq, (kind, data) in numbered]
+    await db.execute(_ADD_EVENT, rows)
     passing("event.after")
+
+
+async def last_event(db: Connection, run: str) -> int:
+    """Return the number of a run's last event, 0 for none."""
+    return await db.scalar(_LAST_EVENT, {"of_run": run}) or 0
 
 
 async def events_after(db: Connection, run: str, seq: int) -> list[Row]:
@@ -242,6 +286,21 @@ async def events_of(db: Connection, run: str, kind: str) -> list[Row]:
     last = sa.select(sa.func.max(events.c.seq)).where(events.c.run == run).scalar_subquery()
     query = sa.select(events).where(events.c.run == run, sa.or_(events.c.kind == kind, events.c.seq == last))
     return await db.execute(query.order_by(events.c.seq))
+
+
+async def insert_lines(db: Connection, run: str, lines: Sequence[Line]) -> None:
+    """Insert lines into a run's journal."""
+    if lines:
+        at = now()
+        await db.execute(_ADD_LINE, [{"run": run, "at": at, **line.values()} for line in lines])
+
+
+async def change_line(db: Connection, run: str, line: Line) -> None:
+    """Write what a line of a run's journal is now."""
+    ended = {"ended": now()} if line.kind == "tool" and line.status in _OUTCOMES else {}
+    here = {"of_run": run, "of_task": line.task, "of_call": line.call}
+    changed = {f"new_{name}": getattr(line, name) for name in _CHANGING}
+    await db.execute(_END_LINE if ended else _CHANGE_LINE, {**here, **changed, **ended})
 
 
 async def journal_of(db: Connection, run: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The two thinkers of the graph: the offline planner, and a language model; both work through pydantic-ai agents."""
+"""The two thinkers of the graph: the offline planner, and a language model, which works through pydantic-ai agents."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pydantic_ai.toolsets import AbstractToolset
 from pydantic_ai.usage import UsageLimits
 
 from tausestack.agents import AgentSpec, ApprovalRule
+from tausestack.names import wire_name
 from tausestack.raw import as_object
 from tausestack.schemas import compiled
 from tausestack_agents.domain import AnswerInvalid
@@ -26,8 +27,7 @@ from tausestack_agents.gateway import Delegation
 from tausestack_agents.grounds import Grounds
 from tausestack_agents.handoffs import HandedOver, Handoffs
 from tausestack_agents.journal import Journal
-from tausestack_agents.models.journaled import JournaledModel
-from tausestack_agents.models.offline import OfflineModel
+from tausestack_agents.models.offline import Journaled, OfflinePlanner
 from tausestack_agents.planner.answer import compose, say_answered
 from tausestack_agents.planner.arguments import Earlier, fill
 from tausestack_agents.planner.choice import Candidate, choose
@@ -99,6 +99,11 @@ class Equipment:
             grounds=grounds,
         )
 
+    async def made(self, task: str) -> list[dict[str, Any]]:
+        """Return which tools a step called, and what became of each call."""
+        lines = await self.journal.tool_calls(task)
+        return [{"address": f"{line.server}/{line.tool}", "status": line.status} for line in lines]
+
     async def calls(self, results: Sequence[Result]) -> list[dict[str, Any]]:
         """Return earlier parts with what their calls returned, which the journal has."""
         tasks = [result["task"] for result in results if result["calls"]]
@@ -114,50 +119,12 @@ class Equipment:
         ]
 
 
-class _Steps:
-    """What both thinkers share: how a step's agent is run."""
+class OfflineThinker:
+    """Works without a language model."""
 
     def __init__(self, equipment: Equipment) -> None:
         self._has = equipment
         self._spec = equipment.spec
-
-    async def _run(
-        self,
-        step: StepInput,
-        model: Model,
-        prompt: str,
-        history: list[ModelMessage],
-        grounds: Grounds | None = None,
-    ) -> Result:
-        self._has.spending.step(step.task)
-        tools = await self._has.tools.given(step.part["tools"])
-        if self._spec.escalates:
-            tools = [*tools, ESCALATE]
-        agent = Agent(
-            model,
-            output_type=str,
-            deps_type=type(None),
-            instructions=self._spec.instructions_in(step.spoken),
-            toolsets=[self._has.toolset(step, tools, grounds), Handoffs(step.handoffs), *self._has.extras],
-        )
-        part, handoff, text = step.part["text"], None, ""
-        try:
-            with structlog.contextvars.bound_contextvars(step=step.task):
-                ran = await agent.run(
-                    prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
-                )
-            text = ran.output
-        except HandedOver as over:
-            handoff = over.handoff
-        calls = [
-            {"address": f"{line.server}/{line.tool}", "status": line.status}
-            for line in await self._has.journal.tool_calls(step.task)
-        ]
-        return Result(part=part, text=text, task=step.task, calls=calls, handoff=handoff)
-
-
-class OfflineThinker(_Steps):
-    """Works without a language model."""
 
     async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
         """Return the first agent that has tools for a request for which this one has none at all."""
@@ -188,16 +155,32 @@ class OfflineThinker(_Steps):
             text = say_answered(part, answered["answer"], step.spoken)
             calls = [{"address": ESCALATE.address, "status": "done"}]
             return Result(part=part, text=text, task=step.task, calls=calls)
+        self._has.spending.step(step.task)
         tools = await self._has.tools.given(step.part["tools"])
-        earlier = await self._earlier(step.results)
-        model = OfflineModel(part, tools, spoken=step.spoken, earlier=earlier, today=step.today)
-        return await self._run(step, JournaledModel(model, journal=self._has.journal, task=step.task), part, [])
+        planner = OfflinePlanner(part, tools, spoken=step.spoken, today=step.today)
+        with structlog.contextvars.bound_contextvars(step=step.task):
+            text = await planner.serve(
+                Journaled(self._has.journal, step.task),
+                self._has.toolset(step, await self._and_called(step.task, tools)),
+                lambda: self._earlier(step.results),
+            )
+        return Result(part=part, text=text, task=step.task, calls=await self._has.made(step.task))
 
-    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+    async def _and_called(self, task: str, tools: list[Candidate]) -> list[Candidate]:
+        """Return tools with those that a step has called already, though they may be gone since."""
+        made = {f"{line.server}/{line.tool}": line for line in await self._has.journal.tool_calls(task)}
+        gone = [
+            Candidate(wire_name(line.server, line.tool), address, {"name": line.tool})
+            for address, line in made.items()
+            if all(tool.address != address for tool in tools)
+        ]
+        return [*tools, *gone]
+
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
         """Return the parts' own texts under a label that says who speaks, or what the schema asks for of results."""
         if self._spec.output is None:
             return Answer(compose([result["text"] for result in results if result["text"]], spoken))
-        filled = fill(self._spec.output, Source(request, today=_today()), await self._earlier(results))
+        filled = fill(self._spec.output, Source(request, today=today), await self._earlier(results))
         if filled.missing:
             raise AnswerInvalid(f"The offline planner found nothing for: {', '.join(filled.missing)}")
         return _structured(self._spec.output, filled.calls[0])
@@ -222,11 +205,12 @@ class OfflineThinker(_Steps):
         return self._spec.escalates and _PERSON.search(fold(text)) is not None
 
 
-class LanguageThinker(_Steps):
+class LanguageThinker:
     """Works with a language model."""
 
     def __init__(self, equipment: Equipment, models: Models) -> None:
-        super().__init__(equipment)
+        self._has = equipment
+        self._spec = equipment.spec
         self._models = models
 
     def _model(self, task: str) -> Model:
@@ -284,7 +268,7 @@ class LanguageThinker(_Steps):
         grounds = Grounds(said, step.today, outside=bool(step.turns))
         return await self._run(step, self._model(step.task), prompt, self._history(step.turns), grounds)
 
-    async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
+    async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
         """Let the model word the answer from the parts' results alone."""
         if len(results) == 1 and self._spec.output is None:
             return Answer(results[0]["text"])
@@ -297,6 +281,37 @@ class LanguageThinker(_Steps):
         if self._spec.output is None:
             return Answer((await Agent(model, output_type=str, instructions=asked).run(told)).output)
         return await self._fitting(model, asked, told, self._spec.output)
+
+    async def _run(
+        self,
+        step: StepInput,
+        model: Model,
+        prompt: str,
+        history: list[ModelMessage],
+        grounds: Grounds | None = None,
+    ) -> Result:
+        self._has.spending.step(step.task)
+        tools = await self._has.tools.given(step.part["tools"])
+        if self._spec.escalates:
+            tools = [*tools, ESCALATE]
+        agent = Agent(
+            model,
+            output_type=str,
+            deps_type=type(None),
+            instructions=self._spec.instructions_in(step.spoken),
+            toolsets=[self._has.toolset(step, tools, grounds), Handoffs(step.handoffs), *self._has.extras],
+        )
+        part, handoff, text = step.part["text"], None, ""
+        try:
+            with structlog.contextvars.bound_contextvars(step=step.task):
+                ran = await agent.run(
+                    prompt, message_history=history, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP)
+                )
+            text = ran.output
+        except HandedOver as over:
+            handoff = over.handoff
+        calls = await self._has.made(step.task)
+        return Result(part=part, text=text, task=step.task, calls=calls, handoff=handoff)
 
     async def _fitting(self, model: Model, asked: str, told: str, schema: dict[str, Any]) -> Answer:
         """Ask for an answer that fits a schema, and again with what is wrong with it."""

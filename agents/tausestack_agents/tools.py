@@ -12,7 +12,7 @@ from tausestack.contract import META_TOOL
 from tausestack.errors import TauseError, Unauthenticated
 from tausestack.names import wire_name
 from tausestack_agents.gateway import Delegation, text_of
-from tausestack_agents.planner.choice import Candidate, asked, score
+from tausestack_agents.planner.choice import Candidate, Rarity, asked, score
 
 logger = structlog.get_logger("agents")
 
@@ -24,6 +24,7 @@ class ToolBox:
         self._delegation = delegation
         self._spec = spec
         self._tools: dict[str, Candidate] | None = None
+        self._rarity: Rarity | None = None
         self._found: dict[str, list[str]] = {}
 
     async def all(self) -> dict[str, Candidate]:
@@ -44,14 +45,16 @@ class ToolBox:
         if part in self._found:
             return self._found[part]
         known = await self.all()
-        hits = [address for address in await self._index(part) if address in known]
+        few = len(known) <= self._spec.tools_per_step  # so few that all are given: only their order is at stake
+        hits = [] if few else [address for address in await self._index(part) if address in known]
         verbs, nouns = asked(part)
         everything = list(known.values())
-        scored = sorted((-score(verbs, nouns, tool, everything), tool.address) for tool in everything)
+        rarity = self._rarity = self._rarity or Rarity(everything)
+        scored = sorted((-score(verbs, nouns, tool, rarity), tool.address) for tool in everything)
         by_words = [address for points, address in scored if points < 0]
         merged = [address for pair in _interleaved(hits, by_words) for address in pair]
-        if len(known) <= self._spec.tools_per_step:
-            merged += known  # so few that there is no need to choose
+        if few:
+            merged += known
         self._found[part] = list(dict.fromkeys(merged))[: self._spec.tools_per_step]
         return self._found[part]
 

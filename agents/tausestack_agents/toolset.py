@@ -116,6 +116,10 @@ class GatewayToolset(AbstractToolset[None]):
             for name, tool in self._tools.items()
         }
 
+    def tool(self, name: str) -> Candidate | None:
+        """Return the tool of a name, or None."""
+        return self._tools.get(name)
+
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
     ) -> Any:

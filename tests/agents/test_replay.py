@@ -68,7 +68,7 @@ async def test_a_cancelled_run_is_replayed_as_far_as_it_came(agents: Any, until:
     ("change", "at"),
     [
         (sa.update(runs).values(output="otra respuesta"), "answer"),
-        (sa.update(runs).values(input="¿Qué hora es en Tokio?"), "step-1/"),
+        (sa.update(runs).values(input="¿Qué hora es en Tokio?"), "plan"),
         (sa.delete(journal).where(journal.c.tool == "get_current_time"), "step-1/"),
         (sa.delete(journal).where(journal.c.kind == "model", journal.c.task == "step-1"), "step-1/model-0"),
     ],

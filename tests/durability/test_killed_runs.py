@@ -22,7 +22,17 @@ SECONDS_A_ROUND = 0.5
 """How long a process lives at most while it is to die at a random moment."""
 SECONDS_A_PLACE = 20.0
 """How long it may take to come to a place."""
-QUICK = ("intent.after", "call.after", "result.before", "checkpoint.after", "end.within", "decide.between")
+AT_STOPS = ("checkpoint", "writes")
+"""Places that a run comes to only where it stops, as for a decision on a call in doubt."""
+QUICK = (
+    "plan.after",
+    "intent.after",
+    "call.after",
+    "result.before",
+    "checkpoint.after",
+    "end.within",
+    "decide.between",
+)
 TRIES = 4
 """So many processes may miss a place: that it is come to depends on what others left."""
 
@@ -74,12 +84,12 @@ def killed_at(here: World, places: tuple[str, ...], seed: int = 0) -> None:
     crowd = Crowd(here, seed)
     dice = random.Random(seed)
     for place in places:
-        decided = place.startswith("decide")
+        decided, stops = place.startswith("decide"), place.startswith(AT_STOPS)
         for _ in range(TRIES):
-            if decided:  # a decision is asked for where a process died in the call that keeps no key
+            if decided or stops:  # a decision is asked for where a process died in the call that keeps no key
                 here.arm("call.after", of="post")
                 lived(here, crowd, SECONDS_A_PLACE, runs=1)
-            here.arm(place, skip=0 if decided or place.startswith("accept") else dice.randrange(3))
+            here.arm(place, skip=0 if decided or stops or place.startswith("accept") else dice.randrange(3))
             lived(here, crowd, SECONDS_A_PLACE, runs=2, until_asked=decided)
             if not here.failpoint.exists():
                 here.reached[place] += 1

@@ -1,26 +1,18 @@
-"""The offline planner in the shape of a pydantic-ai model: it asks for tool calls, then says what came of them."""
+"""The offline planner at a step: it chooses tool calls by words and schemas, makes them, and says what came of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from typing import Any
 
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    TextPart,
-    ToolCallPart,
-    ToolReturnPart,
-    UserPromptPart,
-)
-from pydantic_ai.models import Model, ModelRequestParameters
-from pydantic_ai.settings import ModelSettings
-from pydantic_ai.usage import RequestUsage
+from pydantic_ai.exceptions import ToolFailed
 
+from tausestack.raw import object_at, objects_in
+from tausestack_agents.journal import Journal
+from tausestack_agents.models import OFFLINE
 from tausestack_agents.planner.answer import (
     Called,
     say_asked_how,
@@ -35,52 +27,80 @@ from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.choice import Candidate, Choice, choose
 from tausestack_agents.planner.text import Language
 from tausestack_agents.planner.values import Source
+from tausestack_agents.toolset import GatewayToolset
+from tausestack_agents.tracing import of_request
+
+_GONE = "This tool is no longer installed"
 
 
-class OfflineModel(Model):
-    """Serves one part of a request with the tools that search found, by words and schemas alone."""
+class Journaled:
+    """What the planner says at a step, in the shape of a model's responses, each said once."""
 
-    def __init__(
-        self, part: str, tools: Sequence[Candidate], *, spoken: Language, earlier: Sequence[Earlier], today: date
-    ) -> None:
-        super().__init__()
+    def __init__(self, journal: Journal, task: str) -> None:
+        self._journal = journal
+        self._task = task
+        self._said = 0
+
+    async def parts(self, say: Callable[[], Awaitable[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+        """Return the parts that were said here before, else those that are said now; a text alone ends the step."""
+        call = f"model-{self._said}"
+        self._said += 1
+        line = await self._journal.find(self._task, call)
+        if line is not None:
+            return objects_in(object_at(line.result).get("parts"))
+        with of_request(self._journal.tracing, OFFLINE):
+            parts = await say()
+        last = all(part["part_kind"] == "text" for part in parts)
+        response = {"kind": "response", "model_name": OFFLINE, "parts": parts}
+        await self._journal.keep_model(self._task, call, response, last=last)
+        return parts
+
+
+class OfflinePlanner:
+    """Serves one part of a request with the tools that search found."""
+
+    def __init__(self, part: str, tools: Sequence[Candidate], *, spoken: Language, today: date) -> None:
         self._part = part
-        self._tools: Mapping[str, Candidate] = {tool.name: tool for tool in tools}
+        self._tools = tools
         self._spoken: Language = spoken
-        self._earlier = earlier
         self._today = today
 
-    @property
-    def model_name(self) -> str:
-        """Its name in costs and events."""
-        return "offline"
+    async def serve(
+        self, said: Journaled, toolset: GatewayToolset, earlier: Callable[[], Awaitable[list[Earlier]]]
+    ) -> str:
+        """Make the calls for the part, one after the other, and return what came of them, or why there are none.
 
-    @property
-    def system(self) -> str:
-        """Its provider."""
-        return "tausestack"
+        `earlier` tells what calls of the steps before returned. Raises `Held`.
+        """
 
-    async def request(
-        self,
-        messages: list[ModelMessage],
-        model_settings: ModelSettings | None,
-        model_request_parameters: ModelRequestParameters,
-    ) -> ModelResponse:
-        """Return the tool calls for the part, or once these have ended, the text."""
-        called = self._called(messages)
+        async def chosen() -> list[dict[str, Any]]:
+            return self._chosen(await earlier())
+
+        parts = await said.parts(chosen)
+        called = [await _made(toolset, part) for part in parts if part["part_kind"] == "tool-call"]
         if called:
-            return self._response([TextPart(say_calls(self._part, called, self._spoken))])
+
+            async def told() -> list[dict[str, Any]]:
+                return _text(say_calls(self._part, called, self._spoken))
+
+            parts = await said.parts(told)
+        return "".join(str(part["content"]) for part in parts if part["part_kind"] == "text")
+
+    def _chosen(self, earlier: Sequence[Earlier]) -> list[dict[str, Any]]:
         source = Source(self._part, today=self._today, spoken=self._spoken)
-        choice = choose(self._part, list(self._tools.values()), source, self._earlier)
+        choice = choose(self._part, self._tools, source, earlier)
         tool = choice.tool
         if choice.outcome != "calls" or tool is None:
-            return self._response([TextPart(self._declined(choice))])
-        return self._response(
-            [
-                ToolCallPart(tool.name, arguments, _call_id(tool, index, arguments))
-                for index, arguments in enumerate(choice.calls)
-            ]
-        )
+            return _text(self._declined(choice))
+        return [
+            {
+                "part_kind": "tool-call",
+                "tool_name": tool.name,
+                "args": arguments,
+                "tool_call_id": _call_id(tool, index, arguments),
+            }
+            for index, arguments in enumerate(choice.calls)
+        ]
 
     def _declined(self, choice: Choice) -> str:
         """Say why nothing is called."""
@@ -96,25 +116,21 @@ class OfflineModel(Model):
             return say_missing(self._part, choice.tool, choice.missing, self._spoken)
         return say_no_tool(self._part, self._spoken)
 
-    def _called(self, messages: list[ModelMessage]) -> list[Called]:
-        """What was called since the part was given, with what came of it."""
-        asked: dict[str, ToolCallPart] = {}
-        called: list[Called] = []
-        for message in messages:
-            for part in message.parts:
-                if isinstance(message, ModelRequest) and isinstance(part, UserPromptPart):
-                    asked, called = {}, []
-                elif isinstance(part, ToolCallPart):
-                    asked[part.tool_call_id] = part
-                elif isinstance(part, ToolReturnPart) and part.tool_call_id in asked:
-                    call = asked[part.tool_call_id]
-                    tool = self._tools[call.tool_name]
-                    arguments: dict[str, Any] = call.args_as_dict()
-                    called.append(Called(tool, arguments, part.content, failed=part.outcome != "success"))
-        return called
 
-    def _response(self, parts: Sequence[TextPart | ToolCallPart]) -> ModelResponse:
-        return ModelResponse(parts=list(parts), model_name="offline", usage=RequestUsage())
+async def _made(toolset: GatewayToolset, part: dict[str, Any]) -> Called:
+    """Make a call, or replay it; a failure is told like a result."""
+    name, arguments = str(part["tool_name"]), dict(part["args"])
+    tool = toolset.tool(name)
+    if tool is None:
+        return Called(Candidate(name, name.replace("__", "/", 1), {}), arguments, _GONE, failed=True)
+    try:
+        return Called(tool, arguments, await toolset.call(name, arguments, str(part["tool_call_id"])))
+    except ToolFailed as error:
+        return Called(tool, arguments, error.message, failed=True)
+
+
+def _text(text: str) -> list[dict[str, Any]]:
+    return [{"part_kind": "text", "content": text}]
 
 
 def _call_id(tool: Candidate, index: int, arguments: dict[str, Any]) -> str:

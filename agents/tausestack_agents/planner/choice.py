@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,6 +24,12 @@ CLOSE = 0.55
 """A tool whose arguments are all there is taken over a better match that lacks some, if its score is this near."""
 _VERB_REACH = 4
 _WORD = re.compile(r"\s+([^\W\d_]+)")
+_LITERAL = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|\{.*\}")
+_ADDRESS = re.compile(r"\S+@\S+|https?://\S+")
+_DATE = re.compile(rf"(?i)\d\S*(?:\s+de)?\s+(?:{'|'.join(MONTHS)})\b(?:\s+(?:de|del)\s+\d+)?")
+_AMOUNT = re.compile(r"\S*[\d_/]\S*(?:\s+(?:pesos|d[oó]lares|euros)(?:\s+colombianos)?\b)?")
+_NAME = re.compile(r"(?<=[\w,] )[A-ZÁÉÍÓÚÑ][\w'-]+")
+_WHO = re.compile(r"(?i)\bwho am i\b|\bqui[eé]n soy\b")
 SURE = 0.6
 """By how much a writing tool has to be ahead of the next, or people are asked which they mean."""
 
@@ -74,7 +81,8 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
     if any("/" in code.text for code in source.codes):
         nouns |= {"key"}
     back = not nouns and bool(earlier or source.codes)
-    scored = [(score(verbs, nouns, tool, tools, back=back), tool) for tool in tools if allowed(verbs, tool)]
+    rarity = Rarity(tools)
+    scored = [(score(verbs, nouns, tool, rarity, back=back), tool) for tool in tools if allowed(verbs, tool)]
     ranked = sorted(
         ((points, tool) for points, tool in scored if points > 0), key=lambda each: (-each[0], each[1].rank)
     )
@@ -127,7 +135,8 @@ def _left_over(tool: Candidate, calls: Sequence[dict[str, Any]], unused: Sequenc
 
 
 def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:
-    scored = [(score(verbs, nouns, tool, tools), -tool.rank, tool) for tool in tools if allowed(verbs, tool)]
+    rarity = Rarity(tools)
+    scored = [(score(verbs, nouns, tool, rarity), -tool.rank, tool) for tool in tools if allowed(verbs, tool)]
     best = max(scored, key=lambda each: each[:2], default=None)
     return None if best is None or best[0] <= 0 else best[2]
 
@@ -154,12 +163,10 @@ def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
 
 def _spoken(part: str) -> list[str]:
     """The words of a part, without quoted text, literals, dates, amounts, codes and names: those are values."""
-    bare = re.sub(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|\{.*\}", " ", part)
-    bare = re.sub(r"\S+@\S+|https?://\S+", " email " if "@" in bare else " ", bare)
-    bare = re.sub(rf"(?i)\d\S*(?:\s+de)?\s+(?:{'|'.join(MONTHS)})\b(?:\s+(?:de|del)\s+\d+)?", " ", bare)
-    bare = re.sub(r"\S*[\d_/]\S*(?:\s+(?:pesos|d[oó]lares|euros)(?:\s+colombianos)?\b)?", " ", bare)
-    bare = re.sub(r"(?<=[\w,] )[A-ZÁÉÍÓÚÑ][\w'-]+", _if_known, bare)
-    return words(re.sub(r"(?i)\bwho am i\b|\bqui[eé]n soy\b", "whoami", bare))
+    bare = _LITERAL.sub(" ", part)
+    bare = _ADDRESS.sub(" email " if "@" in bare else " ", bare)
+    bare = _NAME.sub(_if_known, _AMOUNT.sub(" ", _DATE.sub(" ", bare)))
+    return words(_WHO.sub("whoami", bare))
 
 
 def _if_known(name: re.Match[str]) -> str:
@@ -186,8 +193,21 @@ def allowed(verbs: frozenset[str], tool: Candidate) -> bool:
     return tool.reads or (bool(verbs & own) and not own & known.writes)
 
 
+class Rarity:
+    """How much a concept tells tools apart: the fewer of them speak of it, the more."""
+
+    def __init__(self, tools: Sequence[Candidate]) -> None:
+        spoken_of = (concepts([str(tool.raw.get("name", "")), str(tool.raw.get("description", ""))]) for tool in tools)
+        self._holding = Counter(concept for some in spoken_of for concept in some)
+        self._all = len(tools)
+
+    def of(self, concept: str) -> float:
+        """Return a concept's weight."""
+        return 0.5 + math.log((1 + self._all) / (1 + self._holding[concept])) / 3
+
+
 def score(
-    verbs: frozenset[str], nouns: frozenset[str], tool: Candidate, tools: Sequence[Candidate], *, back: bool = False
+    verbs: frozenset[str], nouns: frozenset[str], tool: Candidate, rarity: Rarity, *, back: bool = False
 ) -> float:
     """Return how well a tool's words meet what is asked; 0 where too little does for it to be meant.
 
@@ -203,7 +223,7 @@ def score(
     for concept in nouns:
         weight = NAME * (concept in name) or PROPERTY * (concept in names_of_properties) or TEXT * (concept in text)
         if weight:
-            points += weight * _rarity(concept, tools)
+            points += weight * rarity.of(concept)
             matched.add(concept)
             in_name = in_name or concept in name
     own = _tool_verbs(tool)
@@ -219,13 +239,6 @@ def score(
     bare = verb_met and not name - known.verbs and not nouns
     enough = in_name or (verb_met and (matched or back)) or bare or len(matched) >= 3
     return max(points + 0.4 / (1 + tool.rank), 0.01) if enough else 0.0
-
-
-def _rarity(concept: str, tools: Sequence[Candidate]) -> float:
-    holding = sum(
-        concept in concepts([str(tool.raw.get("name", "")), str(tool.raw.get("description", ""))]) for tool in tools
-    )
-    return 0.5 + math.log((1 + len(tools)) / (1 + holding)) / 3
 
 
 def _wrong(schema: Schema, calls: Sequence[dict[str, Any]]) -> list[str]:

@@ -7,11 +7,13 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
 Language = Literal["es", "en"]
+MAX_KNOWN = 8192
+"""So many words, and texts of tools, are remembered with their concepts."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
 _PRONOUNS = re.compile(r"(?:me|te|se|nos)?(?:l[aeo]s?)?$|(?:me|te|se|nos)$")
@@ -88,14 +90,15 @@ _SOFT = (("gu", "gü"), ("c", "qu"), ("g", "gu"), ("z", "c"))
 """How the last sound of a stem is written before an e."""
 
 
-@cache
 def fold(text: str) -> str:
     """Return a text in lower case without accents, character for character where that can be."""
-    kept: list[str] = []
-    for char in text:
-        plain = "".join(part for part in unicodedata.normalize("NFD", char) if not unicodedata.combining(part))
-        kept.append(plain.lower() if len(plain) == 1 and len(plain.lower()) == 1 else char)
-    return "".join(kept)
+    return text.lower() if text.isascii() else "".join(map(_folded, text))
+
+
+@lru_cache(maxsize=4096)
+def _folded(char: str) -> str:
+    plain = "".join(part for part in unicodedata.normalize("NFD", char) if not unicodedata.combining(part))
+    return plain.lower() if len(plain) == 1 and len(plain.lower()) == 1 else char
 
 
 def words(text: str) -> list[str]:
@@ -110,6 +113,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
+@lru_cache(maxsize=MAX_KNOWN)
 def concepts_of(word: str) -> frozenset[str]:
     """Return the concepts of a folded word: those of the glossary, else the word's own stem; none of a stop word."""
     known = glossary()
@@ -128,9 +132,15 @@ def _imperative(word: str) -> frozenset[str]:
     return known.concepts.get(word[: ended.start()], frozenset()) & known.verbs
 
 
+@lru_cache(maxsize=MAX_KNOWN)
+def concepts_in(text: str) -> frozenset[str]:
+    """Return the concepts of all words of a text that comes again and again: of a tool, not of a request."""
+    return frozenset(concept for word in words(text) for concept in concepts_of(word))
+
+
 def concepts(texts: Iterable[str]) -> frozenset[str]:
-    """Return the concepts of all words of some texts."""
-    return frozenset(concept for text in texts for word in words(text) for concept in concepts_of(word))
+    """Return the concepts of all words of some texts of tools."""
+    return frozenset[str]().union(*map(concepts_in, texts))
 
 
 def language(text: str) -> Language:

@@ -84,14 +84,15 @@ class Calls:
                 return await self._begin(self._service.tasks, tool, arguments, incoming)
             if tool.task_support == "required":
                 raise lacking_tasks()
-        return await self.result(tool, arguments, incoming, request.session.report_progress)
+        follows = meta.get("progressToken") is not None
+        return await self.result(tool, arguments, incoming, request.session.report_progress if follows else None)
 
     async def result(
         self,
         tool: Tool,
         arguments: dict[str, Any],
         incoming: Incoming,
-        report: Report,
+        report: Report | None,
         ask: Ask | None = None,
         given_up: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:

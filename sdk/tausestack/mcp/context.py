@@ -179,6 +179,11 @@ class Context:
             await self._report(progress, total, message)
 
     @property
+    def follows(self) -> bool:
+        """Whether the caller asked to be told how far the call is."""
+        return self._report is not None
+
+    @property
     def in_task(self) -> bool:
         """Whether the call was answered with a task, and so may ask for input and take its time."""
         return self._ask is not None
