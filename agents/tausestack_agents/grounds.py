@@ -11,12 +11,13 @@ from typing import Any, cast
 
 from tausestack.agents import ApprovalRule
 from tausestack.contract import tool_policy
-from tausestack_agents.planner.choice import Candidate, allowed, asked, no_wish
+from tausestack_agents.planner.choice import Candidate, allowed, asked
 from tausestack_agents.planner.schema import as_schema, resolved
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.strings import currencies
 from tausestack_agents.planner.text import fold, glossary
 from tausestack_agents.planner.values import Source
+from tausestack_agents.planner.wishes import unwished
 
 FOREIGN = ApprovalRule(
     side_effect="write", reason="It came up after a tool's result, and the request does not say it in these words"
@@ -41,10 +42,10 @@ class Grounds:
         )
 
     def _asks(self, part: str, tool: Candidate) -> bool:
-        verbs, nouns = asked(part)
-        source = Source(part, today=self.today)
-        wanted = bool(verbs & glossary().writes) and no_wish(verbs, nouns, [tool], source) is None
-        return wanted and allowed(verbs, tool)
+        verbs, _ = asked(part)
+        wanted = verbs & glossary().writes
+        wished = bool(wanted) and unwished(wanted, Source(part, today=self.today)) is None
+        return wished and allowed(verbs, tool)
 
     def _said(self, value: Any, schema: Mapping[str, Any]) -> bool:
         if value is None or isinstance(value, bool) or value in cast("list[Any]", schema.get("enum") or []):

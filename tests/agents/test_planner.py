@@ -13,6 +13,7 @@ import pytest
 from tausestack_agents.planner.answer import Called, say_calls
 from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.choice import Candidate, Choice, choose
+from tausestack_agents.planner.declining import say_declined
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.text import language
 from tausestack_agents.planner.values import Source, number
@@ -93,6 +94,63 @@ def test_what_cannot_be_done_is_not_done(request_text: str, outcome: str, missin
     assert choice.calls == []
 
 
+@pytest.mark.covers("planner:nothing-by-halves")
+@pytest.mark.parametrize(
+    ("request_text", "unused"),
+    [
+        ("Crea una factura para Ana por 50.000 o 60.000 COP de pan", ["50.000"]),
+        ("Crea dos facturas para Ana por 50.000 COP de pan", ["dos facturas"]),
+        ("Crea una factura para Ana por 50.000 COP de pan, de parte de Luis Gómez", ["Luis Gómez"]),
+        ("Suscríbenos al plan premium desde el 1 de enero", ["1 de enero"]),
+        ("Registra 250 unidades de api_calls a las 3 pm", ["3 pm"]),
+        ("Create an invoice for Ana for 1,200 USD of design, and 15%", ["15%"]),
+    ],
+)
+def test_a_change_of_which_it_would_do_a_part_alone_is_asked_about(request_text: str, unused: list[str]) -> None:
+    (choice,) = _plan(request_text, TOOLS)
+    assert (choice.outcome, choice.calls, choice.unused) == ("left_over", [], unused)
+
+
+@pytest.mark.covers("planner:plans-from-schemas")
+def test_amounts_are_read_as_they_are_written_in_colombia() -> None:
+    harina = {"description": "bultos de harina", "unit_price_minor": 12_000_000, "quantity": 3}
+    levadura = {"description": "cajas de levadura", "unit_price_minor": 4_500_000, "quantity": 2}
+    request = (
+        "factura para Panadería Sol: 3 bultos de harina a 120.000 cada uno y 2 cajas de levadura a 45 mil, IVA del 19"
+    )
+    wanted = {"customer_id": "Panadería Sol", "items": [harina, levadura], "tax_percent": 19}
+    assert _calls(request) == [(INVOICE, wanted)]
+    [(_, called)] = _calls("Crea una factura para Ana por 1'250.000 pesos de varillas")
+    assert called["items"] == [{"description": "varillas", "unit_price_minor": 125_000_000}]
+    (negative,) = _plan("Crea una factura para Ana por -5000 COP de pan", TOOLS)
+    assert negative.outcome == "missing"
+
+
+@pytest.mark.covers("planner:says-what-is-missing")
+def test_whose_a_thing_is_does_not_say_which_it_is() -> None:
+    (choice,) = _plan("Paga la factura de Ana", TOOLS)
+    assert (choice.outcome, choice.missing) == ("missing", ["invoice_id"])
+
+
+@pytest.mark.covers("planner:says-what-is-missing")
+@pytest.mark.parametrize(
+    ("request_text", "said"),
+    [
+        ("Buenas tardes", "Hola. Dime qué necesitas y lo hago con las herramientas instaladas."),
+        ("Paga la factura de Ana", "falta, o no sirve: factura. No lo hice. ¿Me lo das?"),
+        ("Crea dos facturas para Ana por 50.000 COP de pan", "no sé qué hacer con: «dos facturas»."),
+        (
+            "Ayer creé una factura para Ana por 50.000 COP de pan",
+            "entiendo que me lo cuentas, o que es para otro momento",
+        ),
+        ("Create two invoices for Ana for 50 USD of bread", "I don't know what to do with: “two invoices”."),
+    ],
+)
+def test_what_is_not_done_is_said_in_the_language_of_the_request(request_text: str, said: str) -> None:
+    (choice,) = _plan(request_text, TOOLS)
+    assert said in say_declined(request_text, choice, language(request_text))
+
+
 @pytest.mark.covers("planner:reads-never-write")
 @pytest.mark.parametrize(
     "request_text",
@@ -165,8 +223,22 @@ def test_the_answer_holds_the_results_and_money_in_major_units() -> None:
     result = {"invoice_id": "inv_1", "currency": "COP", "total_minor": 25_000_000, "paid": False}
     spanish = say_calls("crea una factura", [Called(tool, {}, result)], "es")
     assert "inv_1" in spanish
-    assert "250.000,00 COP" in spanish
+    assert "250.000 COP" in spanish
     assert "pagado: no" in spanish
-    assert "250,000.00 COP" in say_calls("create an invoice", [Called(tool, {}, result)], "en")
+    assert "250,000 COP" in say_calls("create an invoice", [Called(tool, {}, result)], "en")
     failed = say_calls("crea una factura", [Called(tool, {}, "no hay cupo", failed=True)], "es")
     assert "falló: no hay cupo" in failed
+
+
+@pytest.mark.covers("planner:answers-from-results")
+def test_what_a_list_holds_is_told_in_spanish_with_its_money() -> None:
+    price = {"type": "integer", "description": "In integer minor units."}
+    invoice = {"type": "object", "properties": {"total_minor": price, "lines": {"type": "array"}}}
+    schema = {"type": "object", "properties": {"invoices": {"type": "array", "items": invoice}}}
+    tool = Candidate("billing/list_invoices", "billing/list_invoices", {"outputSchema": schema})
+    held = {"number": "INV-1", "status": "paid", "currency": "COP", "total_minor": 4_000_000, "total": "40000.00"}
+    said = say_calls("lista las facturas", [Called(tool, {}, {"invoices": [held]})], "es")
+    assert said.endswith("facturas: 1 elemento [INV-1, pagada, COP, 40.000 COP]")
+    refused = "A person rejected this call: Muy caro"
+    rejected = say_calls("crea una factura", [Called(tool, {}, refused, failed=True)], "es")
+    assert rejected.endswith("falló: una persona rechazó esta llamada: Muy caro")

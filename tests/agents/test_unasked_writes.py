@@ -49,6 +49,15 @@ UNASKED = (
     "How do I delete contact CT-88?",
     "If they don't pay, cancel shipment GUIA-889231",
     "Can I close ticket TK-1042?",
+    "Ayer cancelé la cita EV-208",
+    "Creé el contacto de Ana Gómez",
+    "Voy a pagar la factura inv_1a2b3c",
+    "Estoy cerrando el tiquete TK-1042",
+    "Mi contador paga la factura inv_1a2b3c",
+    "Mañana cancela la cita EV-208",
+    "Ana cierra el tiquete TK-1042",
+    "We paid invoice inv_1a2b3c",
+    "Ana is closing ticket TK-1042",
 )
 ASKED = (
     ("Cancela la cita EV-208", "calendar/cancel_event"),
@@ -58,6 +67,7 @@ ASKED = (
     ("Elimina el contacto CT-88", "crm/delete_contact"),
     ("Paga la factura inv_abc123def0 con tarjeta", "billing/pay_invoice"),
     ("Quiero anular el envío GUIA-889231", "shipping/cancel_shipment"),
+    ("La factura inv_abc123def0 págala con tarjeta", "billing/pay_invoice"),
     ("Could you close ticket TK-1042?", "tickets/close_ticket"),
 )
 

@@ -13,18 +13,10 @@ from pydantic_ai.exceptions import ToolFailed
 from tausestack.raw import object_at, objects_in
 from tausestack_agents.journal import Journal
 from tausestack_agents.models import OFFLINE
-from tausestack_agents.planner.answer import (
-    Called,
-    say_asked_how,
-    say_calls,
-    say_depends,
-    say_forbidden,
-    say_missing,
-    say_no_tool,
-    say_unsure,
-)
+from tausestack_agents.planner.answer import Called, say_calls
 from tausestack_agents.planner.arguments import Earlier
-from tausestack_agents.planner.choice import Candidate, Choice, choose
+from tausestack_agents.planner.choice import Candidate, choose
+from tausestack_agents.planner.declining import say_declined
 from tausestack_agents.planner.text import Language
 from tausestack_agents.planner.values import Source
 from tausestack_agents.toolset import GatewayToolset
@@ -91,7 +83,7 @@ class OfflinePlanner:
         choice = choose(self._part, self._tools, source, earlier)
         tool = choice.tool
         if choice.outcome != "calls" or tool is None:
-            return _text(self._declined(choice))
+            return _text(say_declined(self._part, choice, self._spoken))
         return [
             {
                 "part_kind": "tool-call",
@@ -101,20 +93,6 @@ class OfflinePlanner:
             }
             for index, arguments in enumerate(choice.calls)
         ]
-
-    def _declined(self, choice: Choice) -> str:
-        """Say why nothing is called."""
-        if choice.outcome == "forbidden":
-            return say_forbidden(self._part, self._spoken)
-        if choice.outcome == "asked_how":
-            return say_asked_how(self._part, choice.tool, self._spoken)
-        if choice.outcome == "depends":
-            return say_depends(self._part, choice.tool, self._spoken)
-        if choice.outcome == "unsure" and choice.tool is not None and choice.other is not None:
-            return say_unsure(self._part, [choice.tool, choice.other], self._spoken)
-        if choice.outcome == "missing" and choice.tool is not None:
-            return say_missing(self._part, choice.tool, choice.missing, self._spoken)
-        return say_no_tool(self._part, self._spoken)
 
 
 async def _made(toolset: GatewayToolset, part: dict[str, Any]) -> Called:

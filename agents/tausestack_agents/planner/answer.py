@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -17,6 +17,7 @@ from tausestack_agents.planner.text import Language, fold
 
 MAX_FIELDS = 14
 MAX_ITEMS = 8
+MAX_ITEM_FIELDS = 5
 MAX_TEXT = 300
 
 
@@ -32,58 +33,14 @@ class Called:
 
 def say_calls(part: str, called: Sequence[Called], spoken: Language) -> str:
     """Return a line or more for a part that was served."""
-    lines = [f"{_title(part)} — {_say_call(each, spoken)}" for each in called[:1]]
+    lines = [f"{title(part)} — {_say_call(each, spoken)}" for each in called[:1]]
     lines += [f"  · {_say_call(each, spoken)}" for each in called[1:]]
     return "\n".join(lines)
 
 
-def say_no_tool(part: str, spoken: Language) -> str:
-    """Return the line for a part that no tool serves."""
-    if spoken == "es":
-        return f"{_title(part)} — no encontré ninguna herramienta instalada para esto, así que no lo hice."
-    return f"{_title(part)} — I found no installed tool for this, so I did not do it."
-
-
-def say_missing(part: str, tool: Candidate, missing: Sequence[str], spoken: Language) -> str:
-    """Return the line for a part whose tool is known but whose arguments are not in the request."""
-    named = ", ".join(_describe(tool, name) for name in missing)
-    if spoken == "es":
-        return f"{_title(part)} — {tool.address} sirve para esto, pero falta en la petición: {named}. No lo hice."
-    return f"{_title(part)} — {tool.address} would serve, but the request lacks: {named}. I did not do it."
-
-
-def say_unsure(part: str, tools: Sequence[Candidate], spoken: Language) -> str:
-    """Return the line for a part that either of two tools may be meant by."""
-    if spoken == "es":
-        return f"{_title(part)} — no estoy seguro: ¿{' o '.join(tool.address for tool in tools)}? No hice ninguna."
-    return f"{_title(part)} — I am not sure: {' or '.join(tool.address for tool in tools)}? I did neither."
-
-
-def say_asked_how(part: str, tool: Candidate | None, spoken: Language) -> str:
-    """Return the line for a part that asks how something is done: nothing was."""
-    if spoken == "es":
-        ask = f": lo hace {tool.address}. ¿Quieres que lo haga?" if tool else "; no encontré con qué se haría."
-        return f"{_title(part)} — no cambié nada{ask}"
-    ask = f": {tool.address} does it. Do you want me to?" if tool else "; I found nothing that would do it."
-    return f"{_title(part)} — I changed nothing{ask}"
-
-
-def say_depends(part: str, tool: Candidate | None, spoken: Language) -> str:
-    """Return the line for a part that is to be done only if something is so."""
-    with_what = "" if tool is None else f" ({tool.address})"
-    if spoken == "es":
-        return f"{_title(part)} — depende de algo que no puedo juzgar; no lo hice. ¿Quieres que lo haga{with_what}?"
-    return f"{_title(part)} — that depends on what I can't judge; I did not do it. Do you want me to{with_what}?"
-
-
-def say_forbidden(part: str, spoken: Language) -> str:
-    """Return the line for a part that says what not to do."""
-    return f"{_title(part)} — {'entendido: no lo hice.' if spoken == 'es' else 'understood: I did not.'}"
-
-
 def say_answered(part: str, answer: str, spoken: Language) -> str:
     """Return the line for a part that a person answered."""
-    return f"{_title(part)} — {'una persona respondió' if spoken == 'es' else 'a person answered'}: {answer}"
+    return f"{title(part)} — {'una persona respondió' if spoken == 'es' else 'a person answered'}: {answer}"
 
 
 def compose(texts: Sequence[str], spoken: Language) -> str:
@@ -98,103 +55,139 @@ def compose(texts: Sequence[str], spoken: Language) -> str:
 def _say_call(called: Called, spoken: Language) -> str:
     address = called.tool.address
     if called.failed:
-        reason = _clip(str(called.result))
+        reason = clip(_reason(str(called.result), spoken))
         return f"{address} falló: {reason}" if spoken == "es" else f"{address} failed: {reason}"
     result = called.result
     if isinstance(result, str):
-        return f"{address}: {_clip(result)}"
+        return f"{address}: {clip(result)}"
     schema = as_schema(called.tool.raw.get("outputSchema"))
-    pairs = _flat(result, schema, schema, spoken)
-    if not pairs:
+    said = _said(result, schema, _Told(schema, spoken))
+    if not said:
         return f"{address}: {'hecho, sin datos' if spoken == 'es' else 'done, nothing to show'}"
-    shown = ", ".join(f"{label}: {value}" if label else value for label, value in pairs[:MAX_FIELDS])
-    return f"{address}: {shown}" + ("…" if len(pairs) > MAX_FIELDS else "")
+    shown = ", ".join(f"{name}: {value}" if name else value for name, value in list(said.items())[:MAX_FIELDS])
+    return f"{address}: {shown}" + ("…" if len(said) > MAX_FIELDS else "")
 
 
-def _flat(value: Any, schema: Schema, root: Schema, spoken: Language, label: str = "") -> list[tuple[str, str]]:
-    """Labels and values of a result, objects within it flattened."""
-    schema = resolved(schema, root)
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        properties = as_schema(schema.get("properties"))
-        inner = {name: as_schema(properties.get(name)) for name in fields}
-        found: list[tuple[str, str]] = []
-        for name, each in fields.items():
-            if each is None or each == "" or each == []:
-                continue
-            whole = isinstance(each, int) and not isinstance(each, bool)
-            if whole and (name.endswith("_minor") or _is_minor(inner[name], root)):
-                found.append(
-                    (_label(name.removesuffix("_minor"), spoken), _money(each, fields.get("currency"), spoken))
-                )
-            else:
-                found += _flat(each, inner[name], root, spoken, _label(name, spoken) if name != "result" else label)
-        return found
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """How a result is told: by its schema, in a language, and in a currency where something around it names one."""
+
+    root: Schema
+    spoken: Language
+    currency: str = ""
+
+
+def _said(result: Any, schema: Schema, told: _Told) -> dict[str, str]:
+    """Values of a result by name, of two of one name the first: a sum in minor units goes before it written out."""
+    said: dict[str, str] = {}
+    for name, value in _flat(result, schema, told):
+        said.setdefault(name, value)
+    return said
+
+
+def _flat(value: Any, schema: Schema, told: _Told, name: str = "") -> list[tuple[str, str]]:
+    """Names and values of a result, objects within it flattened."""
+    schema = resolved(schema, told.root)
     if isinstance(value, list):
-        return [(label, _say_list(cast("list[Any]", value), spoken))]
-    return [(label, _scalar(value, spoken))]
+        items = as_schema(schema.get("items"))
+        return [(field_name(name, told.spoken), _say_list(cast("list[Any]", value), items, told))]
+    if not isinstance(value, dict):
+        return [(field_name(name, told.spoken), _scalar(name, value, told.spoken))]
+    fields = cast("dict[str, Any]", value)
+    told = replace(told, currency=str(fields.get("currency") or told.currency))
+    properties = as_schema(schema.get("properties"))
+    found: list[tuple[str, str]] = []
+    for key, each in fields.items():
+        inner = as_schema(properties.get(key))
+        if each is None or each == "" or each == []:
+            continue
+        if isinstance(each, int) and not isinstance(each, bool) and (key.endswith("_minor") or _is_minor(inner, told)):
+            found.append((field_name(key.removesuffix("_minor"), told.spoken), _money(each, told)))
+        else:
+            found += _flat(each, inner, told, name if key == "result" else key)
+    return found
 
 
-def _say_list(items: list[Any], spoken: Language) -> str:
-    shown = [_say_item(item, spoken) for item in items[:MAX_ITEMS]]
-    rest = len(items) - len(shown)
-    more = (f" y {rest} más" if spoken == "es" else f" and {rest} more") if rest > 0 else ""
-    count = f"{len(items)} " + (
-        ("elementos" if len(items) != 1 else "elemento") if spoken == "es" else ("items" if len(items) != 1 else "item")
-    )
-    return f"{count} [{'; '.join(shown)}{more}]" if items else ("ninguno" if spoken == "es" else "none")
+def _say_list(items: list[Any], schema: Schema, told: _Told) -> str:
+    if not items:
+        return "ninguno" if told.spoken == "es" else "none"
+    shown = [_say_item(item, schema, told) for item in items[:MAX_ITEMS]]
+    rest, one = len(items) - len(shown), len(items) == 1
+    if told.spoken == "es":
+        count, more = f"{len(items)} {'elemento' if one else 'elementos'}", f" y {rest} más" if rest else ""
+    else:
+        count, more = f"{len(items)} {'item' if one else 'items'}", f" and {rest} more" if rest else ""
+    return f"{count} [{'; '.join(shown)}{more}]"
 
 
-def _say_item(item: Any, spoken: Language) -> str:
-    if isinstance(item, dict):
-        scalars = {
-            k: v
-            for k, v in cast("dict[str, Any]", item).items()
-            if not isinstance(v, dict | list) and v not in (None, "")
-        }
-        return " ".join(_scalar(value, spoken) for value in list(scalars.values())[:3])
-    return _scalar(item, spoken)
+def _say_item(item: Any, schema: Schema, told: _Told) -> str:
+    if not isinstance(item, dict):
+        return _scalar("", item, told.spoken)
+    schema = resolved(schema, told.root)
+    flat = {key: each for key, each in cast("dict[str, Any]", item).items() if not isinstance(each, dict | list)}
+    said = list(_said(flat, schema, told).items())[:MAX_ITEM_FIELDS]
+    return ", ".join(f"{name} {value}" if value.isdecimal() or value in _TRUTHS else value for name, value in said)
 
 
-def _scalar(value: Any, spoken: Language) -> str:
+_TRUTHS = {"sí", "no", "yes"}
+
+
+def _scalar(name: str, value: Any, spoken: Language) -> str:
     if isinstance(value, bool):
         return ("sí" if value else "no") if spoken == "es" else ("yes" if value else "no")
-    return _clip(str(value))
+    text = str(value)
+    if spoken == "es" and name in _STATES:
+        text = _spanish()["values"].get(text.lower(), text)
+    return clip(text)
 
 
-def _is_minor(schema: Schema, root: Schema) -> bool:
-    words_of = fold(str(resolved(schema, root).get("description", "")))
+_STATES = {"status", "state", "method", "day_of_week"}
+"""Fields whose values are words of a fixed list."""
+
+
+def _is_minor(schema: Schema, told: _Told) -> bool:
+    words_of = fold(str(resolved(schema, told.root).get("description", "")))
     return "minor unit" in words_of or "centavo" in words_of or "unidades menores" in words_of
 
 
-def _money(amount: int, currency: Any, spoken: Language) -> str:
-    code = currency if isinstance(currency, str) else ""
-    digits = MINOR_DIGITS.get(code, 2)
-    plain = f"{Decimal(amount).scaleb(-digits):,.{digits}f}"
-    if spoken == "es":
+def _money(amount: int, told: _Told) -> str:
+    digits = MINOR_DIGITS.get(told.currency, 2)
+    shown = 0 if told.currency in _WHOLE and amount % 10**digits == 0 else digits
+    plain = f"{Decimal(amount).scaleb(-digits):,.{shown}f}"
+    if told.spoken == "es":
         plain = plain.replace(",", "_").replace(".", ",").replace("_", ".")
-    return f"{plain} {code}".strip()
+    return f"{plain} {told.currency}".strip()
+
+
+_WHOLE = {"COP"}
+"""Currencies whose cents nobody writes where there are none."""
 
 
 @cache
-def _labels() -> dict[str, str]:
-    raw = tomllib.loads(files("tausestack_agents.planner").joinpath("labels.toml").read_text("utf-8"))
-    return {str(name): str(label) for name, label in raw.items()}
+def _spanish() -> dict[str, dict[str, str]]:
+    raw: dict[str, Any] = tomllib.loads(files("tausestack_agents.planner").joinpath("labels.toml").read_text("utf-8"))
+    return raw
 
 
-def _label(name: str, spoken: Language) -> str:
-    return _labels().get(name, name.replace("_", " ")) if spoken == "es" else name.replace("_", " ")
+def _reason(text: str, spoken: Language) -> str:
+    """Return why a call failed; what we say ourselves in the request's language."""
+    if spoken != "es":
+        return text
+    said, colon, rest = text.partition(": ")
+    known = _spanish()["reasons"]
+    return known.get(said, said) + colon + known.get(rest, rest)
 
 
-def _describe(tool: Candidate, name: str) -> str:
-    prop = resolved(as_schema(as_schema(tool.schema.get("properties")).get(name.split("/")[0])), tool.schema)
-    about = str(prop.get("description", "")).strip().rstrip(".")
-    return f"{name} ({_clip(about, 90)})" if about else name
+def field_name(name: str, spoken: Language) -> str:
+    """Return what a field is called in a language, as far as that is known."""
+    return _spanish()["fields"].get(name, name.replace("_", " ")) if spoken == "es" else name.replace("_", " ")
 
 
-def _title(part: str) -> str:
+def title(part: str) -> str:
+    """Return a part as the beginning of a line."""
     return part[:1].upper() + part[1:].strip().rstrip(".")
 
 
-def _clip(text: str, most: int = MAX_TEXT) -> str:
+def clip(text: str, most: int = MAX_TEXT) -> str:
+    """Return a text, of a long one the beginning."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -41,8 +41,11 @@ _SOUGHT_WORDS = bag("query search q")
 _MATTER_WORDS = bag("title subject topic titulo asunto text body message content note description reason comment")
 _ENDS_OF_WAYS = bag("origin destination origen destino from to source target")
 _SAYING = re.compile(
-    r"\b(?:que dig[ao]|diciendo|saying|porque|because|(?:de |con el )?que|sobre|acerca de|about|para|to)\s+"
+    r"\b(?:que dig[ao]|diciendo(?: que)?|saying(?: that)?|porque|because|(?:de |con el )?que|sobre|acerca de|about|para|to)"
+    r"\s+"
 )
+_UTTERING = re.compile(r"\b(?:que dig[ao]|diciendo(?:le|les)? (?:que )?|saying(?: that)?|dile que|mensaje de que)\s*$")
+"""What follows is somebody's words to their end."""
 _DETAIL_WORDS = bag("description descripcion concept concepto detail detalle memo subject product item service")
 _KEY_WORDS = bag("key path slug id identifier code ref reference number token")
 _DUE_WORDS = bag("due deadline vence vencimiento")
@@ -51,6 +54,7 @@ _DUE = re.compile(
     r"(?:\s+(?:el|del?|la|al|dia|en|es|on|the|date|is))*\s*:?\s*$"
 )
 """Stands before a date by which something is to be done, and not on which."""
+_ADVERBS = bag("hoy ayer manana today yesterday tomorrow")
 _AFTER_MONEY = re.compile(
     r"\s*(?:cada un[oa]s?|c/u|each|apiece)?\s*(?:de|por(?: concepto de)?|en concepto de|for|of)\s+"
     r"(?:la |el |los |las |the )?"
@@ -80,8 +84,8 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
     kind = _kind(prop)
     if kind is not None:
         found = [Finding(each.value, TYPED, each.start, each.end) for each in source.of(kind)]
-        last = kind == "date" and prop.named(*_DUE_WORDS)
-        return [each for each in found if not last or _DUE.search(source.folded[: each.start])]
+        by_then = kind == "date" and prop.named(*_DUE_WORDS)
+        return [each for each in found if not by_then or _is_due(each, source)]
     if prop.named("currency", "moneda") and not prop.required:
         return currencies(source)[:1]
     if prop.named("currency", "moneda") or prop.says(r"\bcurrency\b|\bmoneda\b|\biso 4217\b"):
@@ -90,6 +94,11 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
         found = _matching(prop.pattern, source)
         return _nearest_label(prop, source, found) if found else None
     return None
+
+
+def _is_due(found: Finding, source: Source) -> bool:
+    """Whether a date is one by which: a word such as `mañana` may as well say when something is to be done."""
+    return source.folded[found.start : found.end] not in _ADVERBS or bool(_DUE.search(source.folded[: found.start]))
 
 
 def currencies(source: Source) -> list[Finding]:
@@ -318,11 +327,13 @@ def _matter(source: Source) -> list[Finding]:
     if not tokens:
         return []
     begin = start + tokens[0].start()
-    ends = [each.start for each in measures if each.start > begin]
+    uttered = bool(_UTTERING.search(source.folded[:begin]))
+    ends = [each.start for each in measures if each.start > begin and not uttered]
     text = source.text[begin : min(ends, default=len(source.text))]
     text = re.sub(r"\s+(?:el|la|a|a las|a la|para|on|at|el dia|por|hasta|until|con|y|,)\s*$", "", text.rstrip(" .,;?!"))
     text = re.sub(r"\s+(?:el|la|a|para|on|at|por)\s*$", "", text)
-    text = re.sub(r"^(?:el|la|los|las|un|una|the|an?)\s+", "", text).strip(" .,;?!\"'«»")
+    article = "" if uttered else r"(?:el|la|los|las|un|una|the|an?)\s+"
+    text = re.sub(rf"^{article}", "", text).strip(" .,;?!\"'«»")
     begin = source.text.index(text, begin)
     return [Finding(text, GUESSED, begin, begin + len(text))] if text else []
 

@@ -138,7 +138,8 @@ def is_telling(value: Value) -> bool:
         return fold(value.text) not in {"hoy", "today"}
     known = glossary()
     mere = known.concepts.keys() | known.stop | CURRENCIES.keys() | MONTHS.keys()
-    return not all(word in mere or stem(word) in mere for word in words(value.text))
+    said = fold(value.text).split() if value.kind == "code" else words(value.text)
+    return not all(word in mere or stem(word) in mere for word in said)
 
 
 class Source:

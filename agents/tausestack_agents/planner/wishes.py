@@ -46,7 +46,7 @@ _OF_OTHERS = re.compile(
     r"|\b(?:voy|vas|va|van|iba|iban)\s+a\s+(\w+)"
 )
 """What somebody is about to do, or is doing already."""
-_PAST = re.compile(r"\b\w+[éó]\b", re.IGNORECASE)
+_PAST = re.compile(r"\b(?:\w+[éó]|paid)\b", re.IGNORECASE)
 """What somebody did: `creé`, `pagó`; without the accent it would be a wish."""
 _VERB = re.compile(r"[^\W_]+")
 _PRONOUN = re.compile(r"(?:me|te|se|nos)?(?:l[aeo]s?)$|(?:me|nos)$")

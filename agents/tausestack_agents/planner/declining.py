@@ -1,0 +1,101 @@
+"""Saying why a part of a request was not done, in the request's language."""
+
+from __future__ import annotations
+
+from tausestack_agents.planner.answer import clip, field_name, title
+from tausestack_agents.planner.choice import Candidate, Choice
+from tausestack_agents.planner.schema import as_schema, resolved
+from tausestack_agents.planner.text import Language, bag, words
+
+_GREETINGS = bag(
+    "hola buenas buenos dias dia tardes noches que tal como esta estas saludos gracias muchas ok listo vale perfecto",
+    "hello hi hey good morning afternoon evening thanks thank you how are",
+)
+_MOST_WORDS = 6
+_SAID: dict[str, dict[Language, str]] = {
+    "greeting": {
+        "es": "Hola. Dime qué necesitas y lo hago con las herramientas instaladas.",
+        "en": "Hello. Tell me what you need, and I do it with the installed tools.",
+    },
+    "no_tool": {
+        "es": "no encontré ninguna herramienta instalada para esto, así que no lo hice.",
+        "en": "I found no installed tool for this, so I did not do it.",
+    },
+    "missing": {
+        "es": "{tool} sirve para esto, pero en la petición falta, o no sirve: {things}. No lo hice. ¿Me lo das?",
+        "en": "{tool} would serve, but the request lacks, or has wrongly: {things}. I did not do it. Can you tell me?",
+    },
+    "unsure": {
+        "es": "no estoy seguro: ¿{tool} o {other}? No hice ninguna.",
+        "en": "I am not sure: {tool} or {other}? I did neither.",
+    },
+    "left_over": {
+        "es": "podría hacerlo con {tool}, pero no sé qué hacer con: {things}. No lo hice a medias. ¿Me lo pides por "
+        "partes?",
+        "en": "{tool} would do it, but I don't know what to do with: {things}. I did nothing by halves. One thing at a "
+        "time?",
+    },
+    "asked_how": {
+        "es": "no cambié nada: lo hace {tool}. ¿Quieres que lo haga?",
+        "en": "I changed nothing: {tool} does it. Do you want me to?",
+    },
+    "depends": {
+        "es": "depende de algo que no puedo juzgar; no lo hice. ¿Quieres que lo haga con {tool}?",
+        "en": "that depends on what I can't judge; I did not do it. Do you want me to, with {tool}?",
+    },
+    "told": {
+        "es": "entiendo que me lo cuentas, o que es para otro momento; no cambié nada. ¿Quieres que lo haga ya, "
+        "con {tool}?",
+        "en": "I take it that you tell me so, or mean another time; I changed nothing. Do you want me to do it now, "
+        "with {tool}?",
+    },
+    "forbidden": {"es": "entendido: no lo hice.", "en": "understood: I did not."},
+}
+_NO_TOOL: dict[str, dict[Language, str]] = {
+    "asked_how": {
+        "es": "no cambié nada; no encontré con qué se haría.",
+        "en": "I changed nothing; I found nothing that would do it.",
+    },
+    "depends": {
+        "es": "depende de algo que no puedo juzgar; no lo hice.",
+        "en": "that depends on what I can't judge; I did not do it.",
+    },
+    "told": {
+        "es": "entiendo que me lo cuentas, o que es para otro momento; no cambié nada.",
+        "en": "I take it that you tell me so, or mean another time; I changed nothing.",
+    },
+}
+
+
+def say_declined(part: str, choice: Choice, spoken: Language) -> str:
+    """Return the line for a part for which nothing is called: why, and what to say instead."""
+    said = words(part)
+    if choice.outcome == "no_tool" and len(said) <= _MOST_WORDS and _GREETINGS.issuperset(said):
+        return _SAID["greeting"][spoken]
+    if choice.tool is None:
+        template = _NO_TOOL.get(choice.outcome, _SAID["forbidden" if choice.outcome == "forbidden" else "no_tool"])
+    else:
+        template = _SAID[choice.outcome]
+    text = template[spoken].format(
+        tool="" if choice.tool is None else choice.tool.address,
+        other="" if choice.other is None else choice.other.address,
+        things=", ".join(_things(choice, spoken)),
+    )
+    return f"{title(part)} — {text}"
+
+
+def _things(choice: Choice, spoken: Language) -> list[str]:
+    if choice.tool is None or choice.outcome != "missing":
+        return [f"«{each}»" if spoken == "es" else f"“{each}”" for each in choice.unused]
+    return [_described(choice.tool, name, spoken) for name in choice.missing]
+
+
+def _described(tool: Candidate, name: str, spoken: Language) -> str:
+    """Return what an argument is called, with its description where the language has no name for it."""
+    first, last = name.split("/")[0], name.split("/")[-1]
+    known = field_name(last, spoken)
+    if spoken == "es" and known != last.replace("_", " "):
+        return known
+    prop = resolved(as_schema(as_schema(tool.schema.get("properties")).get(first)), tool.schema)
+    about = str(prop.get("description", "")).strip().rstrip(".")
+    return f"{first} ({clip(about, 90)})" if about else first
