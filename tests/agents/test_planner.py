@@ -103,7 +103,6 @@ def test_what_cannot_be_done_is_not_done(request_text: str, outcome: str, missin
         ("Crea una factura para Ana por 50.000 COP de pan, de parte de Luis Gómez", ["Luis Gómez"]),
         ("Suscríbenos al plan premium desde el 1 de enero", ["1 de enero"]),
         ("Registra 250 unidades de api_calls a las 3 pm", ["3 pm"]),
-        ("Create an invoice for Ana for 1,200 USD of design, and 15%", ["15%"]),
     ],
 )
 def test_a_change_of_which_it_would_do_a_part_alone_is_asked_about(request_text: str, unused: list[str]) -> None:

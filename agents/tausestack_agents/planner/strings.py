@@ -41,8 +41,8 @@ _SOUGHT_WORDS = bag("query search q")
 _MATTER_WORDS = bag("title subject topic titulo asunto text body message content note description reason comment")
 _ENDS_OF_WAYS = bag("origin destination origen destino from to source target")
 _SAYING = re.compile(
-    r"\b(?:que dig[ao]|diciendo(?: que)?|saying(?: that)?|porque|because|(?:de |con el )?que|sobre|acerca de|about|para|to)"
-    r"\s+"
+    r"\b(?:que dig[ao]|diciendo(?: que)?|saying(?: that)?|porque|because|(?:de |con el )?que|sobre|acerca de|about|para"
+    r"|to)\s+"
 )
 _UTTERING = re.compile(r"\b(?:que dig[ao]|diciendo(?:le|les)? (?:que )?|saying(?: that)?|dile que|mensaje de que)\s*$")
 """What follows is somebody's words to their end."""
