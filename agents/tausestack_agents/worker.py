@@ -25,7 +25,7 @@ POLL_SECONDS = 2.0
 GRACE_SECONDS = 5.0
 """How long runs may go on when the process is told to stop; what is cut off is taken up by the next one."""
 YIELD_SECONDS = 0.02
-"""How long a worker that has others beside it holds back for each run that it has, so that who has fewer comes first."""
+"""How long a worker beside others holds back for each run that it has, so that who has fewer comes first."""
 YIELD_RUNS = 5
 SOON_SECONDS = 0.05
 """When to look again for a run that is due but not written yet."""
