@@ -24,6 +24,8 @@ TENANT_RUNS = 8
 RUN = "run"
 CHANNEL = "tausestack_agents"
 """Where PostgreSQL tells every worker that there is work, or (`tenant/run`) that a run was cut off."""
+EVERY = "*"
+"""Stands for all runs of a tenant where they are cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,10 @@ class Dispatch:
         await self._databases.write(SYSTEM_TENANT, work)
 
     async def strike(self, tenant: str) -> None:
-        """Strike all work of a tenant off."""
+        """Strike all work of a tenant off, and have every worker let go of it."""
         of_tenant = sa.delete(dispatch).where(dispatch.c.for_tenant == tenant)
         await self._databases.write(SYSTEM_TENANT, lambda db: db.change(of_tenant))
+        await self.cut(tenant, EVERY)
 
     async def claim(self, most: int) -> list[Due]:
         """Claim due runs that nobody holds: of each tenant as many as it may have, the tenants in turn.

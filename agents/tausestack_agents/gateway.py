@@ -103,6 +103,15 @@ class GatewayClient:
         if result.get("isError"):
             raise _tool_error(result)
 
+    async def withdraw(self, tenant: str, run: str, principal: str) -> None:
+        """Withdraw what a run that somebody cancelled still asks for."""
+        given = {"tenant": tenant, "run": run, "principal": principal}
+        result = await self.call_tool(
+            SYSTEM_TENANT, "platform", "withdraw_approvals", given, credential=self._process_credential, read=True
+        )
+        if result.get("isError"):
+            raise _tool_error(result)
+
     async def list_tools(self, tenant: str, credential: str, *, most: int = 2000) -> list[dict[str, Any]]:
         """Return the tenant's tools with their addresses, as `/api/v2` lists them."""
         found: list[dict[str, Any]] = []

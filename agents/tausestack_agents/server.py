@@ -41,6 +41,7 @@ from tausestack_agents.looks import looks
 from tausestack_agents.models import Wanted
 from tausestack_agents.parameters import LINE, MAX_INPUT, TEXT, Facts, RunId, Thread
 from tausestack_agents.starting import Asked, Run, settled, shown, start, state_of, waits
+from tausestack_agents.stopping import stop
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.timers import Timers, looking
 from tausestack_agents.waiting import followed
@@ -59,7 +60,7 @@ async def _lifespan(service: Service) -> AsyncGenerator[State]:
         return
     async with connected(env.gateway, env.process_credential, service.tracing) as gateway:
         executor = Executor(databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing)
-        worker = Worker(dispatch, executor)
+        worker = Worker(dispatch, executor, workers=int(os.environ.get("TAUSESTACK_WORKERS") or 1))
         state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway)
         try:
             async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
@@ -199,7 +200,7 @@ async def cancel(
     """Stop a run; what it has done already stays done."""
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
         await store.get_run(db, run)
-    await _stopped(ctx, run)
+    await stop(state_of(ctx), ctx.tenant, run, ctx.principal.id)
     return await shown(ctx, run)
 
 
@@ -252,27 +253,6 @@ async def _unpause(ctx: Context, run: str) -> None:
         if found.status == "interrupted" and found.interrupt is not None and found.interrupt["kind"] == PAUSE:
             await store.unpause(db, run)
     await state.make_due(ctx.tenant, run)
-
-
-async def _stopped(ctx: Context, run: str) -> None:
-    """Stop a run and those that it started; one that it was started by goes on, and is told."""
-    state = state_of(ctx)
-    async with state.databases.transaction(ctx.tenant) as db:
-        found = await store.get_run(db, run)
-        ended = await store.cancel_run(db, run)
-        below = await store.children(db, run)
-    if state.worker is not None:
-        state.worker.cancel(ctx.tenant, run)
-    await state.dispatch.cut(ctx.tenant, run)
-    state.bell.ring(ctx.tenant, run)
-    if ended:
-        await state.checkpoints.forget(ctx.tenant, run)
-    if found.interrupt is not None and found.interrupt.get("approval") is not None:
-        await ctx.call("platform/withdraw_approvals", {"run": run})
-    for each in below:
-        await _stopped(ctx, each.id)
-    if found.parent is not None:
-        await state.make_due(ctx.tenant, found.parent)
 
 
 for _tool in (

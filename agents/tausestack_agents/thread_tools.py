@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+import structlog
 from pydantic import Field
 
+from tausestack.errors import Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.scopes import ANY, RUNS_WRITE, TENANT_ADMIN
 from tausestack_agents import threads
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_THREAD
+
+logger = structlog.get_logger("agents")
 
 PRUNED_AT_ONCE = 50
 
@@ -74,7 +78,7 @@ async def prune(state: State, tenant: str, days: float) -> dict[str, int]:
         async with state.databases.reading(tenant) as db:
             found = await threads.idle(db, since, PRUNED_AT_ONCE)
         if not found:
-            return counted
+            break
         gone: list[str] = []
         async with state.databases.transaction(tenant) as db:
             for thread in await threads.idle(db, since, PRUNED_AT_ONCE):
@@ -82,6 +86,13 @@ async def prune(state: State, tenant: str, days: float) -> dict[str, int]:
                 counted["threads"] += 1
         counted["runs"] += len(gone)
         await _forget_checkpoints(state, tenant, gone)
+    if counted["runs"]:
+        try:
+            await state.databases.compact(tenant)
+        except Unavailable as error:
+            # What was to be deleted is: its room is used anew, and given back the next time.
+            logger.warning("what was pruned keeps its room for now", tenant=tenant, reason=error.message)
+    return counted
 
 
 async def _forget_checkpoints(state: State, tenant: str, runs: list[str]) -> None:

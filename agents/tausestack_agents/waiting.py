@@ -13,10 +13,10 @@ from mcp.shared.exceptions import MCPError
 from tausestack.errors import MISSING_CLIENT_CAPABILITY, Conflict, TauseError
 from tausestack.mcp import Context
 from tausestack.raw import as_object, object_at
-from tausestack_agents import store
 from tausestack_agents.domain import ENDED, Decision, subject
 from tausestack_agents.keeping import State
 from tausestack_agents.starting import MAX_WAIT_SECONDS, Run, settled, shown
+from tausestack_agents.stopping import stop
 
 LOOK_SECONDS = 0.5
 
@@ -33,7 +33,7 @@ async def followed(ctx: Context, run: str) -> Run:
     except anyio.get_cancelled_exc_class():
         if ctx.given_up():
             with anyio.CancelScope(shield=True):
-                await _cancelled(ctx, run)
+                await stop(ctx.state, ctx.tenant, run, ctx.principal.id)
         raise
     return found
 
@@ -124,12 +124,3 @@ def _json(text: Any) -> Any:
         return json.loads(text)
     except ValueError:
         return None
-
-
-async def _cancelled(ctx: Context, run: str) -> None:
-    state: State = ctx.state
-    async with state.databases.transaction(ctx.tenant) as db:
-        await store.cancel_run(db, run)
-    if state.worker is not None:
-        state.worker.cancel(ctx.tenant, run)
-    state.bell.ring(ctx.tenant, run)

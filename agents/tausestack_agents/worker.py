@@ -11,7 +11,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from tausestack.errors import Unavailable
-from tausestack_agents.dispatch import Dispatch, Due
+from tausestack_agents.dispatch import EVERY, Dispatch, Due
 from tausestack_agents.execution import Absent, Executor
 
 logger = structlog.get_logger("agents")
@@ -24,6 +24,9 @@ POLL_SECONDS = 2.0
 """How often work is looked for that another process left; work of this process is taken up at once."""
 GRACE_SECONDS = 5.0
 """How long runs may go on when the process is told to stop; what is cut off is taken up by the next one."""
+YIELD_SECONDS = 0.02
+"""How long a worker beside others holds back for each run that it has, so that who has fewer comes first."""
+YIELD_RUNS = 5
 SOON_SECONDS = 0.05
 """When to look again for a run that is due but not written yet."""
 ORPHAN_SECONDS = 60.0
@@ -33,7 +36,9 @@ ORPHAN_SECONDS = 60.0
 class Worker:
     """Works off the dispatch table."""
 
-    def __init__(self, dispatch: Dispatch, executor: Executor) -> None:
+    def __init__(self, dispatch: Dispatch, executor: Executor, *, workers: int = 1) -> None:
+        """`workers`: how many there are in the stack, this one among them."""
+        self._others = workers > 1
         self._dispatch = dispatch
         self._executor = executor
         self._active: dict[tuple[str, str], anyio.CancelScope] = {}
@@ -48,16 +53,15 @@ class Worker:
         self._news.set()
 
     def cancel(self, tenant: str, run: str) -> None:
-        """Cut off a run that this process works on."""
-        scope = self._active.get((tenant, run))
-        if scope is not None:
-            scope.cancel()
+        """Cut off a run that this process works on, or `EVERY` one of a tenant."""
+        for place, scope in self._active.items():
+            if place[0] == tenant and run in {place[1], EVERY}:
+                scope.cancel()
 
     async def stop_tenant(self, tenant: str) -> None:
         """Cut off all runs of a tenant that this process works on, and return once they have ended."""
-        while scopes := [scope for (owner, _), scope in self._active.items() if owner == tenant]:
-            for scope in scopes:
-                scope.cancel()
+        while any(owner == tenant for owner, _ in self._active):
+            self.cancel(tenant, EVERY)
             await self._idle.wait()
 
     async def work(self) -> None:
@@ -94,6 +98,8 @@ class Worker:
             return POLL_SECONDS
         if upcoming > 0:
             return min(POLL_SECONDS, max(upcoming, SOON_SECONDS))
+        if self._others:
+            await anyio.sleep(YIELD_SECONDS * min(len(self._active), YIELD_RUNS))
         until = time.monotonic() + self._dispatch.lease
         for due in await self._dispatch.claim(room):
             if (due.tenant, due.run) in self._active:

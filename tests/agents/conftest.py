@@ -106,6 +106,7 @@ class Agents:
     signer: Signer
     gateway: FakeGateway
     data: Path
+    database_url: str | None = None
 
     def caller(self, tenant: str, role: str = "admin") -> Caller:
         """Return a caller with a role of a tenant."""
@@ -139,8 +140,8 @@ class Agents:
         from tausestack_agents.checkpoints import Checkpoints
         from tausestack_agents.tables import SCHEMA
 
-        databases = TenantDatabases(SCHEMA, data=self.data)
-        found = await Checkpoints(databases, self.data).count(tenant)
+        databases = TenantDatabases(SCHEMA, data=self.data, url=self.database_url)
+        found = await Checkpoints(databases, self.data, self.database_url).count(tenant)
         await databases.aclose()
         return found
 
@@ -150,9 +151,13 @@ class Agents:
 
 
 @pytest.fixture
-async def agents(gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Agents]:
-    """The service in this process, its worker at work, with the offline planner."""
-    async with _serving(gateway, tmp_path, monkeypatch, None) as found:
+async def agents(
+    gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncGenerator[Agents]:
+    """The service in this process, its worker at work, with the offline planner; on SQLite unless it is told."""
+    on_postgres = getattr(request, "param", "sqlite") == "postgresql"
+    url = request.getfixturevalue("postgres_url") if on_postgres else None
+    async with _serving(gateway, tmp_path, monkeypatch, url) as found:
         yield found
 
 
@@ -185,7 +190,7 @@ async def _serving(
     app = server.asgi(env, allowed_hosts=None)
     transport = httpx2.ASGITransport(app)
     async with _lifespan(app), httpx2.AsyncClient(transport=transport, base_url="http://agents") as http:
-        yield Agents(http, signer, gateway, data)
+        yield Agents(http, signer, gateway, data, database_url)
 
 
 @asynccontextmanager

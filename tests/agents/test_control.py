@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from both_databases import ON_BOTH
 from run_events import log_of
 from tausestack.errors import Conflict, Forbidden, NotFound
 
@@ -17,6 +18,7 @@ TWO = 'Guarda {"modo": "oscuro"} en la clave ajustes/tema y dime qué hora es en
 CLOCK = "mcp-server-time/get_current_time"
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:cancel")
 async def test_a_run_cancelled_in_the_middle_of_a_call_leaves_no_call_open_and_its_thread_goes_on(agents: Any) -> None:
     gate = agents.gateway.hold(CLOCK)
@@ -35,6 +37,7 @@ async def test_a_run_cancelled_in_the_middle_of_a_call_leaves_no_call_open_and_i
     assert [turn["status"] for turn in history["turns"]] == ["cancelled", "success"]
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:pause")
 async def test_a_paused_run_ends_its_call_begins_no_other_and_goes_on_when_it_is_resumed(
     agents: Any, until: Callable[..., Any]
@@ -62,6 +65,7 @@ async def test_a_paused_run_ends_its_call_begins_no_other_and_goes_on_when_it_is
         await agents.acme.call("pause", {"run": started["id"]})
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:fork")
 async def test_a_fork_keeps_what_was_done_before_its_checkpoint_and_does_the_rest_anew(
     agents: Any, until: Callable[..., Any]
@@ -106,6 +110,7 @@ async def test_a_fork_is_of_a_run_and_a_checkpoint_that_there_are(agents: Any) -
     assert len((await agents.acme.call("list_runs"))["runs"]) == 1
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:approval-expires")
 async def test_an_approval_that_expires_frees_its_run_which_says_that_it_was_not_approved(
     agents: Any, until: Callable[..., Any]

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from both_databases import ON_BOTH
 from tausestack.database import TenantDatabases
 from tausestack.errors import Forbidden, InvalidArguments, NotFound
 from tausestack_agents.cron import Cron
@@ -100,7 +101,7 @@ class Clock:
 @pytest.fixture
 async def scheduler(agents: Any) -> AsyncGenerator[Callable[[Clock], Any]]:
     """Makes a worker that looks at timers by a clock, beside the one of the service."""
-    databases = TenantDatabases(SCHEMA, data=agents.data)
+    databases = TenantDatabases(SCHEMA, data=agents.data, url=agents.database_url)
     async with connected(agents.gateway.path, "process-credential") as gateway:
 
         def make(clock: Clock) -> Any:
@@ -111,6 +112,7 @@ async def scheduler(agents: Any) -> AsyncGenerator[Callable[[Clock], Any]]:
     await databases.aclose()
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:schedules")
 async def test_each_tick_runs_once_with_several_workers_at_it_and_again_after_a_restart(
     agents: Any, scheduler: Callable[[Clock], Any]

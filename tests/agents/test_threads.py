@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,15 +14,18 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
+from both_databases import ON_BOTH
 from tausestack.database import TenantDatabases
 from tausestack.errors import Conflict, InvalidArguments, KeyReused, NotFound
 from tausestack_agents.tables import SCHEMA, events, journal, runs
+from tausestack_agents.threads import SUMMARY_CHARACTERS
 
 pytestmark = pytest.mark.anyio
 
 CLOCK = "mcp-server-time/get_current_time"
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:message-once")
 async def test_a_message_is_one_turn_however_often_and_however_fast_it_comes_in(agents: Any) -> None:
     found: list[str] = []
@@ -47,6 +51,7 @@ async def test_a_message_is_one_turn_however_often_and_however_fast_it_comes_in(
         await agents.acme.run("¿Qué hora es en Tokio?", message="wamid.3")
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:thread-tools")
 async def test_threads_are_listed_read_by_pages_and_deleted(agents: Any) -> None:
     for number in range(3):
@@ -75,6 +80,7 @@ async def test_threads_are_listed_read_by_pages_and_deleted(agents: Any) -> None
     assert [run["id"] for run in (await agents.acme.call("list_runs"))["runs"]] == [held["id"]]
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:thread-tools")
 async def test_pruning_deletes_what_has_been_idle_and_ended(agents: Any) -> None:
     for thread in ("t1", "t2"):
@@ -87,6 +93,7 @@ async def test_pruning_deletes_what_has_been_idle_and_ended(agents: Any) -> None
     assert [one["id"] for one in (await agents.globex.call("list_threads"))["threads"]] == ["t1"]
 
 
+@ON_BOTH
 @pytest.mark.covers("agents:thread-summary")
 async def test_a_long_threads_earlier_turns_come_to_a_summary_and_its_history_keeps_them(agents: Any) -> None:
     for number in range(13):
@@ -112,23 +119,36 @@ async def test_two_hundred_turns_store_no_more_each_than_the_first_ones(agents: 
 async def _grows_linearly(agents: Any, turns: int, record_property: Callable[[str, Any], None]) -> None:
     """Compare what the turns of each quarter stored, in bytes of content and in bytes of files."""
     sizes: list[tuple[int, int]] = []
+    seconds: list[float] = []
+    empty = _files(agents.data, "agents.db")
     quarter = turns // 4
     for number in range(turns):
         if number % quarter == 0:
             sizes.append((await _content(agents), _files(agents.data)))
+            seconds.append(0)
+        begun = time.process_time()
         await agents.acme.run(f"Lee la clave ajustes/tema{number:03}", thread="t1")
+        seconds[-1] += (time.process_time() - begun) / quarter
     sizes.append((await _content(agents), _files(agents.data)))
     each = [((after[0] - before[0]) / quarter, (after[1] - before[1]) / quarter) for before, after in pairwise(sizes)]
     record_property("bytes_a_turn", each)
     print(f"bytes a turn, of content and of files, quarter by quarter: {each}")
+    print(f"CPU seconds a turn: {[round(one, 3) for one in seconds]}")
+    assert seconds[-1] < seconds[1] * 1.5
     assert each[-1][0] < each[0][0] * 1.1
     # The first quarter has the empty tables too; a page of a file is 4 KiB.
     assert each[-1][1] < each[1][1] * 1.25 + 4096
     assert await agents.checkpoints() == 0
+    summary = (await agents.acme.call("get_thread", {"thread": "t1", "limit": 1}))["summary"]
+    assert 0 < len(summary) <= SUMMARY_CHARACTERS
+    assert (await agents.acme.call("prune_threads", {"days": 0})) == {"threads": 1, "runs": turns}
+    assert await _content(agents) == 0
+    print(f"bytes of files after the last turn {sizes[-1][1]}, pruned {_files(agents.data)}")
+    assert _files(agents.data, "agents.db") <= empty + 2 * 4096
 
 
 async def _rows(agents: Any) -> dict[str, int]:
-    databases = TenantDatabases(SCHEMA, data=agents.data)
+    databases = TenantDatabases(SCHEMA, data=agents.data, url=agents.database_url)
     async with databases.reading("acme") as db:
         found = {
             table.name: await db.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in (runs, journal)
@@ -139,7 +159,7 @@ async def _rows(agents: Any) -> dict[str, int]:
 
 async def _content(agents: Any) -> int:
     """Return how many bytes of text the runs, journals and events of a tenant hold."""
-    databases, total = TenantDatabases(SCHEMA, data=agents.data), 0
+    databases, total = TenantDatabases(SCHEMA, data=agents.data, url=agents.database_url), 0
     async with databases.reading("acme") as db:
         for table in (runs, journal, events):
             sizes = [sa.func.coalesce(sa.func.sum(sa.func.length(sa.cast(column, sa.Text))), 0) for column in table.c]
@@ -150,10 +170,10 @@ async def _content(agents: Any) -> int:
     return total
 
 
-def _files(data: Path) -> int:
+def _files(data: Path, which: str = "*.db") -> int:
     """Return the bytes of a tenant's databases, what is in their write-ahead logs among them."""
     total = 0
-    for path in (data / "tenants" / "acme").glob("*.db"):
+    for path in (data / "tenants" / "acme").glob(which):
         with contextlib.closing(sqlite3.connect(path)) as connection:
             total += connection.execute("PRAGMA page_count").fetchone()[0] * 4096
     return total

@@ -81,7 +81,7 @@ def test_what_is_decided_elsewhere_is_asked_no_more(tenant: Tenant) -> None:
     assert ended["result"]["structuredContent"]["steps"][-1]["status"] == "rejected"
 
 
-@pytest.mark.covers("agents:run-tasks")
+@pytest.mark.covers("agents:run-tasks", "approvals:withdrawn")
 def test_cancelling_the_task_cancels_the_run_and_a_client_without_forms_waits_for_others(tenant: Tenant) -> None:
     formless: Message = {"extensions": TASKS["extensions"]}
     task = begin(tenant, INVOICE, formless)
@@ -90,6 +90,8 @@ def test_cancelling_the_task_cancels_the_run_and_a_client_without_forms_waits_fo
     ask(tenant, "tasks/cancel", formless, taskId=task)
     until(lambda: tenant.client.get(f"/runs/{run['id']}").json()["status"] == "cancelled")
     assert ask(tenant, "tasks/get", formless, taskId=task)["status"] == "cancelled"
+    (approval,) = tenant.client.get("/approvals").json()["approvals"]
+    assert (approval["status"], approval["decided_by"]) == ("withdrawn", approval["principal"])
 
 
 @pytest.mark.covers("agents:run-progress")

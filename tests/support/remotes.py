@@ -67,6 +67,10 @@ class Party:
         calls = [one["message"]["params"] for one in self.calls("tools/call")]
         return [call["arguments"]["gate"] for call in calls if call["name"] == "check_gate"]
 
+    def gone(self) -> int:
+        """Return how many calls' callers went before they were answered."""
+        return sum(one.get("gone") == "tools/call" for one in self.log())
+
     def forget(self) -> None:
         """Have it forget all sessions."""
         httpx2.post(f"{self.root}/forget", timeout=60, trust_env=False, verify=False)

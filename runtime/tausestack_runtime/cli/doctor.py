@@ -40,7 +40,7 @@ Check = dict[str, object]
 async def examine(client: Operator, settings: Settings) -> list[Check]:
     """Return the checks: `{"check", "value", "bound", "ok"}`; `ok` is None for a figure without a bound."""
     figures = await client.doctor()
-    checks = [*_machine(settings), _gateways(figures), *_memory(figures), _start(figures)]
+    checks = [*_machine(settings), _gateways(figures), *_workers(figures), *_memory(figures), _start(figures)]
     checks.append(await _leftovers(settings, figures))
     return [*checks, *await _cold_calls(figures)]
 
@@ -76,9 +76,21 @@ def _gateways(figures: dict[str, Any]) -> Check:
     return _check("gateways serving", f"{len(serving)} (PSS {sizes})", str(wanted), len(serving) == wanted)
 
 
+def _workers(figures: dict[str, Any]) -> list[Check]:
+    """Tell how many processes work on runs, where there are to be several."""
+    names = {spec.name for spec in SERVICES if spec.worker}
+    workers = [one for one in figures["services"] if one["name"] in names]
+    working = [one for one in workers if one["pid"]]
+    if len(workers) == len(names):
+        return []
+    sizes = ", ".join(_megabytes(one["pss_bytes"] or 0) for one in working)
+    wanted = len(workers)
+    return [_check("workers", f"{len(working)} (PSS {sizes})", str(wanted), len(working) == wanted)]
+
+
 def _memory(figures: dict[str, Any]) -> list[Check]:
     running = [service for service in figures["services"] if service["pid"]]
-    names = ", ".join(service["name"] for service in running) or "none"
+    names = ", ".join(dict.fromkeys(service["name"] for service in running)) or "none"
     total = int(figures["pss_bytes"])
     # The bound is that of an idle stack with one gateway and three services started: more of them may take more.
     bounded = len(running) <= MEMORY_BOUND_SERVICES and len(figures["gateways"]) == 1

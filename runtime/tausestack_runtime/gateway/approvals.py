@@ -152,14 +152,14 @@ class Approvals:
             assert decided is not None
             return _shape(decided)
 
-    async def withdraw(self, tenant: str, run: str, *, by: Principal) -> int:
+    async def withdraw(self, tenant: str, run: str, *, by: str) -> int:
         """Withdraw what a run that was cancelled still asks for, and return how many approvals that were."""
         now = datetime.now(UTC).isoformat()
         async with self._databases.transaction(tenant) as db:
             return await db.change(
                 sa.update(approvals)
                 .where(approvals.c.run == run, approvals.c.status == "pending")
-                .values(status="withdrawn", decided_at=now, decided_by=by.id, reason="the run was cancelled")
+                .values(status="withdrawn", decided_at=now, decided_by=by, reason="the run was cancelled")
             )
 
     async def listed(self, tenant: str, status: str | None) -> list[dict[str, Any]]:

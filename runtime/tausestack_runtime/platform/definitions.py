@@ -168,8 +168,8 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "withdraw_approvals",
                 "Withdraw what a run that was cancelled still asks for.",
-                {"run": _TEXT},
-                ["run"],
+                {"tenant": _TEXT, "run": _TEXT, "principal": _TEXT},
+                ["tenant", "run", "principal"],
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM], price=FREE),
             ),
         ],

@@ -201,7 +201,10 @@ class Platform:
         return asdict(await self._ledger.verify(call.tenant))
 
     async def _withdraw_approvals(self, call: Call) -> dict[str, Any]:
-        return {"withdrawn": await self._approvals.withdraw(call.tenant, call.arguments["run"], by=call.principal)}
+        if SYSTEM not in call.principal.scopes or call.principal.id != "service:agents":
+            raise Forbidden("Only the agents service withdraws what a run asked for", scope=SYSTEM)
+        given = call.arguments
+        return {"withdrawn": await self._approvals.withdraw(given["tenant"], given["run"], by=given["principal"])}
 
 
 def _as(call: Call, server: str, tool: str, arguments: dict[str, Any]) -> Call:

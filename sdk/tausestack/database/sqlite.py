@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ import sqlalchemy as sa
 
 from tausestack.database.connection import Connection, Work, in_one_trip, in_thread
 from tausestack.database.engines import begin, open_engine
-from tausestack.database.files import current_file, empty_log, remove_file
+from tausestack.database.files import current_file, empty_log, give_back, remove_file
 from tausestack.database.schema import Schema
+from tausestack.errors import Unavailable
 
 _THREADS = 16
 
@@ -88,6 +90,13 @@ class SQLiteFiles:
     async def settle(self, tenant: str) -> None:
         """Write a tenant's file whole, and empty the log beside it, unless a reader still needs that."""
         await in_thread(self._threads, lambda: empty_log(self._path(tenant)))
+
+    async def compact(self, tenant: str) -> None:
+        """Give the room of what was deleted back."""
+        try:
+            await in_thread(self._threads, lambda: give_back(self._path(tenant)))
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the room of what was deleted is not given back now: {error}") from error
 
     async def count_on(self, table: str, column: str, highest: int) -> None:
         """Do nothing: a file's numbers go on after the highest of its rows."""

@@ -30,6 +30,8 @@ class _Databases(Protocol):
 
     async def settle(self, tenant: str) -> None: ...
 
+    async def compact(self, tenant: str) -> None: ...
+
     async def count_on(self, table: str, column: str, highest: int) -> None: ...
 
     async def aclose(self) -> None: ...
@@ -125,6 +127,17 @@ class TenantDatabases:
     async def settle(self, tenant: str) -> None:
         """Leave nothing of what was deleted in the files beside a SQLite database, as far as no reader needs it."""
         await self._databases.settle(_checked(tenant))
+
+    async def compact(self, tenant: str) -> None:
+        """Give the room of much that was deleted back; the tenant's writers wait meanwhile.
+
+        Raises `Unavailable` where it can't be given back now.
+        """
+        await self._turns.take(self._open(tenant))
+        try:
+            await self._databases.compact(self._open(tenant))
+        finally:
+            self._turns.give_back(tenant)
 
     async def count_on(self, table: str, column: str, highest: int) -> None:
         """Have the numbers that the database gives to a table's rows go on after one that was brought along."""

@@ -1,0 +1,27 @@
+"""Stopping a run, and whatever hangs on it, wherever it is worked on."""
+
+from __future__ import annotations
+
+from tausestack_agents import store
+from tausestack_agents.keeping import State
+
+
+async def stop(state: State, tenant: str, run: str, by: str) -> None:
+    """Stop a run and those that it started, for a principal; one that it was started by goes on, and is told."""
+    async with state.databases.transaction(tenant) as db:
+        found = await store.get_run(db, run)
+        ended = await store.cancel_run(db, run)
+        below = await store.children(db, run)
+    if state.worker is not None:
+        state.worker.cancel(tenant, run)
+    await state.dispatch.cut(tenant, run)
+    state.bell.ring(tenant, run)
+    if ended:
+        await state.checkpoints.forget(tenant, run)
+    waited = found.interrupt is not None and found.interrupt.get("approval") is not None
+    if waited and state.gateway is not None:
+        await state.gateway.withdraw(tenant, run, by)
+    for each in below:
+        await stop(state, tenant, each.id, by)
+    if found.parent is not None:
+        await state.make_due(tenant, found.parent)
