@@ -19,6 +19,7 @@ from pydantic_ai.toolsets import AbstractToolset
 from pydantic_ai.usage import UsageLimits
 
 from tausestack.agents import AgentSpec, ApprovalRule
+from tausestack.confidential import shown
 from tausestack.raw import as_object
 from tausestack.schemas import compiled
 from tausestack_agents.domain import AnswerInvalid
@@ -191,7 +192,7 @@ class OfflineThinker(_Steps):
         tools = await self._has.tools.given(step.part["tools"])
         earlier = await self._earlier(step.results)
         model = OfflineModel(part, tools, spoken=step.spoken, earlier=earlier, today=step.today)
-        return await self._run(step, JournaledModel(model, journal=self._has.journal, task=step.task), part, [])
+        return await self._run(step, self._journaled(model, step.task), part, [])
 
     async def word(self, task: str, request: str, results: list[Result], spoken: Language) -> Answer:
         """Return the parts' own texts under a label that says who speaks, or what the schema asks for of results."""
@@ -217,6 +218,9 @@ class OfflineThinker(_Steps):
             if choose(text, given, Source(text, today=_today())).outcome != "no_tool":
                 return True
         return False
+
+    def _journaled(self, model: Model, task: str) -> Model:
+        return JournaledModel(model, journal=self._has.journal, task=task, delegation=self._has.delegation)
 
     def _asks_for_a_person(self, text: str) -> bool:
         return self._spec.escalates and _PERSON.search(fold(text)) is not None
@@ -338,7 +342,7 @@ class LanguageThinker(_Steps):
 def _call(line: Any) -> dict[str, Any]:
     return {
         "address": f"{line.server}/{line.tool}",
-        "arguments": line.arguments,
+        "arguments": shown(line.arguments),
         "status": line.status,
         "result": (as_object(line.result) or {}).get("structuredContent"),
     }

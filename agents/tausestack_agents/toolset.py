@@ -13,6 +13,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 
 from tausestack.agents import ApprovalRule
+from tausestack.confidential import restored, shown
 from tausestack.contract import META_TOOL, tool_policy
 from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated
 from tausestack.raw import as_object, object_at
@@ -144,6 +145,7 @@ class GatewayToolset(AbstractToolset[None]):
             self._foreign.add(identifier)
         if line is None:
             self._spending.tool_call()
+            call = replace(call, arguments=await self._delegation.sealed(chosen.address, chosen.schema, arguments))
             await self._journal.intend(call)
             return await self._send(call, None, safe=safe)
         if line.status == "done":
@@ -337,7 +339,7 @@ class GatewayToolset(AbstractToolset[None]):
     async def _approved(self, call: ToolCall, decision: Decision, approval: str | None, *, safe: bool) -> Any:
         """Send a call that was held, with a person's arguments where they gave others."""
         if decision.arguments is not None:
-            call = replace(call, arguments=decision.arguments)
+            call = replace(call, arguments=restored(decision.arguments, call.arguments))
         await self._journal.edit(call, approved=not decision.asks_again)
         return await self._send(call, approval, safe=safe)
 
@@ -360,7 +362,7 @@ def _other_run(line: Line) -> str | None:
 
 def _place(kind: str, call: ToolCall) -> dict[str, Any]:
     place = f"{call.task}/{call.call}"
-    return {"kind": kind, "call": place, "server": call.server, "tool": call.tool, "arguments": call.arguments}
+    return {"kind": kind, "call": place, "server": call.server, "tool": call.tool, "arguments": shown(call.arguments)}
 
 
 def _times(line: Line) -> int:
