@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, get_args
 
+from tausestack.confidential import shown
 from tausestack.raw import as_object, object_at
 from tausestack_agents.domain import ENDED
 from tausestack_agents.lines import Line
@@ -44,14 +45,15 @@ def step(task: str, now: Literal["running", "done"]) -> Event:
 def call(line: Line, *, edited: bool) -> list[Event]:
     """Return what a line of the journal tells, once it was written: a call begun, held, decided on, or ended."""
     about: dict[str, Any] = {"call": f"{line.task}/{line.call}", "server": line.server, "tool": line.tool}
+    asked = shown(line.arguments)
     if line.status == "intent":
         if edited:
-            return [("approval", {**about, **_approval(line), "status": "approved", "arguments": line.arguments})]
-        return [("tool_call", {**about, "arguments": line.arguments})]
+            return [("approval", {**about, **_approval(line), "status": "approved", "arguments": asked})]
+        return [("tool_call", {**about, "arguments": asked})]
     if line.status == "waiting" and line.approval is None:
         return []  # for a person's answer, or for another run: the run's own event tells it
     if line.status == "waiting":
-        return [("approval", {**about, **_approval(line), "status": "pending", "arguments": line.arguments})]
+        return [("approval", {**about, **_approval(line), "status": "pending", "arguments": asked})]
     ended: Event = ("tool_result", {**about, "status": line.status, **_outcome(line)})
     if line.status == "rejected" and line.approval is not None:
         said = as_object(line.error) or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -13,6 +13,7 @@ from typing import Any, cast
 import anyio
 import httpx2
 
+from tausestack.confidential import open_secrets
 from tausestack.contract import (
     MCP_CAPABILITIES_META,
     MCP_CLIENT_META,
@@ -94,14 +95,29 @@ class GatewayClient:
         if result.get("isError"):
             raise _tool_error(result)
 
-    async def decide_for(self, tenant: str, principal: str, decision: dict[str, Any]) -> None:
-        """Pass on what a person decided in a task of theirs: `{"id", "decision", "reason"?, "arguments"?}`."""
+    async def seal(self, tenant: str, run: str, address: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return a run's arguments for a tool with their secrets sealed, so that they can be kept."""
+        server, _, tool = address.partition("/")
+        given: dict[str, Any] = {"tenant": tenant, "run": run, "server": server, "tool": tool, "arguments": arguments}
+        result = await self.call_tool(
+            SYSTEM_TENANT, "platform", "seal", given, credential=self._process_credential, read=True
+        )
+        if result.get("isError"):
+            raise _tool_error(result)
+        return cast("dict[str, Any]", result["structuredContent"]["arguments"])
+
+    async def decide_for(self, tenant: str, principal: str, decision: dict[str, Any]) -> dict[str, Any]:
+        """Pass on what a person decided in a task of theirs: `{"id", "decision", "reason"?, "arguments"?}`.
+
+        Return the approval, with the secrets among its arguments sealed.
+        """
         given = {"tenant": tenant, "principal": principal, **decision}
         result = await self.call_tool(
             SYSTEM_TENANT, "platform", "decide_for", given, credential=self._process_credential, read=True
         )
         if result.get("isError"):
             raise _tool_error(result)
+        return cast("dict[str, Any]", result.get("structuredContent") or {})
 
     async def withdraw(self, tenant: str, run: str, principal: str) -> None:
         """Withdraw what a run that somebody cancelled still asks for."""
@@ -225,6 +241,12 @@ class Delegation:
             self._token, self._until, of = await self._gateway.delegate(self.principal, self._bounds)
             self.principal = replace(self.principal, incarnation=of)
         return self._token
+
+    async def sealed(self, address: str, schema: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the run's arguments for a tool of a schema with their secrets sealed."""
+        if not open_secrets(schema, arguments):
+            return arguments
+        return await self._gateway.seal(self.principal.tenant, self.principal.run or "", address, arguments)
 
     async def reserve(self, request: str, tokens: int, usd: float) -> None:
         """Set aside of the tenant's month what a request to a model may use; raises `RateLimited`."""

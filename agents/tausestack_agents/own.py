@@ -20,6 +20,7 @@ from pydantic_ai.usage import UsageLimits
 from pydantic_core import to_jsonable_python
 
 from tausestack.agents.own import MODULES, Registered, within
+from tausestack.confidential import SHOWN, replaced
 from tausestack.errors import NotFound, ToolFailed
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.planner.text import Language
@@ -79,7 +80,8 @@ class OwnThinker:
         if own is None and self._models is not None:
             model: Model = self._models(step.task, self._has.journal, self._has.delegation, self._has.spending)
         elif isinstance(own, Model):
-            model = JournaledModel(cast("Model", own), journal=self._has.journal, task=step.task)
+            has = self._has
+            model = JournaledModel(cast("Model", own), journal=has.journal, task=step.task, delegation=has.delegation)
         else:
             raise NotFound("The agent has no model: give it one, or start the stack with TAUSESTACK_MODEL")
         toolsets = [run.toolset, _Once(CombinedToolset(list(agent.toolsets)), run)]
@@ -109,7 +111,9 @@ class _Run:
         known = await self._has.tools.all()
         if address not in known:
             raise NotFound(f"The agent has no tool '{address[:120]}'")
-        identifier = self._identifier(address, arguments)
+        # By what is no secret of them: a name that was made of all could be tried.
+        named = replaced(known[address].schema, dict(arguments), lambda _: SHOWN)
+        identifier = self._identifier(address, named)
         return await self._waited(lambda: self.toolset.call(known[address].name, dict(arguments), identifier))
 
     async def once(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tausestack.agents import Budget
 from tausestack.contract import VERSION
+from tausestack.database import Row
 from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
@@ -169,10 +170,23 @@ async def resume(
         }
         if decided.arguments is not None:
             asked["arguments"] = decided.arguments
-        await ctx.call("platform/decide_approval", asked)
+        answer = await ctx.call("platform/decide_approval", asked)
+        if decided.arguments is not None:
+            decided = replace(decided, arguments=answer["arguments"])
+    elif decided.arguments is not None:
+        decided = replace(decided, arguments=await _sealed(ctx, waiting, decided.arguments))
     about = subject(waiting.interrupt)
     await state_of(ctx).decide(ctx.tenant, waiting.id, about, replace(decided, approval=approval))
     return await settled(ctx, run, wait)
+
+
+async def _sealed(ctx: Context, waiting: Row, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what a person made of a call in doubt, with the secrets among it sealed."""
+    gateway = state_of(ctx).gateway
+    if gateway is None:
+        return arguments
+    about = waiting.interrupt
+    return await gateway.seal(ctx.tenant, str(waiting.id), f"{about['server']}/{about['tool']}", arguments)
 
 
 @server.tool("agents/wake", side_effect="write", idempotent=True, scopes=[SYSTEM])

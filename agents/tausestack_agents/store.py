@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from tausestack.confidential import shown
 from tausestack.database import Connection, Row
 from tausestack.errors import NotFound
 from tausestack.raw import as_object, object_at, objects_in
@@ -381,7 +382,7 @@ def _step(line: Row) -> dict[str, Any]:
     step: dict[str, Any] = {
         "server": line.server,
         "tool": line.tool,
-        "arguments": line.arguments,
+        "arguments": shown(line.arguments),
         "status": STEP_STATUSES.get(line.status, line.status),
     }
     if line.result is not None and "structuredContent" in line.result:

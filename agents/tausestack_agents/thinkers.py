@@ -19,6 +19,7 @@ from pydantic_ai.toolsets import AbstractToolset
 from pydantic_ai.usage import UsageLimits
 
 from tausestack.agents import AgentSpec, ApprovalRule
+from tausestack.confidential import shown
 from tausestack.names import wire_name
 from tausestack.raw import as_object
 from tausestack.schemas import compiled
@@ -353,7 +354,7 @@ class LanguageThinker:
 def _call(line: Any) -> dict[str, Any]:
     return {
         "address": f"{line.server}/{line.tool}",
-        "arguments": line.arguments,
+        "arguments": shown(line.arguments),
         "status": line.status,
         "result": (as_object(line.result) or {}).get("structuredContent"),
     }

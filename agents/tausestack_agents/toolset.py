@@ -13,6 +13,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 
 from tausestack.agents import ApprovalRule
+from tausestack.confidential import restored, shown
 from tausestack.contract import META_TOOL, tool_policy
 from tausestack.errors import ApprovalRequired, Forbidden, InDoubt, TauseError, Unauthenticated
 from tausestack.raw import as_object, object_at
@@ -148,6 +149,7 @@ class GatewayToolset(AbstractToolset[None]):
             self._foreign.add(identifier)
         if line is None:
             self._spending.tool_call()
+            call = replace(call, arguments=await self.sealed(chosen, arguments))
             await self._journal.intend(call)
             return await self._send(call, None, safe=safe)
         if line.status == "done":
@@ -162,6 +164,10 @@ class GatewayToolset(AbstractToolset[None]):
         if line.status == "intent" and safe:
             return await self._send(call, line.approval, safe=safe)
         return await self._doubted(call, line)
+
+    async def sealed(self, tool: Candidate, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments for a tool as they may be kept: the secrets among them sealed."""
+        return await self._delegation.sealed(tool.address, tool.schema, arguments)
 
     def decide(self, call: str, decision: Mapping[str, Any]) -> None:
         """Take a decision that came while the step goes on."""
@@ -341,7 +347,7 @@ class GatewayToolset(AbstractToolset[None]):
     async def _approved(self, call: ToolCall, decision: Decision, approval: str | None, *, safe: bool) -> Any:
         """Send a call that was held, with a person's arguments where they gave others."""
         if decision.arguments is not None:
-            call = replace(call, arguments=decision.arguments)
+            call = replace(call, arguments=restored(decision.arguments, call.arguments))
         await self._journal.edit(call, approved=not decision.asks_again)
         return await self._send(call, approval, safe=safe)
 
@@ -364,7 +370,7 @@ def _other_run(line: Line) -> str | None:
 
 def _place(kind: str, call: ToolCall) -> dict[str, Any]:
     place = f"{call.task}/{call.call}"
-    return {"kind": kind, "call": place, "server": call.server, "tool": call.tool, "arguments": call.arguments}
+    return {"kind": kind, "call": place, "server": call.server, "tool": call.tool, "arguments": shown(call.arguments)}
 
 
 def _times(line: Line) -> int:

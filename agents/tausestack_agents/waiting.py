@@ -94,7 +94,8 @@ async def _decided(ctx: Context, run: str, held: dict[str, Any], answer: dict[st
         decision = {"id": approval, "decision": "approve" if approve else "reject", "reason": reason}
         given = {**decision, **({} if edited is None else {"arguments": edited})}
         try:
-            await state.gateway.decide_for(ctx.tenant, ctx.principal.id, given)
+            told = await state.gateway.decide_for(ctx.tenant, ctx.principal.id, given)
+            edited = None if edited is None else told["arguments"]
         except Conflict:
             return  # somebody else was first: the run says what came of it
         except TauseError as error:

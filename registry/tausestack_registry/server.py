@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tausestack.changes import Changes
+from tausestack.confidential import SECRET
 from tausestack.contract import VERSION
 from tausestack.errors import Conflict, InvalidArguments
 from tausestack.mcp import Context, Server, Service
@@ -50,6 +51,7 @@ Sealed = Annotated[
         description="Variables of its environment, or a remote one's HTTP headers, that are secrets: kept sealed, "
         "never shown.",
         examples=[{"Authorization": "Bearer …"}],
+        json_schema_extra=SECRET,
     ),
 ]
 Changed = Annotated[
@@ -57,6 +59,7 @@ Changed = Annotated[
     Field(
         description="Secrets to set, over older ones of the same name, or with null to remove; the others stay.",
         examples=[{"TOKEN": "…"}],
+        json_schema_extra=SECRET,
     ),
 ]
 Default = Annotated[

@@ -146,15 +146,14 @@ class FakeGateway:
             held = self.approvals[sent.arguments["id"]]
             held["status"] = "approved" if sent.arguments["decision"] == "approve" else "rejected"
             held["arguments"] = sent.arguments.get("arguments") or held["arguments"]
-            return {"id": sent.arguments["id"], "status": held["status"]}
+            return {"id": sent.arguments["id"], "status": held["status"], "arguments": held["arguments"]}
         if sent.address == "platform/withdraw_approvals":
             pending = [held for held in self.approvals.values() if held["status"] == "pending"]
             for held in pending:
                 held["status"] = "withdrawn"
             return {"withdrawn": len(pending)}
-        if sent.address == "registry/offer":
-            self.offered[sent.tenant] = [tool["name"] for tool in sent.arguments["tools"]]
-            return {"kept": True}
+        if sent.address in {"registry/offer", "platform/seal"}:
+            return self._kept(sent)
         assert sent.credential.startswith(f"delegation:{sent.tenant}:")
         if sent.address == "registry/find_tools":
             if not self.may_search:
@@ -166,6 +165,12 @@ class FakeGateway:
         if self.nested is not None and sent.address.startswith("agents/"):
             return await asyncio.to_thread(self.nested, sent)
         return await self._tool(sent)
+
+    def _kept(self, sent: Sent) -> Any:
+        if sent.address == "platform/seal":
+            return {"arguments": sent.arguments["arguments"]}
+        self.offered[sent.tenant] = [tool["name"] for tool in sent.arguments["tools"]]
+        return {"kept": True}
 
     async def _tool(self, sent: Sent) -> Any:
         if sent.address in self.gates:

@@ -43,9 +43,8 @@ class ChainedModel(JournaledModel):
         delegation: Delegation,
         spending: Spending,
     ) -> None:
-        super().__init__(models[0], journal=journal, task=task)
+        super().__init__(models[0], journal=journal, task=task, delegation=delegation)
         self._models = models
-        self._delegation = delegation
         self._spending = spending
         self._attempts: list[dict[str, object]] = []
         """Of the request under way: what each attempt reserved, or used."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelResponse,
+    ModelResponsePart,
+    ToolCallPart,
+)
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
 from tausestack.raw import object_at, objects_in
+from tausestack_agents.gateway import Delegation
 from tausestack_agents.journal import Journal
 from tausestack_agents.tracing import of_request, used
 
@@ -17,8 +25,9 @@ from tausestack_agents.tracing import of_request, used
 class JournaledModel(WrapperModel):
     """Wraps the model of one graph task; its requests are numbered from 0 each time the task is run."""
 
-    def __init__(self, wrapped: Model, *, journal: Journal, task: str) -> None:
+    def __init__(self, wrapped: Model, *, journal: Journal, task: str, delegation: Delegation) -> None:
         super().__init__(wrapped)
+        self._delegation = delegation
         self._journal = journal
         self._task = task
         self._asked = 0
@@ -41,6 +50,7 @@ class JournaledModel(WrapperModel):
         with of_request(self._journal.tracing, self.model_name) as span:
             response = await self.asked_for(call, earlier, messages, model_settings, model_request_parameters)
             used(span, response)
+        response = await self._sealed(response, model_request_parameters)
         kept = ModelMessagesTypeAdapter.dump_python([response], mode="json")[0]
         outputs = {tool.name for tool in model_request_parameters.output_tools}
         last = not response.tool_calls or any(each.tool_name in outputs for each in response.tool_calls)
@@ -57,6 +67,21 @@ class JournaledModel(WrapperModel):
     ) -> ModelResponse:
         """Ask the model; `earlier` is what attempts at the same request used before the run was taken up again."""
         return await self.wrapped.request(messages, settings, parameters)
+
+    async def _sealed(self, response: ModelResponse, parameters: ModelRequestParameters) -> ModelResponse:
+        """Return a response in which the secrets among the arguments of its calls are sealed: it is kept."""
+        tools = {tool.name: tool for tool in parameters.function_tools}
+        parts: list[ModelResponsePart] = []
+        for part in response.parts:
+            tool = tools.get(part.tool_name) if isinstance(part, ToolCallPart) else None
+            address = (tool.metadata or {}).get("address") if tool is not None else None
+            if isinstance(part, ToolCallPart) and tool is not None and address is not None:
+                given = part.args_as_dict()
+                kept = await self._delegation.sealed(address, tool.parameters_json_schema, given)
+                parts.append(part if kept is given else replace(part, args=kept))
+            else:
+                parts.append(part)
+        return replace(response, parts=parts)
 
     def attempts(self) -> list[dict[str, object]]:
         """Return what attempts at the last request used beside the one that succeeded."""

@@ -66,7 +66,7 @@ class OfflinePlanner:
         """
 
         async def chosen() -> list[dict[str, Any]]:
-            return self._chosen(await earlier())
+            return await self._chosen(await earlier(), toolset)
 
         parts = await said.parts(chosen)
         called = [await _made(toolset, part) for part in parts if part["part_kind"] == "tool-call"]
@@ -78,12 +78,13 @@ class OfflinePlanner:
             parts = await said.parts(told)
         return "".join(str(part["content"]) for part in parts if part["part_kind"] == "text")
 
-    def _chosen(self, earlier: Sequence[Earlier]) -> list[dict[str, Any]]:
+    async def _chosen(self, earlier: Sequence[Earlier], toolset: GatewayToolset) -> list[dict[str, Any]]:
         source = Source(self._part, today=self._today, spoken=self._spoken)
         choice = choose(self._part, self._tools, source, earlier)
         tool = choice.tool
         if choice.outcome != "calls" or tool is None:
             return _text(say_declined(self._part, choice, self._spoken))
+        sealed = [await toolset.sealed(tool, arguments) for arguments in choice.calls]
         return [
             {
                 "part_kind": "tool-call",
@@ -91,7 +92,7 @@ class OfflinePlanner:
                 "args": arguments,
                 "tool_call_id": _call_id(tool, index, arguments),
             }
-            for index, arguments in enumerate(choice.calls)
+            for index, arguments in enumerate(sealed)
         ]
 
 

@@ -16,6 +16,7 @@ from tausestack.tracing import tracing
 from tausestack_runtime.board import Board, Writes
 from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import Approvals
+from tausestack_runtime.gateway.confidential import Confidential
 from tausestack_runtime.gateway.crowd import TENANT_BYTES, Crowd, Shares, room
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import Guard
@@ -97,7 +98,12 @@ class Gateway:
             siblings=self._siblings,
         )
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
-        approvals = Approvals(self._databases, expires_after=timedelta(seconds=settings.approval_seconds))
+        self._confidential = Confidential(lambda: [each.subkey("arguments") for each in masters.live()])
+        approvals = Approvals(
+            self._databases,
+            expires_after=timedelta(seconds=settings.approval_seconds),
+            confidential=self._confidential,
+        )
         self._ledger = Ledger(
             settings.data,
             lambda: [each.subkey("ledger") for each in masters.live()],
@@ -133,6 +139,8 @@ class Gateway:
         )
         pipeline.platform = Platform(
             approvals=approvals,
+            confidential=self._confidential,
+            snapshots=self._snapshots,
             ledger=self._ledger,
             identity=identity,
             pipeline=pipeline,
@@ -219,7 +227,7 @@ class Gateway:
     def _pipeline(self, approvals: Approvals, meter: Meter, limiter: Limiter) -> Pipeline:
         """Return the pipeline; one that traces is another, so that this one pays nothing for it."""
         shared: dict[str, Any] = {"snapshots": self._snapshots, "upstreams": self._upstreams, "approvals": approvals}
-        shared |= {"meter": meter, "limiter": limiter}
+        shared |= {"meter": meter, "limiter": limiter, "confidential": self._confidential}
         if self._tracing is None:
             return Pipeline(**shared)
         from tausestack_runtime.gateway.tracing import TracedPipeline

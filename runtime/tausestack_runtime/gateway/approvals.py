@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from tausestack.confidential import shown
 from tausestack.contract import Principal, ToolPolicy
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack_runtime.gateway.call import Call, digest
+from tausestack_runtime.gateway.confidential import Confidential
 from tausestack_runtime.gateway.tables import approvals
 
+NOTHING: Mapping[str, Any] = {}
 EXPIRES_AFTER = timedelta(days=2)
 """How long an approval waits for a person, and then a grant for its call."""
 
@@ -36,23 +40,35 @@ class Approvals:
     would be another effect.
     """
 
-    def __init__(self, databases: TenantDatabases, *, expires_after: timedelta = EXPIRES_AFTER) -> None:
+    def __init__(
+        self,
+        databases: TenantDatabases,
+        *,
+        expires_after: timedelta = EXPIRES_AFTER,
+        confidential: Confidential | None = None,
+    ) -> None:
+        """Without `confidential` secrets are sealed by a key that lives as long as this process."""
+        self._confidential = confidential or Confidential()
         self._databases = databases
         self._expires_after = expires_after
 
-    async def open(self, call: Call, *, policy: str = "", repeatable: bool = True) -> Waiting | None:
+    async def open(
+        self, call: Call, *, policy: str = "", repeatable: bool = True, schema: Mapping[str, Any] = NOTHING
+    ) -> Waiting | None:
         """Return the approval that a call has to wait for, or None where it was granted already.
 
-        A call of the same run with the same key and arguments finds the approval that it opened before.
+        A call of the same run with the same key and arguments finds the approval that it opened before. What `schema`
+        marks as a secret is kept sealed.
         """
+        digests = self._confidential.digests(call.tenant, call.arguments)
         now = datetime.now(UTC)
         async with self._databases.transaction(call.tenant) as db:
-            same = sa.select(approvals).where(*_same(call, policy), approvals.c.expires_at > now.isoformat())
+            same = sa.select(approvals).where(*_same(call, policy, digests), approvals.c.expires_at > now.isoformat())
             known = await db.one(same if repeatable else same.where(approvals.c.status != "used"))
             if known is not None and known.status == "rejected":
                 raise Forbidden(_rejection(known.reason), approval=known.id, decision="reject")
             if known is not None and known.status == "approved":
-                await _use(db, call, known.id, policy, repeatable=repeatable)
+                await _use(db, call, known.id, policy, digests, repeatable=repeatable)
                 return None
             if known is not None and known.status == "used":
                 return None
@@ -68,8 +84,8 @@ class Approvals:
                     run=call.principal.run or "",
                     server=call.server,
                     tool=call.tool,
-                    arguments=call.arguments,
-                    digest=digest(call.arguments),
+                    arguments=self._confidential.sealed(schema, call.arguments, *_bound(call.tenant, opened.id)),
+                    digest=_kept(digests, schema),
                     key=call.key or "",
                     created_at=now.isoformat(),
                     expires_at=opened.expires_at,
@@ -81,8 +97,9 @@ class Approvals:
     async def claim(self, call: Call, *, policy: str = "", repeatable: bool = True) -> None:
         """Use the grant that a call names, or raise `Forbidden` saying why it can't."""
         assert call.approval is not None
+        digests = self._confidential.digests(call.tenant, call.arguments)
         async with self._databases.transaction(call.tenant) as db:
-            if await _use(db, call, call.approval, policy, repeatable=repeatable):
+            if await _use(db, call, call.approval, policy, digests, repeatable=repeatable):
                 return
             known = await db.one(sa.select(approvals).where(approvals.c.id == call.approval))
         if known is None:
@@ -105,6 +122,14 @@ class Approvals:
             raise _unknown()
         return _shape(known)
 
+    async def given(self, tenant: str, identifier: str) -> dict[str, Any]:
+        """Return the arguments that an approval is for, their secrets too, or raise `NotFound`."""
+        async with self._databases.reading(tenant) as db:
+            known = await db.one(sa.select(approvals.c.arguments).where(approvals.c.id == identifier))
+        if known is None:
+            raise _unknown()
+        return self._confidential.opened(known.arguments, *_bound(tenant, identifier))
+
     async def decide(
         self,
         tenant: str,
@@ -114,10 +139,12 @@ class Approvals:
         by: Principal,
         reason: str,
         arguments: dict[str, Any] | None,
+        schema: Mapping[str, Any] = NOTHING,
     ) -> dict[str, Any]:
         """Record a person's decision and return the approval; edited arguments replace those that were asked for.
 
-        Deciding the same again changes nothing; deciding otherwise raises `Conflict`.
+        What `schema` marks as a secret is kept sealed. Deciding the same again changes nothing; deciding otherwise
+        raises `Conflict`.
         """
         if by.agent is not None:
             raise Forbidden("An agent can't decide on approvals")
@@ -134,7 +161,10 @@ class Approvals:
                 raise Conflict(f"This approval was {known.status} already", approval=identifier)
             if known.expires_at <= now:
                 raise Conflict("This approval has expired", approval=identifier)
-            asked: dict[str, Any] = known.arguments if arguments is None else arguments
+            edited: dict[str, Any] = {}
+            if arguments is not None:
+                kept = self._confidential.sealed(schema, arguments, *_bound(tenant, identifier))
+                edited = {"arguments": kept, "digest": _kept(self._confidential.digests(tenant, arguments), schema)}
             await db.execute(
                 sa.update(approvals)
                 .where(approvals.c.id == identifier)
@@ -143,9 +173,8 @@ class Approvals:
                     decided_at=now,
                     decided_by=by.id,
                     reason=reason,
-                    arguments=asked,
-                    digest=digest(asked),
                     expires_at=until if decision == "approve" else known.expires_at,
+                    **edited,
                 )
             )
             decided = await db.one(sa.select(approvals).where(approvals.c.id == identifier))
@@ -181,20 +210,31 @@ def policy_version(policy: ToolPolicy) -> str:
     return digest(policy.model_dump(mode="json"))
 
 
-def _same(call: Call, policy: str) -> tuple[sa.ColumnElement[bool], ...]:
+def _kept(digests: list[str], schema: Mapping[str, Any]) -> str:
+    """Return the digest that is kept: a plain one where the arguments stand beside it as they are."""
+    return digests[0] if schema else digests[-1]
+
+
+def _bound(tenant: str, identifier: str) -> tuple[str, ...]:
+    return ("approval", tenant, identifier)
+
+
+def _same(call: Call, policy: str, digests: list[str]) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         approvals.c.principal == call.principal.id,
         approvals.c.agent == (call.principal.agent or ""),
         approvals.c.run == (call.principal.run or ""),
         approvals.c.server == call.server,
         approvals.c.tool == call.tool,
-        approvals.c.digest == digest(call.arguments),
+        approvals.c.digest.in_(digests),
         approvals.c.policy.in_(("", policy)),
         approvals.c.key == (call.key or secrets.token_hex(8)),
     )
 
 
-async def _use(db: Connection, call: Call, identifier: str, policy: str, *, repeatable: bool) -> bool:
+async def _use(
+    db: Connection, call: Call, identifier: str, policy: str, digests: list[str], *, repeatable: bool
+) -> bool:
     """Mark a grant as used by a call; a call that is not repeatable, or has no key, can use it but once."""
     keyed = repeatable and bool(call.key)
     again = sa.and_(approvals.c.status == "used", approvals.c.key == call.key) if keyed else sa.false()
@@ -209,7 +249,7 @@ async def _use(db: Connection, call: Call, identifier: str, policy: str, *, repe
                 approvals.c.run == (call.principal.run or ""),
                 approvals.c.server == call.server,
                 approvals.c.tool == call.tool,
-                approvals.c.digest == digest(call.arguments),
+                approvals.c.digest.in_(digests),
                 approvals.c.policy.in_(("", policy)),
                 approvals.c.expires_at > datetime.now(UTC).isoformat(),
             )
@@ -228,10 +268,10 @@ def _rejection(reason: str | None) -> str:
 
 
 def _shape(row: Row) -> dict[str, Any]:
-    shown = {str(column.name): getattr(row, column.name) for column in approvals.c if column.name not in _KEPT}
+    about = {str(column.name): getattr(row, column.name) for column in approvals.c if column.name not in _KEPT}
     if row.status == "pending" and row.expires_at <= datetime.now(UTC).isoformat():
-        shown["status"] = "expired"
-    return shown
+        about["status"] = "expired"
+    return {**about, "arguments": shown(row.arguments)}
 
 
 _KEPT = frozenset({"digest", "key", "policy"})

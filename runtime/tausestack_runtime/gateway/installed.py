@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
+from tausestack.confidential import has_secrets
 from tausestack.contract import META_STALE, PROTOCOL_VERSION, ToolPolicy, tool_policy
 from tausestack.errors import NotFound
 from tausestack.names import wire_name
@@ -57,6 +58,12 @@ class Tool:
     def mirrors(self) -> tuple[Mirror, ...]:
         """The parameters that headers mirror."""
         return mirrors_of(object_at(self.raw, "inputSchema"))
+
+    @cached_property
+    def secrets(self) -> dict[str, Any]:
+        """Its input schema, where that marks arguments as secrets; else nothing."""
+        schema = object_at(self.raw, "inputSchema")
+        return schema if has_secrets(schema) else {}
 
     @cached_property
     def hidden(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Protocol
+from typing import Any, Protocol
 
 from tausestack.contract import ToolPolicy
 from tausestack.errors import (
@@ -21,6 +21,7 @@ from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals, policy_version
 from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome
+from tausestack_runtime.gateway.confidential import Confidential, of_call
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found
 from tausestack_runtime.gateway.limits.headers import headers_of
 from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter
@@ -65,8 +66,10 @@ class Pipeline:
         approvals: Approvals,
         meter: Meter,
         limiter: Limiter | None = None,
+        confidential: Confidential | None = None,
     ) -> None:
-        """Without a limiter it has one of its own, which it shares with no other gateway."""
+        """Without a limiter, and keys of secrets, it has its own, which it shares with no other gateway."""
+        self._confidential = confidential or Confidential()
         self._snapshots = snapshots
         self._upstreams = upstreams
         self._approvals = approvals
@@ -155,6 +158,8 @@ class Pipeline:
         policy = tool.policy
         call.service, call.price = installation.service, self.meter.price(policy.price)
         self.authorise(call, tool)
+        if tool.secrets:
+            call.arguments = self._confidential.opened(call.arguments, *of_call(call))
         if tool.mirrors:
             _check_mirrors(call, tool)
         if not installation.foreign:
@@ -163,7 +168,7 @@ class Pipeline:
         self._admit(call, installation)
         try:
             if policy.approval != "never" or call.hold:
-                await self._approve(call, policy)
+                await self._approve(call, tool)
             outcome = await self._sent(call, policy, installation, epoch)
         finally:
             self._limiter.leave(call)
@@ -198,7 +203,12 @@ class Pipeline:
             call.limits = limits.by_service.get(installation.service)
         self._limiter.admit(call, limits)
 
-    async def _approve(self, call: Call, policy: ToolPolicy) -> None:
+    async def asked_for(self, tenant: str, approval: str) -> dict[str, Any]:
+        """Return the arguments of a call that waits, as whoever decides sees them."""
+        return (await self._approvals.one(tenant, approval))["arguments"]
+
+    async def _approve(self, call: Call, tool: Tool) -> None:
+        policy = tool.policy
         asked = policy.approval
         acting = call.principal.agent is not None
         if not (acting and call.hold) and (asked == "never" or (asked == "agents" and not acting)):
@@ -208,7 +218,7 @@ class Pipeline:
             await self._approvals.claim(call, policy=version, repeatable=repeatable)
             return
         call.state = CallState.WAITING
-        waiting = await self._approvals.open(call, policy=version, repeatable=repeatable)
+        waiting = await self._approvals.open(call, policy=version, repeatable=repeatable, schema=tool.secrets)
         if waiting is None:
             call.state = CallState.ADMITTED
             return

@@ -27,8 +27,12 @@ _LEVEL = 6
 class Sealer:
     """Seals JSON objects with AES-256-GCM, each for one purpose and whatever else it is bound to."""
 
-    def __init__(self, keys: bytes | Callable[[], Sequence[bytes]]) -> None:
-        """Take a key of 32 bytes, or what returns those of now: the first seals, and each that was seen opens."""
+    def __init__(self, keys: bytes | Callable[[], Sequence[bytes]], *, most: int = MAX_TOKEN) -> None:
+        """Take a key of 32 bytes, or what returns those of now: the first seals, and each that was seen opens.
+
+        `most` is how many characters a token may have.
+        """
+        self._most = most
         self._keys = keys if callable(keys) else lambda: (keys,)
         self._ciphers: dict[bytes, AESGCM] = {}
         self._sealing()
@@ -44,7 +48,7 @@ class Sealer:
     def seal(self, value: dict[str, Any], *bound: str) -> str:
         """Return a token of visible ASCII; it opens only where the same words are given again.
 
-        Raises `ValueError` where it would be longer than 4096 characters, or hold more than is opened again.
+        Raises `ValueError` where it would be too long, or hold more than is opened again.
         """
         nonce = os.urandom(NONCE_BYTES)
         plain = orjson.dumps(value)
@@ -52,13 +56,13 @@ class Sealer:
             raise ValueError("there is too much to seal")
         packed = zlib.compress(plain, _LEVEL)
         token = base64.urlsafe_b64encode(nonce + self._sealing().encrypt(nonce, packed, _words(bound))).decode()
-        if len(token) > MAX_TOKEN:
+        if len(token) > self._most:
             raise ValueError("there is too much to seal")
         return token
 
     def open(self, token: str, *bound: str) -> dict[str, Any] | None:
         """Return what was sealed, or None where it was sealed for something else, by somebody else, or changed."""
-        if len(token) > MAX_TOKEN:
+        if len(token) > self._most:
             return None
         try:
             sealed = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Chain:
         self.open: dict[str, int] = {}
         """The calls of this gateway that were told of and have not ended, by where their intents lie."""
         self._file = -1
-        self._head = Head(tenant)
+        self._head, self._raw = Head(tenant), b""
         self.made = self._appear()
 
     def refresh(self) -> None:
@@ -55,6 +56,8 @@ class Chain:
             self.made = self._appear()
         elif found.st_size != self._head.bytes:
             self._load()
+        elif (raw := os.pread(self._file, HEAD_BYTES, 0)) != self._raw:
+            self._reload(raw)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add lines after a `refresh` in the same turn: all of them are kept on return, or none when it raises."""
@@ -81,14 +84,15 @@ class Chain:
         if self.open:
             marks[self._gateway] = next(iter(self.open.values()))
         new = Head(self._tenant, lines, calls, at, previous, latest, marks)
+        raw = pack(new, self._keys[0])
         try:
             _put(self._file, b"".join(parts), head.bytes)
-            _put(self._file, pack(new, self._keys[0]), 0)
+            _put(self._file, raw, 0)
         except BaseException:
             self.open = before
             os.ftruncate(self._file, head.bytes)
             raise
-        self._head = new
+        self._head, self._raw = new, raw
 
     def settle(self, dead: Callable[[int], bool]) -> int:
         """End the calls whose gateways died before they did, as in doubt, and return how many those were."""
@@ -142,10 +146,14 @@ class Chain:
 
     def _load(self) -> None:
         size = os.fstat(self._file).st_size
+        raw = os.pread(self._file, HEAD_BYTES, 0)
         try:
-            head = unpack(os.pread(self._file, HEAD_BYTES, 0), self._tenant, self._keys)
+            head = unpack(raw, self._tenant, self._keys)
         except BrokenHead as error:
             self._mend(None, str(error))
+            return
+        if head.lines < self._head.lines:
+            self._mend(head, "an earlier head was put back")
             return
         if size < head.bytes:
             self._mend(head, "the last lines are missing")
@@ -153,7 +161,23 @@ class Chain:
         if size > head.bytes:
             logger.warning("what nobody was told of is cut off", tenant=self._tenant, bytes=size - head.bytes)
             os.ftruncate(self._file, head.bytes)
-        self._head = head
+        self._head, self._raw = head, raw
+
+    def _reload(self, raw: bytes) -> None:
+        """Take in a head that is another than the one that was written last, though the chain grew by nothing.
+
+        It may be sealed by another key, and tell of other gateways' calls; all else is what was written.
+        """
+        known = self._head
+        try:
+            head = unpack(raw, self._tenant, self._keys)
+        except BrokenHead as error:
+            self._mend(known, str(error))
+            return
+        if replace(head, open=known.open) != known:
+            self._mend(known, "the head is not the one that was written")
+            return
+        self._head, self._raw = head, raw
 
     def _ends_with(self, head: Head) -> bool:
         last = next(backwards(self._file, HEAD_BYTES, head.bytes))

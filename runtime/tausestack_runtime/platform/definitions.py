@@ -118,6 +118,13 @@ def definitions() -> list[dict[str, Any]]:
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),
             _tool(
+                "seal",
+                "Have the secrets among the arguments of a run's call sealed, so that they can be kept.",
+                {"tenant": _TEXT, "run": _TEXT, "server": _TEXT, "tool": _TEXT, "arguments": {"type": "object"}},
+                ["tenant", "run", "server", "tool", "arguments"],
+                ToolPolicy(side_effect="read", scopes=[SYSTEM], price=FREE),
+            ),
+            _tool(
                 "set_limits",
                 "Set a tenant's own limits over its billing plan's; in force everywhere within a second.",
                 {

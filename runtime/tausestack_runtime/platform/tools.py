@@ -8,15 +8,17 @@ from typing import Any
 
 import orjson
 
+from tausestack.confidential import restored
 from tausestack.contract import Principal
 from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
 from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, missing, within
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.call import Call, Outcome, failed
+from tausestack_runtime.gateway.confidential import Confidential, in_run
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
-from tausestack_runtime.gateway.snapshots import SystemCall
+from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.life.life import TenantLife
 from tausestack_runtime.life.tools import tools
@@ -31,6 +33,8 @@ class Platform:
         self,
         *,
         approvals: Approvals,
+        confidential: Confidential,
+        snapshots: Snapshots,
         ledger: Ledger,
         identity: Identity,
         pipeline: Pipeline,
@@ -39,6 +43,8 @@ class Platform:
         life: TenantLife,
     ) -> None:
         self._approvals = approvals
+        self._confidential = confidential
+        self._snapshots = snapshots
         self._ledger = ledger
         self._identity = identity
         self._pipeline = pipeline
@@ -55,6 +61,7 @@ class Platform:
             "list_tenants": limits.list_tenants,
             "query_audit": self._query_audit,
             "reserve": limits.reserve,
+            "seal": self._seal,
             "set_limits": limits.set_limits,
             "settle": limits.settle,
             "verify_audit": self._verify_audit,
@@ -82,31 +89,68 @@ class Platform:
         )
 
     async def _decide_approval(self, call: Call) -> dict[str, Any]:
+        decided, own = await self._decided(call)
+        # The agents service keeps the decision too, and has the secrets sealed; nobody else is shown any.
+        return {**decided, "arguments": own} if SYSTEM in call.principal.scopes else decided
+
+    async def _decided(self, call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Decide on an approval; return it as it is shown, and its arguments as its run has them."""
         given = call.arguments
-        if given.get("arguments") is not None:
+        edited: dict[str, Any] | None = given.get("arguments")
+        schema: dict[str, Any] = {}
+        if edited is not None:
             # Before the approval is spent: a slip in the edit leaves it to be decided again.
             held = await self._approvals.one(call.tenant, given["id"])
-            edited = _as(call, held["server"], held["tool"], given["arguments"])
-            tool, _, _ = await self._pipeline.find(edited)
-            check_arguments(edited, tool)
+            edited = restored(edited, await self._approvals.given(call.tenant, given["id"]))
+            asked = _as(call, held["server"], held["tool"], self._confidential.opened(edited or {}))
+            tool, _, _ = await self._pipeline.find(asked)
+            check_arguments(asked, tool)
+            schema = tool.secrets
         decided = await self._approvals.decide(
             call.tenant,
             given["id"],
             given["decision"],
             by=call.principal,
             reason=given.get("reason", ""),
-            arguments=given.get("arguments"),
+            arguments=edited,
+            schema=schema,
         )
+        own: dict[str, Any] = decided["arguments"]
         if decided["run"]:
+            if given["decision"] == "approve":
+                own = await self._for_its_run(call.tenant, decided)
             wake = {
                 "run": decided["run"],
                 "approval": decided["id"],
                 "decision": given["decision"],
-                "arguments": decided["arguments"],
+                "arguments": own,
                 "reason": decided["reason"] or "",
             }
             await self._system("agents", "wake", call.tenant, wake)
-        return decided
+        return decided, own
+
+    async def _for_its_run(self, tenant: str, decided: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of an approval with their secrets sealed for the run that asked for it."""
+        arguments = await self._approvals.given(tenant, decided["id"])
+        if arguments == decided["arguments"]:
+            return arguments
+        return await self._sealed(tenant, decided["server"], decided["tool"], decided["run"], arguments)
+
+    async def _seal(self, call: Call) -> dict[str, Any]:
+        given = call.arguments
+        if SYSTEM not in call.principal.scopes or call.principal.id != "service:agents":
+            raise Forbidden("Only the agents service has what its runs say sealed", scope=SYSTEM)
+        named = (given["tenant"], given["server"], given["tool"], given["run"])
+        return {"arguments": await self._sealed(*named, given["arguments"])}
+
+    async def _sealed(self, tenant: str, server: str, tool: str, run: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        snapshot = await self._snapshots.tenant(tenant)
+        found = snapshot.active.get((server, tool))
+        if found is None:
+            raise not_found()
+        return self._confidential.sealed(
+            found[0].secrets, arguments, *in_run(tenant, snapshot.incarnation, server, tool, run)
+        )
 
     async def _decide_for(self, call: Call) -> dict[str, Any]:
         """Decide as a person who said so in a task of theirs, which the gateway let nobody else answer."""
@@ -120,7 +164,8 @@ class Platform:
         if missing(who.limits, [TENANT_ADMIN]) is not None:
             raise Forbidden(f"This credential lacks the scope {TENANT_ADMIN}", scope=TENANT_ADMIN)
         own = _as(call, "platform", "decide_approval", given)
-        return await self._decide_approval(replace(own, tenant=tenant, principal=who))
+        decided, arguments = await self._decided(replace(own, tenant=tenant, principal=who))
+        return {**decided, "arguments": arguments}
 
     async def _delegate(self, call: Call) -> dict[str, Any]:
         given = call.arguments

@@ -52,6 +52,7 @@ class Operations:
         self._operations |= {
             "keys": desk.keys,
             "sealing_keys": desk.sealing_keys,
+            "digest_keys": desk.digest_keys,
             "begin_master": desk.begin_master,
             "retire_master": desk.retire_master,
             "rotate_signing": desk.rotate_signing,

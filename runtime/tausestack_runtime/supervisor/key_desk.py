@@ -49,6 +49,15 @@ class KeyDesk:
             return {"keys": {master.id: master.subkey(name).hex() for master in masters}}
         raise Forbidden("no process of a service that seals or signs has this credential")
 
+    def digest_keys(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the keys that a process of ours makes digests under, by master, the current first."""
+        credential = credential_hash(str(request.get("credential")))
+        for instance in self._instances:
+            if instance.credential is not None and hmac.compare_digest(instance.credential, credential):
+                about = f"digests of {instance.spec.name}"
+                return {"keys": {master.id: master.subkey(about).hex() for master in self._masters.live()}}
+        raise Forbidden("no process of ours has this credential")
+
     def begin_master(self, request: dict[str, Any]) -> dict[str, Any]:
         """Put a new master beside the present one, or go on with the rotation that was begun."""
         try:

@@ -51,7 +51,8 @@ def serve(order: Order, listener: socket.socket) -> int:
         gateway=order.gateway,
         process_credential=order.process_credential,
         tenant=order.tenant,
-        masters=_masters(order) if order.seals else None,
+        masters=_keys(order, "sealing_keys") if order.seals else None,
+        digest_keys=None if order.gateway is None else _keys(order, "digest_keys"),
         log_level=order.log_level,
         otlp_endpoint=os.environ.get("TAUSESTACK_OTLP_ENDPOINT") or None,
     )
@@ -61,7 +62,7 @@ def serve(order: Order, listener: socket.socket) -> int:
     return 0
 
 
-def _masters(order: Order) -> Masters:
+def _keys(order: Order, operation: str) -> Masters:
     """Return what asks the supervisor, which knows this process by its credential, for the keys of now."""
     from tausestack_runtime.supervisor.control import ask
 
@@ -69,7 +70,7 @@ def _masters(order: Order) -> Masters:
     control = control_socket(Path(order.gateway).parent)
 
     def live() -> dict[str, bytes]:
-        found = ask(control, {"op": "sealing_keys", "credential": order.process_credential})
+        found = ask(control, {"op": operation, "credential": order.process_credential})
         return {master: bytes.fromhex(key) for master, key in found["keys"].items()}
 
     return live

@@ -122,7 +122,7 @@ class ServiceApp:
         require_own(principal, list(binding.scopes))
         reads = request.method in {"GET", "HEAD"}
         databases = self._service.databases
-        writing = None if reads or databases is None else Writing(databases, principal.tenant, binding.path, None, "")
+        writing = None if reads or databases is None else Writing(databases, principal.tenant, binding.path)
         context = Context(
             service=self._service,
             principal=principal,

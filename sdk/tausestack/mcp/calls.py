@@ -29,7 +29,7 @@ from tausestack.mcp.schemas import text_of
 from tausestack.mcp.service import Service
 from tausestack.mcp.tasks import Owner, Tasks, capabilities_in, created, lacking_tasks, may_answer_with_task
 from tausestack.mcp.tools import Tool, find_tool
-from tausestack.mcp.writing import Writing, arguments_digest
+from tausestack.mcp.writing import Writing
 from tausestack.raw import as_object, object_at
 from tausestack.scopes import OWN, missing
 from tausestack.tracing import Tracing
@@ -134,12 +134,13 @@ class Calls:
             if context.writing is not None and await context.writing.done_before():
                 return _complete(tool, _replayed(context.writing))
             owner = incoming.owner
+            digest = await self._service.digests.of(owner.tenant, owner.principal, arguments)
             task = await tasks.create(
                 owner,
                 tool.name,
                 {"arguments": arguments, "incoming": incoming.kept()},
                 key=incoming.key,
-                digest=arguments_digest(owner.principal, arguments),
+                digest=digest,
                 local=incoming.assertion,
             )
         except TauseError as error:
@@ -196,9 +197,10 @@ class Calls:
     def _writing(self, tool: Tool, principal: Principal, key: str | None, arguments: dict[str, Any]) -> Writing | None:
         if self._service.databases is None or tool.policy.side_effect == "read":
             return None
-        kept = key if tool.remembers else None
-        digest = arguments_digest(principal.id, arguments)
-        return Writing(self._service.databases, principal.tenant, tool.name, kept, digest)
+        kept, tenant, digests = key if tool.remembers else None, principal.tenant, self._service.digests
+        return Writing(
+            self._service.databases, tenant, tool.name, kept, lambda: digests.of(tenant, principal.id, arguments)
+        )
 
 
 async def run(tool: Tool, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import structlog
 
 from tausestack.contract import Principal
 from tausestack.limits import STOCK_RETRY_SECONDS, exceeded
+from tausestack.mcp.digests import arguments_digest
 from tausestack.mcp.tasks import lacking_tasks
-from tausestack.mcp.writing import Writing, arguments_digest
+from tausestack.mcp.writing import Writing
 
 if TYPE_CHECKING:
     from tausestack.database import Connection, Vault

@@ -31,6 +31,8 @@ class ServiceEnv:
     """The only tenant that is served here; None: any."""
     masters: Masters | None = field(default=None, repr=False)
     """Returns the keys that data keys are sealed with; None: this server keeps no secrets."""
+    digest_keys: Masters | None = field(default=None, repr=False)
+    """Returns the keys that what an idempotency key stands for is digested under; None: plain digests."""
     log_level: str = "info"
     otlp_endpoint: str | None = None
     """Where traces are sent; None: nowhere."""

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from tausestack.contract import Principal
 from tausestack.errors import Unavailable
 from tausestack.mcp.assertions import Assertions, bearer
+from tausestack.mcp.digests import Digests
 from tausestack.mcp.environment import ServiceEnv
 from tausestack.mcp.gateway import Gateway, GatewaySocket, NestedCall
 from tausestack.mcp.tasks import Tasks
@@ -35,6 +36,8 @@ class Service:
         self.databases: TenantDatabases | None = None if schema is None else _databases(schema, env)
         self.vault: Vault | None = None if schema is None or not schema.sealed else _vault(schema, env)
         """Where sealed values of its tables are sealed and opened; None where it declared none."""
+        self.digests = Digests(env.digest_keys)
+        """What idempotency keys stand for."""
         self.gateway: Gateway | None = (
             None if env.gateway is None else GatewaySocket(env.gateway, env.process_credential, name)
         )

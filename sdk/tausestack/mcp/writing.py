@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from tausestack.errors import KeyReused
+from tausestack.mcp.digests import Digest
 
 if TYPE_CHECKING:
     from tausestack.database import Connection, TenantDatabases
@@ -20,21 +18,24 @@ class Replayed(BaseException):
     """Ends a tool whose call was done before; no tool's `except Exception` can swallow it."""
 
 
-def arguments_digest(principal: str, arguments: Mapping[str, Any]) -> str:
-    """Return what a key stands for: who called, with which arguments."""
-    text = json.dumps([principal, arguments], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class Writing:
     """The one writing transaction of a call; `key` None: the call bears no key, or its tool keeps none."""
 
-    def __init__(self, databases: TenantDatabases, tenant: str, tool: str, key: str | None, digest: str) -> None:
+    def __init__(
+        self,
+        databases: TenantDatabases,
+        tenant: str,
+        tool: str,
+        key: str | None = None,
+        digest: Callable[[], Awaitable[Digest]] | None = None,
+    ) -> None:
+        """`digest` makes what the key stands for."""
         self._databases = databases
         self._tenant = tenant
         self._tool = tool
         self._key = key
-        self._digest = digest
+        self._make = digest
+        self._digest: Digest | None = None
         self._connection: Connection | None = None
         self._entering = anyio.Lock()
         self.replay: dict[str, Any] | None = None
@@ -44,6 +45,7 @@ class Writing:
         """Return whether the call was done before, without waiting for the tenant's writer; sets `replay`."""
         if self._key is None:
             return False
+        await self._stood_for()
         async with self._databases.reading(self._tenant) as connection:
             await self._look(connection)
         return self.replay is not None
@@ -67,9 +69,10 @@ class Writing:
         """Make the effect, the key and the result lasting; a call that wrote nothing keeps its key all the same."""
         if self._connection is None and self._key is None:
             return
+        digest = None if self._key is None else await self._stood_for()
         connection = await self._enter()
-        if self._key is not None:
-            await _idempotency().remember(connection, self._tool, self._key, self._digest, result)
+        if self._key is not None and digest is not None:
+            await _idempotency().remember(connection, self._tool, self._key, digest.kept, result)
         self._connection = None
         await connection.commit()
 
@@ -82,6 +85,8 @@ class Writing:
     async def _enter(self) -> Connection:
         async with self._entering:
             if self._connection is None:
+                if self._key is not None:
+                    await self._stood_for()  # before the tenant's turn is taken
                 begun = await self._databases.begin(self._tenant)
                 try:
                     await self._look(begun)
@@ -100,9 +105,14 @@ class Writing:
         if found is None:
             return
         digest, result = found
-        if digest != self._digest:
-            raise KeyReused("This idempotency key was used before, with other arguments")
+        (await self._stood_for()).check(digest)
         self.replay = result
+
+    async def _stood_for(self) -> Digest:
+        if self._digest is None:
+            assert self._make is not None
+            self._digest = await self._make()
+        return self._digest
 
 
 def _idempotency() -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from ledgers import KEYS, file_of, line
 from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.ledger.head import HEAD_BYTES
 
 pytestmark = pytest.mark.anyio
 LINES = 10
@@ -141,6 +142,49 @@ async def test_one_flipped_bit_is_found_wherever_it_is(ledger: Ledger, tmp_path:
 async def test_one_flipped_bit_is_found_in_every_single_byte(ledger: Ledger, tmp_path: Path) -> None:
     path = file_of(tmp_path)
     assert await flipped_everywhere(ledger, path, list(range(path.stat().st_size)), random.Random(5)) == []
+
+
+@pytest.mark.covers("ledger:running-head")
+@pytest.mark.parametrize("known", ["to the writer", "to another"])
+async def test_a_flipped_bit_of_a_running_ledgers_head_is_found(tmp_path: Path, ledger: Ledger, known: str) -> None:
+    """The next line does not write over it as if nothing had been."""
+    chance = random.Random(7)
+    other = Ledger(tmp_path, KEYS, gateway=2, gateways=2)
+    if known == "to another":
+        await other.start()
+    for number in range(25):
+        tenant = f"t{number}"
+        await ledger.append(line("a", tenant=tenant), line("b", tenant=tenant))
+        if known == "to another":
+            await other.append(line("c", tenant=tenant))
+        path = file_of(tmp_path, tenant)
+        raw = bytearray(path.read_bytes())
+        at = chance.randrange(HEAD_BYTES)
+        raw[at] ^= 1 << chance.randrange(8)
+        path.write_bytes(bytes(raw))
+        assert not (await ledger.verify(tenant)).ok, at
+        await ledger.append(line("d", tenant=tenant))
+        found = await ledger.verify(tenant)
+        assert (found.ok, "the ledger was found damaged here" in str(found.wrong)) == (False, True), (at, found)
+        lines = [one["kind"] for one in await ledger.audit(tenant)]
+        assert lines[:2] == ["result", "gap"], "what came after is kept, and nothing before is lost"
+        assert lines.count("result") == (4 if known == "to another" else 3)
+    if known == "to another":
+        await other.close()
+
+
+@pytest.mark.covers("ledger:running-head")
+@pytest.mark.parametrize("tail", ["of then", "of now"])
+async def test_an_earlier_head_that_is_put_back_is_found(tmp_path: Path, ledger: Ledger, tail: str) -> None:
+    """With its own tail, sealed as it was, it looks like a chain that is whole."""
+    path = file_of(tmp_path, "acme")
+    before = path.read_bytes()
+    await ledger.append(line("later"), line("more"))
+    after = path.read_bytes()
+    path.write_bytes(before if tail == "of then" else before[:HEAD_BYTES] + after[HEAD_BYTES:])
+    await ledger.append(line("next"))
+    found = await ledger.verify("acme")
+    assert (found.ok, "the ledger was found damaged here" in str(found.wrong)) == (False, True), found
 
 
 @pytest.mark.covers("ledger:goes-on")

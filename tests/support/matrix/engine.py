@@ -18,6 +18,8 @@ Target = Literal["none", "own", "other", "planted", "oracle"]
 TARGETS: tuple[Target, ...] = ("none", "own", "other", "planted", "oracle")
 FORGED = "tsk_k3v9x0a1b2c3_" + "A" * 43
 _DRAWN = re.compile(r"call_[0-9a-f]{24}|(?<=^id: )[0-9a-f]{18}(?=-)", re.MULTILINE)
+_USED = re.compile(r"""(last_used_at\\*["']: ?)(?:null|None|\\*["'][0-9T:.+-]+\\*["'])""")
+"""When a key was last used, which is written down now and then."""
 _LEFT = re.compile(r"\b[rt]=\d+")
 """In a header that says how much of the caller's own limit is left."""
 _GROWS = re.compile(
@@ -175,10 +177,11 @@ _QUOTED = 20
 
 
 def _plain(reply: Reply, theirs: str, absent: str) -> Reply:
-    """Return a reply without what is drawn at random each time: a call's own id, and those of a stream's events."""
+    """Return a reply without what is another each time: a call's id, those of a stream's events, uses of keys."""
     left = ((name, _LEFT.sub("…", value) if name == "ratelimit" else value) for name, value in reply.headers)
     headers = tuple((name, _DRAWN.sub("…", _swapped(value, theirs, absent))) for name, value in left)
-    return Reply(reply.status, headers, _DRAWN.sub("…", _swapped(reply.body, theirs, absent)))
+    body = _USED.sub(r"\1…", _DRAWN.sub("…", _swapped(reply.body, theirs, absent)))
+    return Reply(reply.status, headers, body)
 
 
 def _swapped(text: str, theirs: str, absent: str) -> str:

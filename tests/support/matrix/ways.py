@@ -336,7 +336,9 @@ def _given(signature: inspect.Signature, picker: Picker) -> tuple[list[Any], dic
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in list(signature.parameters.items())[1:]:
-        if parameter.default is inspect.Parameter.empty:
+        if parameter.default is inspect.Parameter.empty and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            named[name] = picker.parameter(name)
+        elif parameter.default is inspect.Parameter.empty:
             positional.append(picker.parameter(name))
         elif name != "on_progress" and (picker.random.random() < 0.3 or name in {"wait", "timeout"}):
             named[name] = picker.parameter(name)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from tausestack.clock import utc_now
+from tausestack.confidential import SECRET
 from tausestack.contract import Principal
 from tausestack.errors import Forbidden, InvalidArguments, NotFound
 from tausestack.mcp import Context, tool
@@ -29,7 +30,7 @@ Narrowed = Annotated[
     Field(description="What narrows the roles: scopes such as tools:call:billing/*.", max_length=MAX_SCOPES),
 ]
 Name = Annotated[str | None, Field(description="A name for people.", max_length=120, pattern=r"^[^\x00-\x1f]*$")]
-Password = Annotated[str, Field(description="8 to 256 characters.", max_length=1024)]
+Password = Annotated[str, Field(description="8 to 256 characters.", max_length=1024, json_schema_extra=SECRET)]
 
 
 class User(BaseModel):

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from tausestack.confidential import restored
 from tausestack.contract import META_APPROVAL
 from tausestack.errors import INVALID_PARAMS, ApprovalRequired, Conflict, Forbidden
 from tausestack.raw import as_object, object_at
@@ -59,11 +60,11 @@ class Approving:
         try:
             outcome = await work(ask)
         except ApprovalRequired as error:
-            return self._question(ask, error)
+            return await self._question(ask, error)
         return self._run_question(ask, outcome)
 
-    def _question(self, ask: Ask, error: ApprovalRequired) -> Outcome:
-        arguments = object_at(ask.params, "arguments")
+    async def _question(self, ask: Ask, error: ApprovalRequired) -> Outcome:
+        arguments = await self._pipeline.asked_for(ask.principal.tenant, str(error.data["approval"]))
         question = _form(f"{error.message}. {_shown(arguments)}", arguments)
         return self._input_required(ask, question, {"approval": error.data["approval"]})
 
@@ -114,7 +115,7 @@ class Approving:
             return failed(refused)
         params = {name: each for name, each in ask.params.items() if name not in _ROUND}
         if "arguments" in said:
-            params["arguments"] = said["arguments"]
+            params["arguments"] = restored(said["arguments"], asked_for)
         granted = {**ask.meta, META_APPROVAL: state["approval"]}
         return await self._asked(replace(ask, params=params, meta=granted), work)
 

@@ -15,6 +15,7 @@ import structlog
 from mcp.shared.exceptions import MCPError
 
 from tausestack.errors import InDoubt, InternalError, TauseError, Unavailable, to_jsonrpc
+from tausestack.mcp.digests import NONE, Digest
 from tausestack.mcp.tasks.record import Owner, Task, TaskLimits, moment
 from tausestack.mcp.tasks.runs import Run, Work
 from tausestack.mcp.tasks.shapes import unknown_task
@@ -82,7 +83,7 @@ class Tasks:
                 await self._recovery.leave()
 
     async def create(
-        self, owner: Owner, tool: str, call: dict[str, Any], *, key: str | None = None, digest: str = "",
+        self, owner: Owner, tool: str, call: dict[str, Any], *, key: str | None = None, digest: Digest = NONE,
         local: Any = None,
     ) -> Task:  # fmt: skip
         """Make a task and begin it; return the one that the same keyed call made before, where there is one.
@@ -104,7 +105,8 @@ class Tasks:
             updated_at=now,
             expires_at=moment(limits.ttl_ms),
             key=key,
-            digest=digest,
+            digest=digest.kept,
+            known=digest.known,
         )
         enlisted = nullcontext() if self._recovery is None else self._recovery.enlisted(owner.tenant)
         async with enlisted:

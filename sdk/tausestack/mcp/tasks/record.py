@@ -53,6 +53,8 @@ class Task:
     key: str | None = None
     """The idempotency key of the call that made it."""
     digest: str = ""
+    known: frozenset[str] = frozenset()
+    """The digests that an earlier task of the same call may have; kept with none."""
     """What the key stands for."""
     ending: Ending | None = None
     message: str | None = None

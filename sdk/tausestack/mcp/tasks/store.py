@@ -96,7 +96,7 @@ def stands_for(kept: Task, asked: Task) -> bool:
 
     One that came to nothing is not: as without tasks, the call may be made again.
     """
-    if kept.digest != asked.digest:
+    if kept.digest != asked.digest and kept.digest not in asked.known:
         raise KeyReused("This idempotency key was used before, with other arguments")
     if kept.ending == "completed":
         return object_at(kept.result).get("isError") is not True

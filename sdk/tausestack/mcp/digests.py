@@ -1,0 +1,77 @@
+"""Digests of who called with what, which an idempotency key stands for: who reads the file they are in can't try any.
+
+They are made under keys of the stack's, which lie elsewhere. A server that runs alone has none, and makes plain ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+
+from tausestack.errors import KeyReused
+from tausestack.sealing import Masters
+
+ASKED_SECONDS = 60.0
+"""How long keys are known before they are asked for again; a master that leaves holds for ten times as long."""
+
+
+def arguments_digest(principal: str, arguments: Mapping[str, Any]) -> str:
+    """Return the plain digest of who called, with which arguments."""
+    text = json.dumps([principal, arguments], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Digest:
+    """The digest of one call: as it is kept, and each form in which an earlier call may have left it."""
+
+    kept: str
+    known: frozenset[str]
+    masters: frozenset[str] = frozenset()
+    """The names of the masters that it could be told by."""
+
+    def check(self, found: str) -> None:
+        """Raise `KeyReused` unless it is the digest that was found under the same key."""
+        if found in self.known:
+            return
+        if ":" in found and found.partition(":")[0] not in self.masters:
+            raise KeyReused(
+                "This idempotency key was used before the stack's master key was replaced: with which arguments can't "
+                "be told any more"
+            )
+        raise KeyReused("This idempotency key was used before, with other arguments")
+
+
+NONE = Digest("", frozenset())
+"""Of a call without a key."""
+
+
+class Digests:
+    """Makes digests under the keys of now, which are asked for when they may be others."""
+
+    def __init__(self, keys: Masters | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`keys` returns those of now, by master, the current one first; None: digests are plain."""
+        self._ask = keys
+        self._clock = clock
+        self._keys: Mapping[str, bytes] = {}
+        self._until = float("-inf")
+
+    async def of(self, tenant: str, principal: str, arguments: Mapping[str, Any]) -> Digest:
+        """Return the digest of a tenant's call."""
+        plain = arguments_digest(principal, arguments)
+        if self._ask is None:
+            return Digest(plain, frozenset({plain}))
+        if self._clock() >= self._until:
+            self._keys = await anyio.to_thread.run_sync(self._ask)
+            self._until = self._clock() + ASKED_SECONDS
+        said = f"{tenant}\0{plain}".encode()
+        keyed = [f"{master}:{hmac.digest(key, said, 'sha256').hex()}" for master, key in self._keys.items()]
+        # Those that were kept before there were keys are honoured; nothing of the kind is kept any more.
+        return Digest(keyed[0], frozenset({*keyed, plain}), frozenset(self._keys))
