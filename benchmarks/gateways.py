@@ -1,15 +1,17 @@
 """What several gateways cost: CPU a call of two behind one port against one alone, on PostgreSQL.
 
-Both stacks run at once and are called in turn, round after round, so that a noisy moment meets both.
+All stacks run at once and are called in turn, round after round, so that a noisy moment meets all of them. Beside them
+run one bare forwarder and two: what two of those cost more, each woken for half as much at a time and with colder
+caches, is the machine's share.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,10 +23,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx2
-import orjson
 import uvloop
 
 from benchmarks._postgres import database, postgres
+from benchmarks._rig.asking import mcp_call
+from benchmarks._rig.processes import cpu_seconds, free_port, listening
 
 ROUNDS = 24
 CALLS = 800
@@ -32,6 +35,8 @@ WARM_CALLS = 800
 CONCURRENT = 32
 BOUND = 1.15
 WAIT_SECONDS = 60.0
+NUMBER, RIGHT = 1, b'"result":4'
+"""What is asked, and what every reply holds: the tool adds three."""
 TENANT = "bench"
 UP = (str(Path(sys.executable).with_name("tausestack")), "up")
 _HEAD_END = b"\r\n\r\n"
@@ -39,19 +44,11 @@ _HEAD_END = b"\r\n\r\n"
 
 @dataclass
 class Stack:
-    """A running stack, and what its tenant sends to it."""
+    """What runs: its ports, which its callers share evenly, the processes that are measured, and what it is sent."""
 
-    port: int
+    ports: list[int]
     pids: list[int]
     request: bytes
-
-    def cpu(self) -> float:
-        """Return the seconds of CPU that its gateways have taken, all threads of each."""
-        ticks = 0
-        for pid in self.pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ class Figures:
 class Caller(asyncio.Protocol):
     """A connection that sends the next request when it has the reply to the one before."""
 
-    def __init__(self, request: bytes, left: list[int], latencies: list[float]) -> None:
-        self._request, self._left, self._latencies = request, left, latencies
+    def __init__(self, stack: Stack, left: list[int], latencies: list[float]) -> None:
+        self._request, self._left, self._latencies = stack.request, left, latencies
         self._received = bytearray()
         self._begun = 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -83,7 +80,7 @@ class Caller(asyncio.Protocol):
         head, found, body = self._received.partition(_HEAD_END)
         if not found or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
             return
-        if b" 200 " not in head[:16] or b'"valid":true' not in body:
+        if b" 200 " not in head[:16] or RIGHT not in body:
             self.done.set_exception(RuntimeError(bytes(self._received).decode()))
             return
         self._latencies.append(time.perf_counter() - self._begun)
@@ -109,47 +106,80 @@ async def measured(stack: Stack, calls: int) -> Figures:
     """Send calls on so many fresh connections at once and return what they cost."""
     left, latencies = [calls], list[float]()
     loop = asyncio.get_running_loop()
-    cpu, wall = stack.cpu(), time.perf_counter()
+    cpu, wall = cpu_seconds(stack.pids), time.perf_counter()
     callers = [
-        (await loop.create_connection(lambda: Caller(stack.request, left, latencies), "127.0.0.1", stack.port))[1]
-        for _ in range(CONCURRENT)
+        (await loop.create_connection(lambda: Caller(stack, left, latencies), "127.0.0.1", port))[1]
+        for _, port in zip(range(CONCURRENT), itertools.cycle(stack.ports), strict=False)
     ]
     await asyncio.gather(*(caller.done for caller in callers))
-    cpu, wall = stack.cpu() - cpu, time.perf_counter() - wall
+    cpu, wall = cpu_seconds(stack.pids) - cpu, time.perf_counter() - wall
     return Figures(cpu / calls * 1e6, statistics.median(latencies) * 1e6, calls / wall)
 
 
-async def compared(one: Stack, two: Stack) -> tuple[list[Figures], list[Figures]]:
-    """Measure both in turn."""
-    for stack in (one, two):
+async def compared(*stacks: Stack) -> list[list[Figures]]:
+    """Measure all in turn, each time in the other order."""
+    for stack in stacks:
         await measured(stack, WARM_CALLS)
-    ones: list[Figures] = []
-    twos: list[Figures] = []
-    for number in range(ROUNDS):
-        for stack, found in ((one, ones), (two, twos)) if number % 2 else ((two, twos), (one, ones)):
-            found.append(await measured(stack, CALLS))
-    return ones, twos
+    found: list[list[Figures]] = [[] for _ in stacks]
+    order = list(zip(stacks, found, strict=True))
+    for _ in range(ROUNDS):
+        order.reverse()
+        for stack, figures in order:
+            figures.append(await measured(stack, CALLS))
+    return found
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], **settings: str) -> Generator[Stack]:
-    """Start a stack by a command, with a tenant that has `colombia` installed, and stop it after use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def running(command: Sequence[str], upstream: int, **settings: str) -> Generator[Stack]:
+    """Start a stack by a command, with a tenant that has the raw upstream installed, and stop it after use."""
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="tsg", dir="/tmp") as folder:
         data = Path(folder) / "data"
         environment = {"PATH": os.environ["PATH"], "HOME": folder, "TAUSESTACK_LOG_LEVEL": "warning", **settings}
         environment |= {"TAUSESTACK_DATA": str(data), "TAUSESTACK_PORT": str(port)}
+        environment |= {"TAUSESTACK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream}"}
         with subprocess.Popen(command, env=environment) as process:
             try:
                 with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_SECONDS, trust_env=False) as http:
-                    yield _prepared(http, process, data, port)
+                    yield _prepared(http, process, data, port, upstream)
             finally:
                 process.send_signal(signal.SIGTERM)
 
 
-def _prepared(http: httpx2.Client, process: subprocess.Popen[bytes], data: Path, port: int) -> Stack:
+@contextlib.contextmanager
+def served(name: str, *ports: int) -> Generator[int]:
+    """Run a program of the rig that listens on the first of some ports, and return its process."""
+    with subprocess.Popen((sys.executable, "-m", f"benchmarks._rig.{name}", *map(str, ports))) as process:
+        try:
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not listening(ports[0]):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise SystemExit(f"{name} did not come up")
+                time.sleep(0.02)
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def upstream() -> Generator[int]:
+    """Run the raw upstream, and return its port."""
+    port = free_port()
+    with served("upstream", port):
+        yield port
+
+
+@contextlib.contextmanager
+def forwarders(count: int, before: int) -> Generator[Stack]:
+    """Run some bare forwarders, each on a port of its own, before the upstream at a port."""
+    ports = [free_port() for _ in range(count)]
+    ask, _ = mcp_call("/mcp", "add")
+    with contextlib.ExitStack() as started:
+        pids = [started.enter_context(served("forwarder", port, before)) for port in ports]
+        yield Stack(ports, pids, ask(NUMBER))
+
+
+def _prepared(http: httpx2.Client, process: subprocess.Popen[bytes], data: Path, port: int, upstream: int) -> Stack:
     deadline = time.monotonic() + WAIT_SECONDS
     operator: dict[str, str] = {}
     figures: list[dict[str, Any]] = []
@@ -161,32 +191,14 @@ def _prepared(http: httpx2.Client, process: subprocess.Popen[bytes], data: Path,
             if http.get("/health/ready").status_code == 200:
                 figures = http.get("/api/v2/doctor", headers=operator).raise_for_status().json()["gateways"]
         time.sleep(0.02)
-    made = http.post("/api/v2/tenants", headers=operator, json={"id": TENANT}).raise_for_status().json()
+    made = (
+        http.post("/api/v2/tenants", headers=operator, json={"id": TENANT, "plan": "premium"}).raise_for_status().json()
+    )
     bearer = {"Authorization": f"Bearer {made['api_key']}"}
-    installed = {"ref": "colombia", "approve": True}
+    installed = {"ref": f"http://127.0.0.1:{upstream}/mcp", "name": "raw", "approve": True}
     http.post(f"/api/v2/tenants/{TENANT}/servers", headers=bearer, json=installed).raise_for_status()
-    return Stack(port, [one["pid"] for one in figures], _request(port, made["api_key"]))
-
-
-def _request(port: int, key: str) -> bytes:
-    meta: dict[str, Any] = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    params: dict[str, Any] = {"name": "validate_nit", "arguments": {"nit": "900.123.456-8"}, "_meta": meta}
-    body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-    headers = {
-        "Host": f"127.0.0.1:{port}",
-        "Authorization": f"Bearer {key}",
-        "Accept": "application/json, text/event-stream",
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        "MCP-Protocol-Version": "2026-07-28",
-        "Mcp-Method": "tools/call",
-        "Mcp-Name": "validate_nit",
-    }
-    lines = [f"POST /tenants/{TENANT}/servers/colombia/mcp HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
-    return "\r\n".join(lines).encode() + _HEAD_END + body
+    ask, _ = mcp_call(f"/tenants/{TENANT}/servers/raw/mcp", "add", made["api_key"])
+    return Stack([port], [one["pid"] for one in figures], ask(NUMBER))
 
 
 def mean_cpu(rounds: list[Figures]) -> float:
@@ -200,19 +212,24 @@ def main() -> int:
         postgres() as server,
         database(server) as first,
         database(server) as second,
-        running(UP, TAUSESTACK_DATABASE_URL=first) as one,
-        running(UP, TAUSESTACK_DATABASE_URL=second, TAUSESTACK_GATEWAYS="2") as two,
+        upstream() as before,
+        running(UP, before, TAUSESTACK_DATABASE_URL=first) as one,
+        running(UP, before, TAUSESTACK_DATABASE_URL=second, TAUSESTACK_GATEWAYS="2") as two,
+        forwarders(1, before) as bare,
+        forwarders(2, before) as bares,
     ):
-        found = uvloop.run(compared(one, two))
+        found = uvloop.run(compared(one, two, bare, bares))
     print(f"{CONCURRENT} calls at once, {ROUNDS} rounds of {CALLS}")
-    print(f"{'gateways':<10}{'CPU us':>9}{'p50 us':>9}{'calls/s':>10}")
-    for number, rounds in enumerate(found, 1):
+    print(f"{'':<14}{'CPU us':>9}{'p50 us':>9}{'calls/s':>10}")
+    for name, rounds in zip(("1 gateway", "2 gateways", "1 forwarder", "2 forwarders"), found, strict=True):
         latency, rate = (
             statistics.median(getattr(figures, name) for figures in rounds) for name in ("latency", "rate")
         )
-        print(f"{number:<10}{mean_cpu(rounds):>9.0f}{latency:>9.0f}{rate:>10.0f}")
-    ratio = mean_cpu(found[1]) / mean_cpu(found[0])
+        print(f"{name:<14}{mean_cpu(rounds):>9.0f}{latency:>9.0f}{rate:>10.0f}")
+    alone, both, bare_alone, bare_both = map(mean_cpu, found)
+    ratio, machine = both / alone, bare_both / bare_alone
     print(f"CPU a call, two against one: {ratio:.2f}x, bound {BOUND}x")
+    print(f"the same of bare forwarders: {machine:.2f}x; beyond the machine's share: {ratio / machine:.2f}x")
     return 0 if ratio <= BOUND else 1
 
 

@@ -10,7 +10,7 @@ import sys
 
 import uvloop
 
-from benchmarks.gateways import CALLS, CONCURRENT, ROUNDS, UP, compared, mean_cpu, running
+from benchmarks.gateways import CALLS, CONCURRENT, ROUNDS, UP, compared, mean_cpu, running, upstream
 
 LEAST = 0.70
 """How much of its speed a gateway keeps at least with the ledger on."""
@@ -19,7 +19,7 @@ UNLEDGERED = (sys.executable, "-m", "benchmarks._rig.unledgered")
 
 def main() -> int:
     """Print what calls cost with the ledger on and off, and return 1 where too little of the speed is kept."""
-    with running(UP) as on, running(UNLEDGERED) as off:
+    with upstream() as before, running(UP, before) as on, running(UNLEDGERED, before) as off:
         kept, free = uvloop.run(compared(on, off))
     print(f"{CONCURRENT} calls at once, {ROUNDS} rounds of {CALLS}")
     print(f"{'ledger':<10}{'CPU us':>9}{'p50 us':>9}{'calls/s':>10}")

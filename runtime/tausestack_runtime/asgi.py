@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from tausestack.errors import Cancelled, PayloadTooLarge
 
@@ -35,56 +35,27 @@ async def read_body(receive: Receive, most: int) -> bytes:
         chunks.append(chunk)
 
 
-class Departure(Protocol):
-    """How a caller's going away is learnt."""
-
-    def watch(self, leave: Callable[[], None]) -> None:
-        """Have `leave` called when the caller goes away, at once if it has."""
-        ...
-
-    def forget(self) -> None:
-        """Have it called no more."""
-        ...
-
-
-class Awaited:
-    """A departure that only whoever waits for it learns of, as ASGI has it."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._watch: asyncio.Task[None] | None = None
-
-    def watch(self, leave: Callable[[], None]) -> None:
-        """Have `leave` called when the caller goes away."""
-        self._watch = asyncio.create_task(self._gone())
-        self._watch.add_done_callback(lambda watch: None if watch.cancelled() else leave())
-
-    def forget(self) -> None:
-        """Have it called no more."""
-        if self._watch is not None:
-            self._watch.cancel()
-
-    async def _gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-
-
-async def while_connected(work: Awaitable[T], departure: Departure, task: asyncio.Task[Any] | None = None) -> T:
+async def while_connected(work: Awaitable[T], receive: Receive) -> T:
     """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end.
 
-    The work is done by the task that asks, so that its line in the ledger and its upstream's connection have ended too.
-    `task` is that task, where it is known: to ask for it takes a system call.
+    The work is done by the task that asks, so that it has ended too.
     """
-    task = task or asyncio.current_task()
+    task = asyncio.current_task()
     assert task is not None
     left = False
 
-    def leave() -> None:
-        nonlocal left
-        left = True
-        task.cancel()
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            continue
 
-    departure.watch(leave)
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not watch.cancelled():
+            left = True
+            task.cancel()
+
+    watch = asyncio.create_task(gone())
+    watch.add_done_callback(leave)
     try:
         return await work
     except asyncio.CancelledError:
@@ -92,4 +63,4 @@ async def while_connected(work: Awaitable[T], departure: Departure, task: asynci
             raise Cancelled("The caller went away") from None
         raise
     finally:
-        departure.forget()
+        watch.cancel()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import threading
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Literal
 
 from tausestack.errors import RateLimited
@@ -25,11 +24,12 @@ SECONDS = 61
 CALLS, CONNECTIONS, _HELD = 0, 1, 2
 Full = Literal["calls", "minute"]
 """What has no room for another call."""
-_KEY = 16
+_KEY_DIGITS = 16
+"""Hexadecimal digits of the digest that a tenant is known by in its slot."""
 _WINDOW = SECONDS + 1  # the sum first
 
 _KEYS_AT = 0
-_STAMPS_AT = SLOTS * _KEY
+_STAMPS_AT = SLOTS * 8
 _WINDOWS_AT = _STAMPS_AT + SLOTS * 8
 _HELD_AT = _WINDOWS_AT + SLOTS * _WINDOW * 4
 _GATEWAY = SLOTS * _HELD * 4
@@ -43,15 +43,16 @@ class Tally:
 
     def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
         """Take `size(gateways)` bytes, and the descriptor that they are locked by; -1: nobody else has them."""
-        self._gateways = gateways
         self.locked: AbstractContextManager[object] = _Lock(descriptor) if gateways > 1 else threading.Lock()
         """Held while something is decided."""
-        self._keys = memory[_KEYS_AT:_STAMPS_AT]
-        self._words = self._keys.cast("Q")
+        self._keys = memory[_KEYS_AT:_STAMPS_AT].cast("Q")
         self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
         self._windows = memory[_WINDOWS_AT:_HELD_AT].cast("I")
-        self._open = memory[_HELD_AT : size(gateways)].cast("I")
-        self._places: dict[str, _Place] = {}
+        starts = range(_HELD_AT, size(gateways), _GATEWAY)
+        self._open = [memory[start : start + _GATEWAY].cast("I") for start in starts]
+        """What each gateway has open, the first one's first."""
+        self._places: dict[str, tuple[int, int]] = {}
+        """The slot that each tenant was found in, and the key that stands there: another's once the slot is."""
 
     def admit(self, number: int, tenant: str, at_once: int, a_minute: int | None, second: int) -> Full | None:
         """Count a call of a gateway as open and in its second, or return what is full: both are one step.
@@ -65,7 +66,7 @@ class Tally:
                 return "calls"
             if a_minute is not None and not self._hit(slot, a_minute, 1, second):
                 return "minute"
-            self._open[cell + (number - 1) * SLOTS * _HELD] += 1
+            self._open[number - 1][cell] += 1
             return None
 
     def hit(self, tenant: str, limit: int, amount: int, second: int) -> bool:
@@ -76,7 +77,9 @@ class Tally:
     def window(self, tenant: str, second: int) -> tuple[int, int]:
         """Return the first second that has calls of the last minute, and how many there are; this one, 0 for none."""
         with self.locked:
-            at = self._slot(tenant, second) * _WINDOW
+            slot = self._slot(tenant, second)
+            self._advance(slot, second)
+            at = slot * _WINDOW
             total = self._windows[at]
             if not total:
                 return second, 0
@@ -96,12 +99,12 @@ class Tally:
             cell = self._slot(tenant, second) * _HELD + what
             if limit <= self._sum(cell):
                 return False
-            self._open[cell + (number - 1) * SLOTS * _HELD] += 1
+            self._open[number - 1][cell] += 1
             return True
 
     def give_back(self, number: int, what: int, tenant: str) -> None:
         """Count one less that a gateway has open: its own cell, which nobody else writes while it lives."""
-        self._open[((number - 1) * SLOTS + self._places[tenant].slot) * _HELD + what] -= 1
+        self._open[number - 1][self._places[tenant][0] * _HELD + what] -= 1
 
     def held(self, what: int, tenant: str, second: int) -> int:
         """Return how many all gateways have open."""
@@ -110,10 +113,11 @@ class Tally:
 
     def forget(self, number: int) -> None:
         """Strike off what a gateway had open that is dead."""
-        start = (number - 1) * SLOTS * _HELD
-        self._open[start : start + SLOTS * _HELD] = memoryview(bytes(_GATEWAY)).cast("I")
+        self._open[number - 1][:] = memoryview(bytes(_GATEWAY)).cast("I")
 
     def _hit(self, slot: int, limit: int, amount: int, second: int) -> bool:
+        if self._stamps[slot] < second:
+            self._advance(slot, second)
         at, window = slot * _WINDOW, self._windows
         total = window[at] + amount
         if total > limit:
@@ -123,33 +127,23 @@ class Tally:
         return True
 
     def _sum(self, cell: int) -> int:
-        """Return what all gateways have open, by the first one's cell."""
-        return self._open[cell] if self._gateways == 1 else sum(self._open[cell :: SLOTS * _HELD])
+        """Return what all gateways have open."""
+        own = self._open
+        return own[0][cell] if len(own) == 1 else sum([each[cell] for each in own])
 
     def _slot(self, tenant: str, second: int) -> int:
-        """Return a tenant's slot with what is over a minute old taken out; the lock is held."""
-        place, words = self._places.get(tenant), self._words
-        if place is None or words[place.at] != place.first or words[place.at + 1] != place.last:
-            place = self._place(tenant, second)
-        slot = place.slot
-        behind = second - self._stamps[slot]
-        if behind > 0:
-            self._advance(slot, behind, second)
-        return slot
+        """Return a tenant's slot; the lock is held."""
+        place = self._places.get(tenant)
+        if place is None or self._keys[place[0]] != place[1]:
+            # It has none yet, or another has it since nothing was left in it.
+            place = self._places[tenant] = self._find(tenant, second)
+        return place[0]
 
-    def _place(self, tenant: str, second: int) -> _Place:
-        """Find a tenant's slot anew: it has none yet, or another has it since nothing was left in it."""
-        key = bytes.fromhex(cache_key(tenant, "", "", "limits"))[:_KEY]
-        slot = self._find(key, second)
-        at = slot * _KEY // 8
-        place = self._places[tenant] = _Place(slot, at, self._words[at], self._words[at + 1])
-        return place
-
-    def _key(self, slot: int) -> bytes:
-        return self._keys[slot * _KEY : slot * _KEY + _KEY].tobytes()
-
-    def _advance(self, slot: int, behind: int, second: int) -> None:
-        at, window = slot * _WINDOW, self._windows
+    def _advance(self, slot: int, second: int) -> None:
+        """Take what is over a minute old out of a slot."""
+        behind, at, window = second - self._stamps[slot], slot * _WINDOW, self._windows
+        if behind <= 0:
+            return
         if window[at]:
             for each in range(second - min(behind, SECONDS) + 1, second + 1):
                 cell = at + 1 + each % SECONDS
@@ -157,38 +151,29 @@ class Tally:
                 window[cell] = 0
         self._stamps[slot] = second
 
-    def _find(self, key: bytes, second: int) -> int:
-        home = int.from_bytes(key[:8], "big") % SLOTS
+    def _find(self, tenant: str, second: int) -> tuple[int, int]:
+        key = int(cache_key(tenant, "", "", "limits")[:_KEY_DIGITS], 16) or 1
+        home = key % SLOTS
         free: int | None = None
         for step in range(PROBES):
             slot = (home + step) % SLOTS
-            there = self._key(slot)
+            there = self._keys[slot]
             if there == key:
-                return slot
+                return slot, key
             if free is None and self._is_free(slot, second):
                 free = slot
-            if there == bytes(_KEY):
+            if not there:
                 break
         if free is None:
             raise RateLimited("More tenants are busy than can be counted: come again", retry_after=1)
-        self._keys[free * _KEY : free * _KEY + _KEY] = key
-        self._advance(free, SECONDS, second)
-        return free
+        self._keys[free] = key
+        self._advance(free, second)
+        return free, key
 
     def _is_free(self, slot: int, second: int) -> bool:
         """Whether nothing of anybody's is in a slot."""
         idle = not self._windows[slot * _WINDOW] or second - self._stamps[slot] >= SECONDS
         return idle and not any(self._sum(slot * _HELD + what) for what in (CALLS, CONNECTIONS))
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A tenant's slot, where its key stands, and the two words of that: they are another's once the slot is."""
-
-    slot: int
-    at: int
-    first: int
-    last: int
 
 
 class _Lock(AbstractContextManager[None]):

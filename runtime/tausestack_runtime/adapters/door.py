@@ -24,7 +24,7 @@ from tausestack.tenancy import cache_key
 from tausestack_runtime.adapters.asked import Answered, Asked, check, read
 from tausestack_runtime.adapters.hosted import Hosted
 from tausestack_runtime.adapters.launches import Launch, Remote, parse_launch
-from tausestack_runtime.asgi import Awaited, Receive, Scope, Send, read_body, while_connected
+from tausestack_runtime.asgi import Receive, Scope, Send, read_body, while_connected
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _PATH = re.compile(r"/servers/([a-z0-9][a-z0-9-]{0,39})/mcp/?$")
@@ -50,7 +50,7 @@ class Door:
             check(asked)
             assertion = headers["authorization"].partition(" ")[2].strip()
             work = self._answer(reply, principal.tenant, assertion, found[1], asked)
-            await while_connected(work, Awaited(receive))
+            await while_connected(work, receive)
         except Cancelled:
             return
         except Answered as error:

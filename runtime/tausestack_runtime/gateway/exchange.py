@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import orjson
 
 from tausestack.contract import Principal
-from tausestack.errors import InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
+from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
-from tausestack_runtime.asgi import while_connected
 from tausestack_runtime.gateway.crowd import LIGHT, Share, Shares
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.http.line import Incoming, Line
@@ -53,7 +52,8 @@ class Exchange:
     """Who answers it, where that is known."""
     replied = streaming = ended = False
     _gone = _chunked = False
-    _leave: Callable[[], None] | None = None
+    _worker: asyncio.Task[Any] | None = None
+    """Who works for the caller, and is cancelled when that goes away."""
     _shares: Share | None = None
     _weights: Shares | None = None
     _tenant: str | None = None
@@ -176,25 +176,30 @@ class Exchange:
 
     # The caller
 
-    def while_connected(self, work: Awaitable[T]) -> Awaitable[T]:
-        """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end."""
-        return while_connected(work, self, self.task)
+    async def while_connected(self, work: Awaitable[T]) -> T:
+        """Return what the work returns; a caller that goes away cancels it, which raises `Cancelled` at its end.
 
-    def watch(self, leave: Callable[[], None]) -> None:
-        """Have `leave` called when the caller goes away, at once if it has."""
-        self._leave = leave
+        The work is done by the task that asks, so that its line in the ledger and its upstream's connection have ended
+        too.
+        """
+        task = self._worker = self.task or asyncio.current_task()
+        assert task is not None
         if self._gone:
-            leave()
-
-    def forget(self) -> None:
-        """Have it called no more."""
-        self._leave = None
+            task.cancel()
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._gone and task.uncancel() == 0:
+                raise Cancelled("The caller went away") from None
+            raise
+        finally:
+            self._worker = None
 
     def lost(self) -> None:
         """Hear from the connection that the caller has gone."""
         self._gone = True
-        if self._leave is not None:
-            self._leave()
+        if self._worker is not None:
+            self._worker.cancel()
 
     # The reply
 

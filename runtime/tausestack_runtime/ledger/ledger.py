@@ -50,7 +50,8 @@ class Ledger:
     A tenant's chain is a file in its folder. `keys` tells what seals it: the first, and all are accepted. `synchronous`
     "NORMAL" survives the death of the process, "FULL" also that of the machine. `gateway` is this process's number
     among `gateways`. `crowd` tells how many appends are about to come: they are waited for, a moment, while they are
-    more than twice those that are here. It is used on the event loop that starts it.
+    more than twice those that are here; those that did not come in it are waited for no more. It is used on the event
+    loop that starts it.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Ledger:
         self._crowd = crowd or (lambda: 0)
         self._gathering: list[_Append] = []
         self._until: asyncio.TimerHandle | None = None
+        self._late = 0
+        """How many of the crowd are slow: they were waited for once, in vain."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Whose it is while it is open."""
@@ -106,10 +109,13 @@ class Ledger:
             rows.append((line, body(line)))
         done = loop.create_future()
         self._gathering.append(_Append(tenant, rows, done))
-        if self._crowd() <= 2 * len(self._gathering):
+        crowd = self._crowd()
+        if crowd < self._late:
+            self._late = crowd
+        if crowd - self._late <= 2 * len(self._gathering):
             self._pass_on()
         elif self._until is None:
-            self._until = loop.call_later(GATHER_SECONDS, self._pass_on)
+            self._until = loop.call_later(GATHER_SECONDS, self._wait_no_longer)
         await done
 
     async def close(self) -> None:
@@ -157,6 +163,10 @@ class Ledger:
     async def erase(self, tenant: str) -> int:
         """Delete a tenant's chain without a trace, and return how many lines it had."""
         return await self._read(erasing.erase, tenant, self._gateway)
+
+    def _wait_no_longer(self) -> None:
+        self._late = self._crowd()
+        self._pass_on()
 
     def _pass_on(self) -> None:
         """Give what has gathered to the writer."""

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tausestack.errors import Cancelled
-from tausestack_runtime.asgi import while_connected
 from tausestack_runtime.events import MAX_EVENT_BYTES, event_payloads
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
@@ -69,7 +68,7 @@ async def test_a_connection_that_tells_of_its_end_ends_the_work(when: str) -> No
     if when == "before":
         told.lost()
     with pytest.raises(Cancelled):
-        await while_connected(work(), told)
+        await told.while_connected(work())
     assert ended.is_set()
     task = asyncio.current_task()
     assert task is not None
@@ -83,7 +82,7 @@ async def test_a_connection_that_ends_after_the_work_ends_nothing() -> None:
     async def work() -> str:
         return "done"
 
-    assert await while_connected(work(), told) == "done"
+    assert await told.while_connected(work()) == "done"
     told.lost()
     await asyncio.sleep(0)
 

@@ -161,6 +161,24 @@ async def test_a_lone_line_is_written_at_once_and_a_crowds_lines_wait_for_each_o
     await whole(ledger, "acme", 42)
 
 
+@pytest.mark.covers("ledger:crowd")
+async def test_slow_calls_of_others_are_waited_for_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def crowd() -> int:
+        asked.append(100)
+        return 100
+
+    ledger = Ledger(tmp_path, KEYS, crowd=crowd)
+    await ledger.start()
+    await ledger.append(line("first"))
+    assert len(asked) == 2, "it is asked again when the moment is over"
+    for n in range(20):
+        await ledger.append(line(str(n)))
+    assert len(asked) == 22
+    await ledger.close()
+
+
 @pytest.mark.covers("ledger:group-commit")
 async def test_appends_that_wait_together_are_written_together(ledger: Ledger) -> None:
     before = ledger.groups

@@ -185,14 +185,18 @@ class Upstreams:
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
         relay = call.send if call.send is not None and installation.earlier is not None else None
-        body = b"" if relay else _body(call, foreign=installation.direct)
         attempt = 0
         while True:
             try:
                 if relay is not None:
                     return await relay(call, installation, epoch)
                 way = self.ways.at_hand(call, installation, epoch) or await self.ways.to(call, installation, epoch)
-                reply = await way.pool.send(framed(way.head, body), deadline=call.deadline, max_body=MAX_REPLY_BYTES)
+                # Nobody keeps the body while the server works: it is made again where it has to be sent again.
+                reply = await way.pool.send(
+                    framed(way.head, _body(call, foreign=installation.direct)),
+                    deadline=call.deadline,
+                    max_body=MAX_REPLY_BYTES,
+                )
                 outcome = outcome_at_hand(call, reply, foreign=installation.direct)
                 return outcome or await outcome_of(call, reply, foreign=installation.direct)
             except TooLarge as error:
