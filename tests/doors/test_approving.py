@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import anyio
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import ElicitRequestParams, ElicitResult
 
 from sessions import Earlier
 from stack import Stack, Tenant
@@ -71,8 +76,8 @@ def test_a_chat_client_edits_and_rejects_with_a_reason(tenant: Tenant) -> None:
 def test_a_question_that_is_put_off_leaves_the_run_waiting(tenant: Tenant) -> None:
     asked = run(tenant)
     later = run(tenant, requestState=asked["requestState"], inputResponses={"approval": {"action": "cancel"}})
-    assert later["resultType"] == "input_required"
-    assert run(tenant, **answer(later, decision="approve"))["structuredContent"]["status"] == "success"
+    assert later["structuredContent"]["status"] == "interrupted"
+    assert run(tenant, **answer(asked, decision="approve"))["structuredContent"]["status"] == "success"
 
 
 @pytest.mark.covers("approvals:who-is-asked")
@@ -102,7 +107,35 @@ def test_an_answer_counts_for_what_was_asked_and_nothing_else(tenant: Tenant) ->
     }
     assert run(tenant, **forged)["resultType"] == "input_required"
     assert run(tenant, **answer(asked, decision="approve", arguments="[1]"))["code"] == -32602
+    assert run(tenant, **answer(asked, decision="maybe"))["code"] == -32602
     assert invoices(tenant) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("action", ["accept", "decline", "cancel"])
+@pytest.mark.covers("approvals:in-the-chat-client")
+async def test_the_official_client_gets_what_comes_of_its_persons_answer(
+    stack: Stack, tenant: Tenant, action: Literal["accept", "decline", "cancel"]
+) -> None:
+    asked: list[str] = []
+
+    async def decide(_: Any, form: ElicitRequestParams) -> ElicitResult:
+        asked.append(form.message)
+        return ElicitResult(action=action, content={"decision": "approve"} if action == "accept" else None)
+
+    url = f"{stack.url}/tenants/{tenant.name}/mcp"
+    async with (
+        httpx2.AsyncClient(headers=tenant.headers, timeout=60, trust_env=False, verify=False) as http,
+        Client(streamable_http_client(url, http_client=http), elicitation_callback=decide) as client,
+    ):
+        with anyio.fail_after(50):
+            ended = await client.call_tool("agents__run", {"agent": "concierge", "input": INVOICE, "wait": 30})
+    assert ended.structured_content is not None
+    came: dict[str, tuple[str, int]] = {
+        "accept": ("success", 1), "decline": ("success", 0), "cancel": ("interrupted", 0),
+    }  # fmt: skip
+    assert (ended.structured_content["status"], len(invoices(tenant))) == came[action]
+    assert len(asked) == 1
 
 
 @pytest.mark.covers("approvals:in-the-chat-client")

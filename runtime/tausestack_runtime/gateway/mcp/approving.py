@@ -33,6 +33,7 @@ RESUMED_SECONDS = 60.0
 
 _ROUND = frozenset({"inputResponses", "requestState"})
 _PURPOSE = "approving"
+_PUT_OFF = "cancel"
 _AGENTS = "agents"
 
 Work = Callable[[Ask], Awaitable[Outcome]]
@@ -53,7 +54,9 @@ class Approving:
         if state is None:
             return await self._asked(ask, work)
         if "run" in state:
-            return self._run_question(ask, await self._resumed(ask, state))
+            outcome = await self._resumed(ask, state)
+            # Whoever puts the question off is not asked again at once: the run waits, and says so.
+            return outcome if _content(ask)[0] == _PUT_OFF else self._run_question(ask, outcome)
         return await self._decided(ask, state, work)
 
     async def _asked(self, ask: Ask, work: Work) -> Outcome:
@@ -178,9 +181,9 @@ def _shown(arguments: dict[str, Any]) -> str:
 
 
 def _content(ask: Ask) -> tuple[str, dict[str, Any]]:
-    """Return what the person did with the form, and what is in it."""
+    """Return what the person did with the form, nothing where it is not answered, and what is in it."""
     answer = object_at(ask.params, "inputResponses", NAME)
-    return str(answer.get("action") or "cancel"), object_at(answer, "content")
+    return str(answer.get("action") or ""), object_at(answer, "content")
 
 
 def _said(ask: Ask) -> dict[str, Any] | None:
@@ -188,8 +191,10 @@ def _said(ask: Ask) -> dict[str, Any] | None:
     action, content = _content(ask)
     if action == "decline":
         return {"decision": "reject"}
-    if action != "accept" or content.get("decision") not in {"approve", "reject"}:
+    if action != "accept":
         return None
+    if content.get("decision") not in {"approve", "reject"}:
+        raise Refused(INVALID_PARAMS, "Nothing was decided: the form's decision is 'approve' or 'reject'", ask.id)
     said: dict[str, Any] = {"decision": content["decision"]}
     if isinstance(content.get("reason"), str) and content["reason"]:
         said["reason"] = content["reason"]
@@ -218,8 +223,12 @@ def _answer(ask: Ask) -> dict[str, Any] | None:
     action, content = _content(ask)
     if action == "decline":
         return {"approve": False}
+    if action != "accept":
+        return None
     text = content.get("input")
-    return {"input": text} if action == "accept" and isinstance(text, str) and text.strip() else None
+    if not isinstance(text, str) or not text.strip():
+        raise Refused(INVALID_PARAMS, "Nothing was answered: the form's input is a text", ask.id)
+    return {"input": text}
 
 
 def _nested(ask: Ask, server: str, tool: str, arguments: dict[str, Any]) -> Call:
@@ -231,6 +240,7 @@ def _nested(ask: Ask, server: str, tool: str, arguments: dict[str, Any]) -> Call
         arguments=arguments,
         door="mcp",
         deadline=time.monotonic() + CALL_SECONDS,
+        request_id=ask.id,
         bytes_in=ask.size,
         notify=ask.notify,
     )
