@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeGuard
 
 import jsonschema_rs
@@ -20,10 +20,11 @@ MAX_PATTERN_BYTES = 1 << 20
 
 
 class Wrong(Protocol):
-    """What a validator finds wrong at one place."""
+    """What a validator finds wrong at one place; `kind` says of what sort, and of `anyOf` what each choice found."""
 
     message: str
     instance_path: list[str | int]
+    kind: Any
 
 
 class Validator(Protocol):
@@ -56,6 +57,27 @@ def compiled(schema: dict[str, Any]) -> Validator:
         )
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise UpstreamError(f"The schema can't be used: {str(error)[:200]}") from error
+
+
+def plainly(wrong: Iterable[Wrong]) -> Iterator[Wrong]:
+    """Yield what is wrong, where nothing of `anyOf` or `oneOf` fits by what is wrong with the choice that was meant.
+
+    That is the only one but null, or the only one that is of the value's type.
+    """
+    for each in wrong:
+        choices: list[list[Wrong]] = getattr(each.kind, "context", None) or []
+        meant = [choice for choice in choices if not _of_no_type(choice, each)] if len(choices) > 2 else []
+        if not meant:
+            meant = [choice for choice in choices if not _not_null(choice)]
+        yield from plainly(meant[0]) if len(meant) == 1 and meant[0] else (each,)
+
+
+def _of_no_type(choice: Sequence[Wrong], at: Wrong) -> bool:
+    return any(each.kind.name == "type" and each.instance_path == at.instance_path for each in choice)
+
+
+def _not_null(choice: Sequence[Wrong]) -> bool:
+    return len(choice) == 1 and choice[0].kind.name == "type" and choice[0].message.endswith('"null"')
 
 
 def _refuse_to_fetch(uri: str) -> Any:

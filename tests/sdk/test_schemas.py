@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tausestack.errors import UpstreamError
-from tausestack.schemas import compiled
+from tausestack.schemas import compiled, plainly
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -48,6 +48,30 @@ def test_a_hostile_schema_is_refused_in_a_sentence_and_fast(name: str) -> None:
         compiled(BOMBS[name])
     assert time.process_time() - begun < 0.5
     assert len(refused.value.message) < 300
+
+
+NO_LESS = {"type": "object", "properties": {"steps": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}}}
+EITHER: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "string"}, {"type": "null"}]}
+
+
+@pytest.mark.covers("schemas:says-what-is-wrong")
+@pytest.mark.parametrize(
+    ("schema", "value", "path", "says"),
+    [
+        ({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]}, "x", "", 'one of "a" or "b"'),
+        ({"anyOf": [NO_LESS, {"type": "null"}]}, {"steps": 0}, "steps", "less than the minimum of 1"),
+        ({"oneOf": [NO_LESS, {"type": "null"}]}, 5, "", 'not of type "object"'),
+        (EITHER, 1, "", "less than the minimum of 3"),
+        (EITHER, [], "", "under any of the schemas"),
+        ({"oneOf": [{"type": "integer"}, {"minimum": 0}]}, 1, "", "more than one"),
+    ],
+)
+def test_what_fits_no_choice_is_told_by_the_one_that_was_meant(
+    schema: dict[str, Any], value: Any, path: str, says: str
+) -> None:
+    (wrong,) = plainly(compiled(schema).iter_errors(value))
+    assert "/".join(map(str, wrong.instance_path)) == path
+    assert says in wrong.message
 
 
 @pytest.mark.covers("schemas:bounded")

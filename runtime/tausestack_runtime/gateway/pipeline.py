@@ -16,6 +16,7 @@ from tausestack.errors import (
     RateLimited,
 )
 from tausestack.names import SYSTEM_TENANT
+from tausestack.schemas import plainly
 from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
@@ -257,7 +258,7 @@ def check_arguments(call: Call, tool: Tool) -> None:
         return
     wrong = [
         {"path": _clipped("/".join(str(part) for part in error.instance_path)), "message": _clipped(error.message)}
-        for error, _ in zip(tool.validator.iter_errors(call.arguments), range(10), strict=False)
+        for error, _ in zip(plainly(tool.validator.iter_errors(call.arguments)), range(10), strict=False)
     ]
     if wrong:
         first = wrong[0]
