@@ -24,7 +24,7 @@ from tausestack_agents.loopback.answers import Answer, Asked
 LINES: list[dict[str, Any]] = [
     {"for": "hora en Lima", "answer": {"calls": [{"name": "clock", "arguments": {"zone": "America/Lima"}}]}},
     {"for": "hora en Lima", "answer": {"text": "Son las cinco.", "input_tokens": 30}},
-    {"for": "sin cupo", "answer": {"text": "Too many", "status": 429, "retry_after": "7"}},
+    {"for": "sin cupo", "answer": {"text": "Too many", "status": 429, "retry_after": 7}},
     {"answer": {"text": "Lo demás."}},
 ]
 
@@ -137,6 +137,18 @@ def test_a_line_that_is_none_is_named(line: Any, reason: str) -> None:
     with pytest.raises(InvalidArguments, match="Recorded answer 1") as refused:
         traffic.Traffic([line])
     assert reason in refused.value.message
+
+
+@pytest.mark.covers("models:loopback")
+@pytest.mark.parametrize("content", ['{"answer": {"texts": "x"}}', "no json", None])
+def test_a_file_that_cannot_be_played_is_told_of_in_one_line(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "answers.jsonl"
+    if content is not None:
+        file.write_text(content)
+    command = [sys.executable, "-m", "tausestack_agents.loopback", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert len(ended.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.covers("models:loopback")

@@ -6,6 +6,7 @@ import argparse
 import signal
 from pathlib import Path
 
+from tausestack.errors import TauseError
 from tausestack_agents.loopback.answers import Answer, Asked
 from tausestack_agents.loopback.recording import Recorder
 from tausestack_agents.loopback.server import Respond, serving
@@ -18,9 +19,13 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="recorded answers, a JSON object a line")
     parser.add_argument("--record", metavar="URL", help="pass requests on to this address and add its replies to FILE")
     given = parser.parse_args()
+    try:
+        respond = Recorder(given.record, given.file).respond if given.record else _played(given.file)
+    except (TauseError, OSError) as error:
+        raise SystemExit(f"{parser.prog}: {error}") from error
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the server's thread, so that none of them is taken by it
-    with serving(Recorder(given.record, given.file).respond if given.record else _played(given.file)) as url:
+    with serving(respond) as url:
         print(url, flush=True)
         signal.sigwait(ends)
 

@@ -31,7 +31,7 @@ class _Answer(_Part):
     output_tokens: int = Field(5, ge=0)
     status: int = Field(200, ge=200, le=599)
     error: str | None = None
-    retry_after: str | None = None
+    retry_after: str | int | None = None
 
     def as_answer(self, number: int) -> Answer:
         calls = [
@@ -42,9 +42,8 @@ class _Answer(_Part):
             )
             for index, call in enumerate(self.calls)
         ]
-        return Answer(
-            self.text, calls, self.input_tokens, self.output_tokens, self.status, self.error, self.retry_after
-        )
+        retry_after = None if self.retry_after is None else str(self.retry_after)
+        return Answer(self.text, calls, self.input_tokens, self.output_tokens, self.status, self.error, retry_after)
 
 
 class _Line(_Part):
