@@ -98,7 +98,10 @@ def test_what_cannot_be_done_is_not_done(request_text: str, outcome: str, missin
 @pytest.mark.parametrize(
     ("request_text", "unused"),
     [
-        ("Crea una factura para Ana por 50.000 o 60.000 COP de pan", ["50.000"]),
+        ("Crea una factura para Ana por 50.000 o 60.000 COP de pan", ["50.000 o 60.000"]),
+        ("Elimina el documento pedidos/1 o pedidos/2", ["pedidos/1 o pedidos/2"]),
+        ("Elimina pedidos/1, pedidos/2 o el documento pedidos/3", ["pedidos/2 o el documento pedidos/3"]),
+        ("Paga la factura inv_1 o la inv_2", ["inv_1 o la inv_2"]),
         ("Crea dos facturas para Ana por 50.000 COP de pan", ["dos facturas"]),
         ("Crea una factura para Ana por 50.000 COP de pan, de parte de Luis Gómez", ["Luis Gómez"]),
         ("Suscríbenos al plan premium desde el 1 de enero", ["1 de enero"]),

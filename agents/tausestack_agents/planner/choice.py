@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from tausestack.contract import tool_policy
@@ -30,6 +31,8 @@ _DATE = re.compile(rf"(?i)\d\S*(?:\s+de)?\s+(?:{'|'.join(MONTHS)})\b(?:\s+(?:de|
 _AMOUNT = re.compile(r"\S*[\d_/]\S*(?:\s+(?:pesos|d[oó]lares|euros)(?:\s+colombianos)?\b)?")
 _NAME = re.compile(r"(?<=[\w,] )[A-ZÁÉÍÓÚÑ][\w'-]+")
 _WHO = re.compile(r"(?i)\bwho am i\b|\bqui[eé]n soy\b")
+_OR = re.compile(r"\W*\b(?:o|u|or)\s+(?:(?:el|la|los|las|de|del|al|a|en|the|to|in)\s+)*(?:\w+\s+)?")
+"""Between two values says that one of them is meant, and not which."""
 SURE = 0.6
 """By how much a writing tool has to be ahead of the next, or people are asked which they mean."""
 
@@ -124,14 +127,25 @@ def _unwished(
 
 
 def _left_over(tool: Candidate, calls: Sequence[dict[str, Any]], unused: Sequence[str], source: Source) -> list[str]:
-    """Return what a request says that its calls of a tool do not: `dos facturas` are not one."""
+    """Return what a request says that its calls of a tool do not: `dos facturas` are not one, nor `a o b` both."""
     named = concepts([str(tool.raw.get("name", ""))])
     several: list[str] = []
     for each in source.of("number"):
         after = _WORD.match(source.folded, each.end)
         if after and each.value > 1 and each.value != len(calls) and concepts_of(after.group(1)) & named:
             several.append(source.text[each.start : after.end()])
+    several += _either(source)
     return [*several, *(each for each in unused if not any(each in one for one in several))]
+
+
+def _either(source: Source) -> list[str]:
+    """Return the values of a text of which one or the other is meant: "inv_1 o inv_2"."""
+    values = sorted((*source.codes, *source.of("money", "date", "time", "url")), key=lambda each: each.start)
+    return [
+        source.text[one.start : other.end]
+        for one, other in pairwise(values)
+        if _OR.fullmatch(source.folded, one.end, other.start)
+    ]
 
 
 def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:
