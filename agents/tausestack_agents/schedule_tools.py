@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import Field
 
-from tausestack.errors import Conflict, Forbidden, InvalidArguments, Unavailable
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound, Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
 from tausestack_agents import schedules, specs
@@ -124,6 +124,8 @@ def _values(known: Any, given: dict[str, Any]) -> dict[str, Any]:
     if known is not None:
         kept = {name: getattr(known, name) for name in _FIELDS}
         return {**kept, **given}
+    if not given.keys() & {"agent", "input", "cron"}:
+        raise NotFound("There is no such schedule, or it is not yours")
     lacking = [name for name in ("agent", "input", "cron") if not str(given.get(name) or "").strip()]
     if lacking:
         raise InvalidArguments(

@@ -86,6 +86,8 @@ async def test_a_schedule_is_saved_changed_listed_and_deleted_by_its_tenant(agen
     await agents.acme.call("delete_schedule", {"name": "daily"})
     with pytest.raises(NotFound):
         await agents.acme.call("get_schedule", {"name": "daily"})
+    with pytest.raises(NotFound):
+        await agents.acme.call("save_schedule", {"name": "daily", "enabled": True})
 
 
 class Clock:

@@ -25,3 +25,14 @@ def test_a_stream_ends_where_the_run_waits_and_cancelling_withdraws_its_approval
     decided = tenant.client.post(f"/approvals/{withdrawn['id']}", json={"decision": "approve"})
     assert decided.status_code == 409
     assert tenant.must("billing/list_invoices", {})["invoices"] == []
+
+
+@pytest.mark.covers("agents:threads")
+@pytest.mark.parametrize("name", ["whatsapp/573001112233", "../../etc", "niña & 100%?"])
+def test_a_thread_is_read_and_deleted_by_the_name_it_was_given(stack: Stack, tenant: Tenant, name: str) -> None:
+    with ts.connect_sync(tenant=tenant.name, api_key=tenant.key, url=stack.url) as client:
+        run = client.agents.run("concierge", "hola", thread=name, wait=30)
+        assert [turn["run"] for turn in client.threads.get(name)["turns"]] == [run.id]
+        client.threads.delete(name)
+        with pytest.raises(ts.errors.NotFound):
+            client.threads.get(name)

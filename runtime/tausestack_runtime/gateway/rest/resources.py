@@ -40,7 +40,12 @@ def fields_of(template: str, path: str) -> dict[str, str] | None:
 
 @lru_cache
 def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
+    return re.compile(re.sub(r"\{(\w+)\}", _field, template))
+
+
+def _field(found: re.Match[str]) -> str:
+    # A thread is named by whoever begins it, perhaps with a slash, and by then the path is decoded.
+    return f"(?P<{found[1]}>{'.' if found[1] == 'thread' else '[^/]'}+)"
 
 
 def _body(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
