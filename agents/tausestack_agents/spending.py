@@ -27,7 +27,7 @@ class BudgetExceeded(Exception):
     """A run's next unit would use more than a budget has left; `budget` names which."""
 
     def __init__(self, budget: str, limit: float | str, used: float | str) -> None:
-        super().__init__(f"The budget of {budget} is used up: {used} of {limit}")
+        super().__init__(f"The budget of {budget} has too little left for what comes next: {used} of {limit} used")
         self.budget, self.limit, self.used = budget, limit, used
 
     def told(self) -> dict[str, Any]:
