@@ -63,9 +63,13 @@ def _pattern() -> tuple[sa.Engine, LRUCache[Any, Any]]:
 
 
 def _on_begin(raw: sa.Connection) -> None:
-    write = bool(raw.get_execution_options().get(_WRITE))
-    raw.exec_driver_sql(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
-    raw.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    # By the driver itself: these two cost as much through SQLAlchemy as the rest of a short transaction.
+    write, driver = bool(raw.get_execution_options().get(_WRITE)), raw.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    if raw.info.get(_WRITE) is not write:
+        driver.execute(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
+        raw.info[_WRITE] = write
+    driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def begin(engine: sa.Engine, *, write: bool) -> sa.Connection:
@@ -74,9 +78,9 @@ def begin(engine: sa.Engine, *, write: bool) -> sa.Connection:
     raw = engine.connect().execution_options(**options)
     try:
         raw.begin()
-    except OperationalError as error:
+    except (OperationalError, sqlite3.OperationalError) as error:
         raw.close()
-        if "locked" in str(error.orig):
+        if "locked" in str(error):
             raise Unavailable("the tenant's database is busy: nothing was done, try again") from error
         raise
     return raw
