@@ -11,7 +11,7 @@ from tausestack.agents import AgentSpec, ApprovalRule, TeamSpec
 from tausestack.agents.own import registered
 from tausestack.agents.team import TEAM
 from tausestack.contract import Principal
-from tausestack.database import Row, TenantDatabases
+from tausestack.database import Connection, Row, TenantDatabases
 from tausestack_agents import specs
 from tausestack_agents.domain import PERSON
 from tausestack_agents.gateway import Delegation, GatewayClient
@@ -60,11 +60,14 @@ class Company:
         place = (duty["agent"], duty["version"])
         found = self._members.get(place)
         if found is None:
-            async with self._databases.reading(self._principal.tenant) as db:
-                spec = await specs.pinned(db, *place)
+
+            async def work(db: Connection) -> tuple[AgentSpec, TeamSpec | None]:
                 team = None
                 if duty["agent"].startswith(TEAM):
                     team = TeamSpec.model_validate(await specs.load(db, duty["agent"], duty["version"] or 0))
+                return await specs.pinned(db, *place), team
+
+            spec, team = await self._databases.read(self._principal.tenant, work)
             found = self._members[place] = self._made(spec, duty, team)
         return found
 
@@ -86,8 +89,8 @@ class Company:
         names = [name for name in member.spec.handoffs if name not in had]
         if not names or len(path) > MAX_HANDOFFS:
             return {}
-        async with self._databases.reading(self._principal.tenant) as db:
-            there = {each.spec.name: each.spec.description for each in await specs.listed(db)}
+        listed = await self._databases.read(self._principal.tenant, specs.listed)
+        there = {each.spec.name: each.spec.description for each in listed}
         return {name: there[name] for name in names if name in there}
 
     async def routed(self, path: Sequence[Duty]) -> str | None:

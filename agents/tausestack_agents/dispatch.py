@@ -106,10 +106,10 @@ class Dispatch:
         async def work(db: Connection) -> list[Due]:
             now = await _now(db)
             claimed: list[Due] = []
-            for row in await db.execute(_free(now, self._tenant_runs).limit(most)):
+            for row in await db.execute(_FREE, {"now": now, "tenant_runs": self._tenant_runs, "most": most}):
                 owner = f"{self._process}:{secrets.token_hex(4)}"
-                taken = sa.update(dispatch).where(*_this(row.for_tenant, row.id))
-                await db.execute(taken.values(owner=owner, lease_until=now + self.lease))
+                taken = {"of_tenant": row.for_tenant, "of_run": row.id, "by": owner, "until": now + self.lease}
+                await db.execute(_TAKE, taken)
                 claimed.append(Due(row.for_tenant, row.id, row.wakes, row.created, owner))
             return claimed
 
@@ -132,8 +132,8 @@ class Dispatch:
         """Strike a run off, unless it was woken since it was claimed: then it is due again."""
 
         async def work(db: Connection) -> None:
-            mine = (*_this(due.tenant, due.run), dispatch.c.owner == due.owner)
-            if not await db.change(sa.delete(dispatch).where(*mine, dispatch.c.wakes == due.wakes)):
+            mine = {"of_tenant": due.tenant, "of_run": due.run, "by": due.owner, "as_woken": due.wakes}
+            if not await db.change(_STRIKE, mine):
                 await db.change(_claimed(due).values(lease_until=0, owner=""))
             await _tell(db)
 
@@ -168,10 +168,9 @@ class Dispatch:
 
         async def work(db: Connection) -> float | None:
             now = await _now(db)
-            if (await db.one(_free(now, self._tenant_runs).limit(1))) is not None:
+            if (await db.one(_FREE, {"now": now, "tenant_runs": self._tenant_runs, "most": 1})) is not None:
                 return 0.0
-            free_at = sa.case((dispatch.c.due > dispatch.c.lease_until, dispatch.c.due), else_=dispatch.c.lease_until)
-            first = await db.scalar(sa.select(sa.func.min(free_at)).where(free_at > now))
+            first = await db.scalar(_NEXT, {"now": now})
             return None if first is None else max(0.0, first - now)
 
         return await self._databases.read(SYSTEM_TENANT, work)
@@ -181,8 +180,9 @@ def _claimed(due: Due) -> sa.Update:
     return sa.update(dispatch).where(*_this(due.tenant, due.run), dispatch.c.owner == due.owner)
 
 
-def _free(now: float, tenant_runs: int) -> sa.Select[*tuple[Any, ...]]:
+def _free() -> sa.Select[*tuple[Any, ...]]:
     """Select what may be claimed: a tenant's longest due first, and every tenant's first before any one's second."""
+    now = sa.bindparam("now", type_=sa.Float)
     held = (
         sa.select(dispatch.c.for_tenant, sa.func.count().label("runs"))
         .where(dispatch.c.lease_until >= now)
@@ -195,9 +195,25 @@ def _free(now: float, tenant_runs: int) -> sa.Select[*tuple[Any, ...]]:
         .where(dispatch.c.due <= now, dispatch.c.lease_until < now, dispatch.c.kind == RUN)
         .cte()
     )
-    room = due.c.line + sa.func.coalesce(held.c.runs, 0) <= tenant_runs
+    room = due.c.line + sa.func.coalesce(held.c.runs, 0) <= sa.bindparam("tenant_runs", type_=sa.Integer)
     joined = due.outerjoin(held, due.c.for_tenant == held.c.for_tenant)
-    return sa.select(due).select_from(joined).where(room).order_by(due.c.line, due.c.due)
+    found = sa.select(due).select_from(joined).where(room).order_by(due.c.line, due.c.due)
+    return found.limit(sa.bindparam("most", type_=sa.Integer))
+
+
+_OF = (
+    dispatch.c.for_tenant == sa.bindparam("of_tenant"),
+    dispatch.c.kind == RUN,
+    dispatch.c.id == sa.bindparam("of_run"),
+)
+# Made once: to build one of these costs more than to run it.
+_FREE = _free()
+_FREE_AT = sa.case((dispatch.c.due > dispatch.c.lease_until, dispatch.c.due), else_=dispatch.c.lease_until)
+_NEXT = sa.select(sa.func.min(_FREE_AT)).where(sa.bindparam("now", type_=sa.Float) < _FREE_AT)
+_TAKE = sa.update(dispatch).where(*_OF).values(owner=sa.bindparam("by"), lease_until=sa.bindparam("until"))
+_STRIKE = sa.delete(dispatch).where(
+    *_OF, dispatch.c.owner == sa.bindparam("by"), dispatch.c.wakes == sa.bindparam("as_woken")
+)
 
 
 async def _now(db: Connection) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,6 +52,36 @@ class Absent(Exception):
     """The run is not written yet."""
 
 
+@dataclass(slots=True)
+class _Found:
+    """What is known of a run when it is claimed."""
+
+    budgets: list[Budget]
+    """Its own, and once it was read that of its agent."""
+    longest: float = 0.0
+    """Seconds that a run of its agent may take."""
+    left: float | None = None
+    """Seconds that its budgets leave; None where that is longer than any run may take."""
+    lines: list[Row] = field(default_factory=list[Row])
+    """Its journal."""
+    below: list[Row] = field(default_factory=list[Row])
+    """The journals of the runs that it started."""
+    last_event: int = 0
+    past: Past = field(default_factory=lambda: Past("", [], []))
+
+    async def read(self, db: Connection, row: Row) -> None:
+        """Read all of it in one go."""
+        spec = await specs.pinned(db, row.agent, row.version)
+        self.budgets.append(spec.budget)
+        self.longest = spec.seconds
+        if any(budget.seconds is not None for budget in self.budgets):
+            left = seconds_left(self.budgets, worked(await store.events_of(db, row.id, "run")))
+            self.left = left if left is not None and left <= spec.seconds else None
+        self.lines, self.last_event = await store.journal_of(db, row.id), await store.last_event(db, row.id)
+        self.below = await store.journals_below(db, row.id)
+        self.past = await threads.past(db, row)
+
+
 class Executor:
     """Executes runs; one for the process, any number of runs at a time."""
 
@@ -78,23 +109,26 @@ class Executor:
 
         `holds` tells whether the lease on it still runs, without asking anybody.
         """
+        lone = False
         try:
             # More than once where the decision was there before the run came to wait for it.
             while (claimed := await self._claim(tenant, run)) is not None:
+                lone = claimed.parent is None
                 self._bell.ring(tenant, run, stops=False)
                 with structlog.contextvars.bound_contextvars(tenant=tenant, run=run), of_run(self._tracing, claimed):
-                    await self._taken(tenant, claimed, holds)
+                    if await self._taken(tenant, claimed, holds) in ENDED:
+                        break
         except Fenced:
             logger.info("run was taken over or cancelled", tenant=tenant, run=run)
         finally:
             self._bell.ring(tenant, run)
         # Before this run's own work is struck off: whoever takes that up after a crash comes here again.
-        await self._tell_parent(tenant, run)
+        if not lone:
+            await self._tell_parent(tenant, run)
 
     async def _tell_parent(self, tenant: str, run: str) -> None:
         """Have the run looked at that waits for one that has ended."""
-        async with self._databases.reading(tenant) as db:
-            row = await store.find_run(db, run)
+        row = await self._databases.read(tenant, lambda db: store.find_run(db, run))
         if row is not None and row.parent is not None and row.status in ENDED:
             await self._wake(tenant, row.parent)
 
@@ -110,90 +144,81 @@ class Executor:
         passing("claim.after")
         return claimed
 
-    async def _taken(self, tenant: str, row: Row, holds: Callable[[], bool]) -> None:
+    async def _taken(self, tenant: str, row: Row, holds: Callable[[], bool]) -> str:
+        """Take a claimed run as far as it goes, and return the status that it has then."""
         log = logger.bind(tenant=tenant, run=row.id, agent=row.agent)
-        budgets, left = [Budget.model_validate(row.budget or {})], None
+        found = _Found(budgets=[Budget.model_validate(row.budget or {})])
         try:
-            async with self._databases.reading(tenant) as db:
-                spec = await specs.pinned(db, row.agent, row.version)
-            budgets.append(spec.budget)
-            left = await self._seconds_left(tenant, row, budgets, spec.seconds)
-            with anyio.fail_after(spec.seconds if left is None else left):
-                await self._graph(tenant, row, budgets, holds)
+            await self._databases.read(tenant, lambda db: found.read(db, row))
+            with anyio.fail_after(found.longest if found.left is None else found.left):
+                return await self._graph(tenant, row, found, holds)
         except TimeoutError:
-            await self._late(tenant, row, budgets, left)
+            return await self._late(tenant, row, found)
         except Paused:
-            await self._end(tenant, row, "interrupted", interrupt={"kind": PAUSE})
+            return await self._end(tenant, row, "interrupted", interrupt={"kind": PAUSE})
         except Fenced:
             raise
         except Unavailable as error:
             if _age(row) < AWAY_SECONDS:
                 raise  # what is away now may be back at the next look
-            await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
+            return await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
         except TauseError as error:
             log.warning("run failed", code=error.code, reason=error.message)
-            await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
+            return await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
         except BudgetExceeded as error:
             log.info("run is over its budget", kind=error.budget)
-            await self._unfinished(tenant, row, "error", error.told())
+            return await self._unfinished(tenant, row, "error", error.told())
         except GraphRecursionError:
             text = "The run went in circles, and was ended"
-            await self._unfinished(tenant, row, "error", {"code": "too_many_steps", "message": text})
+            return await self._unfinished(tenant, row, "error", {"code": "too_many_steps", "message": text})
         except AgentRunError as error:
             failed = told(error)
             log.warning("model failed", kind=failed["kind"], reason=failed["message"])
-            await self._unfinished(tenant, row, "error", failed)
+            return await self._unfinished(tenant, row, "error", failed)
         except Exception:
             log.exception("run broke")
             text = f"Something went wrong on our side; it is in the log under {row.id}"
-            await self._end(tenant, row, "error", error={"code": "internal_error", "message": text})
+            return await self._end(tenant, row, "error", error={"code": "internal_error", "message": text})
 
-    async def _end(self, tenant: str, row: Row, status: str, **values: Any) -> None:
+    async def _end(self, tenant: str, row: Row, status: str, **values: Any) -> str:
         passing("end.before")
         await self._databases.write(tenant, lambda db: store.end_run(db, row.id, row.fence, status, **values))
         passing("end.after")
         never_stopped = status == "success" and row.fence == FIRST
         if status in ENDED and not never_stopped:
             await self._checkpoints.forget(tenant, row.id)
+        return status
 
-    async def _unfinished(self, tenant: str, row: Row, status: str, error: dict[str, Any]) -> None:
+    async def _unfinished(self, tenant: str, row: Row, status: str, error: dict[str, Any]) -> str:
         """End a run early, with what it has."""
         async with self._databases.transaction(tenant) as db:
             output = so_far(await store.journal_of(db, row.id), language(row.input))
             await store.end_run(db, row.id, row.fence, status, error=error, output=output, interrupt=None)
         await self._checkpoints.forget(tenant, row.id)
+        return status
 
-    async def _seconds_left(self, tenant: str, row: Row, budgets: Sequence[Budget], longest: float) -> float | None:
-        """Return how long the run may go on within its budgets; None where that is longer than any run may."""
-        if all(budget.seconds is None for budget in budgets):
-            return None
-        async with self._databases.reading(tenant) as db:
-            left = seconds_left(budgets, worked(await store.events_of(db, row.id, "run")))
-        return left if left is not None and left <= longest else None
-
-    async def _late(self, tenant: str, row: Row, budgets: Sequence[Budget], left: float | None) -> None:
+    async def _late(self, tenant: str, row: Row, found: _Found) -> str:
         """End a run whose time is up: one with a budget of seconds is over it, any other took too long."""
-        given = [budget.seconds for budget in budgets if budget.seconds is not None]
-        if left is None:
+        given = [budget.seconds for budget in found.budgets if budget.seconds is not None]
+        if found.left is None:
             late = {"code": "timeout", "message": "The run took too long"}
-            await self._unfinished(tenant, row, "timeout", late)
-        else:
-            await self._unfinished(tenant, row, "error", BudgetExceeded("seconds", min(given), min(given)).told())
+            return await self._unfinished(tenant, row, "timeout", late)
+        return await self._unfinished(tenant, row, "error", BudgetExceeded("seconds", min(given), min(given)).told())
 
-    async def _graph(self, tenant: str, row: Row, budgets: list[Budget], holds: Callable[[], bool]) -> None:
+    async def _graph(self, tenant: str, row: Row, found: _Found, holds: Callable[[], bool]) -> str:
         acting = Principal(tenant=tenant, id=row.principal, scopes=frozenset(row.scopes), agent=row.agent, run=row.id)
 
         def ring() -> None:
             self._bell.ring(tenant, row.id, stops=False)
 
         journal = Journal(self._databases, tenant, row.id, row.fence, on_write=ring, holds=holds, tracing=self._tracing)
+        journal.know(found.lines, found.last_event)
         rate = Rate.of(os.environ)
-        for budget in budgets:
+        for budget in found.budgets:
             check(budget, rate)
-        spending = Spending(budgets, rate)
-        async with self._databases.reading(tenant) as db:
-            spending.count(await store.journal_of(db, row.id))
-            spending.count_below(await store.journals_below(db, row.id))
+        spending = Spending(found.budgets, rate)
+        spending.count(found.lines)
+        spending.count_below(found.below)
         company = Company(self._databases, self._gateway, journal, acting, row, spending)
         graph = RunGraph(company)
         if row.pausing:
@@ -208,7 +233,7 @@ class Executor:
             if state.get("run") != row.id:
                 # Begun, or begun anew: what the journal has is gone through again, and nothing of it is done again.
                 duty = Duty(agent=row.agent, version=row.version)
-                given = initial(row.id, row.input, duty, await self._past(tenant, row, company, duty))
+                given = initial(row.id, row.input, duty, await self._past(tenant, row, found.past, company, duty))
             else:
                 company.remember(state.get("summary", ""))
                 graph.see(stopped.values)
@@ -216,8 +241,7 @@ class Executor:
                 if held is not None:
                     used = await self._decision(tenant, row, held)
                     if used is None:
-                        await self._interrupted(tenant, row, held, used=None)
-                        return
+                        return await self._interrupted(tenant, row, held, used=None)
                     given = Command(resume={stopped.interrupts[0].id: used})
             # `next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
             if given is not None or not state.get("answered"):
@@ -227,9 +251,10 @@ class Executor:
                     await journal.flush()
         if state.get("answered"):
             structured = state.get("structured")
-            await self._end(tenant, row, "success", output=state["answer"], structured=structured, interrupt=None)
-        else:
-            await self._interrupted(tenant, row, state["__interrupt__"][0].value, used=used)
+            return await self._end(
+                tenant, row, "success", output=state["answer"], structured=structured, interrupt=None
+            )
+        return await self._interrupted(tenant, row, state["__interrupt__"][0].value, used=used)
 
     async def _decision(self, tenant: str, row: Row, held: dict[str, Any]) -> dict[str, Any] | None:
         """Return the decision on what the graph waits for, where that is also what the run was said to wait for."""
@@ -238,10 +263,8 @@ class Executor:
         async with self._databases.reading(tenant) as db:
             return await store.decision_on(db, row)
 
-    async def _past(self, tenant: str, row: Row, company: Company, duty: Duty) -> Past:
+    async def _past(self, tenant: str, row: Row, past: Past, company: Company, duty: Duty) -> Past:
         """Return what came before a run in its thread, of which the earlier turns are folded where they are many."""
-        async with self._databases.reading(tenant) as db:
-            past = await threads.past(db, row)
         if past.foldable:
             summary = await company.condense(past, duty)
             async with self._databases.transaction(tenant) as db:
@@ -252,7 +275,7 @@ class Executor:
 
     async def _interrupted(
         self, tenant: str, row: Row, interrupt: dict[str, Any], *, used: dict[str, Any] | None
-    ) -> None:
+    ) -> str:
         """Let the run wait. A decision that came early is kept; one that was used already decides nothing more."""
         if (when := expiring.due(interrupt)) is not None:
             await self._timers.set(tenant, expiring.KIND, row.id, when)
@@ -265,6 +288,7 @@ class Executor:
         passing("end.before")
         await self._databases.write(tenant, work)
         passing("end.after")
+        return "interrupted"
 
 
 def _age(row: Row) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+from urllib.parse import quote, urlencode
 
 import anyio
-import httpx2
 
 from tausestack.confidential import open_secrets
 from tausestack.contract import (
@@ -29,6 +29,7 @@ from tausestack.contract import (
 from tausestack.errors import InDoubt, TauseError, Unavailable, UpstreamError, from_data
 from tausestack.names import SYSTEM_TENANT
 from tausestack.tracing import Tracing
+from tausestack.wire import NotSent, Pool, UnixPlace, WireError
 
 CALL_SECONDS = 130.0
 """More than the gateway gives a call: it is the one to say that time is up."""
@@ -44,17 +45,12 @@ class GatewayClient:
     def __init__(self, socket: str, process_credential: str, tracing: Tracing | None = None) -> None:
         self._tracing = tracing
         self._process_credential = process_credential
-        self._client = httpx2.AsyncClient(
-            # A Unix socket has no TLS: loading its certificates would only make the first call slower.
-            transport=httpx2.AsyncHTTPTransport(uds=socket, verify=False, limits=httpx2.Limits(max_connections=32)),
-            base_url="http://gateway",
-            timeout=httpx2.Timeout(CALL_SECONDS, connect=5.0),
-        )
+        self._pool = Pool(UnixPlace(socket), max_connections=32)
         self._next_id = 0
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._pool.aclose()
 
     async def delegate(self, principal: Principal, bounds: frozenset[str]) -> tuple[str, float, str]:
         """Return a token for a run to act as whoever started it, until when it is good, and for whom it is.
@@ -181,15 +177,15 @@ class GatewayClient:
             "params": {"name": tool, "arguments": arguments, "_meta": meta},
         }
         headers = {
-            "authorization": f"Bearer {credential}",
+            "content-type": "application/json",
             "accept": "application/json, text/event-stream",
             "mcp-protocol-version": PROTOCOL_VERSION,
             "mcp-method": "tools/call",
             "mcp-name": _header(tool),
         }
-        path = f"/tenants/{tenant}/servers/{server}/mcp"
-        response = await self._sent(lambda: self._client.post(path, json=body, headers=headers), read=read)
-        return _result(_message(response))
+        path = f"/tenants/{quote(tenant, safe='')}/servers/{quote(server, safe='')}/mcp"
+        written = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _result(_message(await self._sent("POST", path, credential, headers, written, read=read)))
 
     async def structured(
         self, tenant: str, server: str, tool: str, arguments: dict[str, Any], *, credential: str, key: str
@@ -202,24 +198,30 @@ class GatewayClient:
 
     async def get(self, path: str, query: dict[str, str], credential: str) -> dict[str, Any]:
         """Return the JSON of a REST resource, or raise its problem."""
-        headers = {"authorization": f"Bearer {credential}"}
-        response = await self._sent(lambda: self._client.get(path, params=query, headers=headers), read=True)
-        found = cast("dict[str, Any]", response.json())
-        if response.status_code != 200:
+        target = f"{path}?{urlencode(query)}" if query else path
+        answer = await self._sent("GET", target, credential, {}, b"", read=True)
+        found = cast("dict[str, Any]", json.loads(answer.body))
+        if answer.status != 200:
             raise from_data(str(found.get("detail", "")), found)
         return found
 
-    async def _sent(self, send: Callable[[], Awaitable[httpx2.Response]], *, read: bool) -> httpx2.Response:
+    async def _sent(
+        self, method: str, target: str, credential: str, headers: dict[str, str], body: bytes, *, read: bool
+    ) -> _Answer:
         """Send a request; a gateway that restarts is waited for a while, and asked again for what is only read."""
-        deadline = time.monotonic() + RESTART_SECONDS
+        given = [(name.encode(), value.encode()) for name, value in headers.items()]
+        given.append((b"authorization", f"Bearer {credential}".encode()))
+        give_up = time.monotonic() + RESTART_SECONDS
         pause = 0.05
         while True:
             try:
-                return await send()
-            except httpx2.TransportError as error:
-                if not (read or isinstance(error, httpx2.ConnectError)):
+                reply = await self._pool.request(method, target, given, body, deadline=time.monotonic() + CALL_SECONDS)
+                kind = reply.headers.get(b"content-type", b"")
+                return _Answer(reply.status, kind.startswith(b"text/event-stream"), await reply.read())
+            except WireError as error:
+                if not (read or isinstance(error, NotSent)):
                     raise InDoubt("The gateway's answer was cut off") from error
-                if time.monotonic() > deadline:
+                if time.monotonic() > give_up:
                     raise Unavailable("The gateway is not there") from error
             await anyio.sleep(pause)
             pause = min(pause * 2, 1.0)
@@ -312,12 +314,20 @@ def _header(name: str) -> str:
     return f"=?base64?{base64.b64encode(name.encode()).decode()}?="
 
 
-def _message(response: httpx2.Response) -> dict[str, Any]:
+class _Answer(NamedTuple):
+    """What the gateway answered."""
+
+    status: int
+    streamed: bool
+    """Whether the body is a stream of events."""
+    body: bytes
+
+
+def _message(answer: _Answer) -> dict[str, Any]:
     """Return the JSON-RPC response: the body, or the last message of an event stream."""
-    kind = response.headers.get("content-type", "")
-    payloads = [response.content]
-    if kind.startswith("text/event-stream"):
-        payloads = [line[5:].strip().encode() for line in response.text.splitlines() if line.startswith("data:")]
+    payloads = [answer.body]
+    if answer.streamed:
+        payloads = [line[5:].strip() for line in answer.body.splitlines() if line.startswith(b"data:")]
     for payload in reversed(payloads):
         try:
             message: Any = json.loads(payload)
@@ -325,7 +335,7 @@ def _message(response: httpx2.Response) -> dict[str, Any]:
             continue
         if isinstance(message, dict) and ("result" in message or "error" in message):
             return cast("dict[str, Any]", message)
-    raise InDoubt(f"The gateway answered {response.status_code} without a JSON-RPC message")
+    raise InDoubt(f"The gateway answered {answer.status} without a JSON-RPC message")
 
 
 def _result(message: dict[str, Any]) -> dict[str, Any]:

@@ -246,8 +246,12 @@ def _run_of(config: RunnableConfig) -> RunGraph:
 def _needed(parts: Sequence[Part], index: int) -> list[int]:
     """Return the parts that have to come before one, those before them among them."""
     found: set[int] = set()
-    for each in parts[index]["after"]:
-        found |= {each, *_needed(parts, each)}
+    above = list(parts[index]["after"])
+    while above:
+        each = above.pop()
+        if each not in found:
+            found.add(each)
+            above += parts[each]["after"]
     return sorted(found)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import anyio
 import sqlalchemy as sa
 
-from tausestack.database import Connection, TenantDatabases
+from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.tracing import Tracing
 from tausestack_agents import events as telling
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.failpoints import passing
-from tausestack_agents.lines import LINES, NAMES, Line, Lines
-from tausestack_agents.store import Fenced, Paused, add_events, change_line, check_fence, insert_lines, last_event
-from tausestack_agents.tables import journal, runs
+from tausestack_agents.lines import Line, Lines, of_row
+from tausestack_agents.store import Fenced, Paused, add_events, change_line, check_fence, insert_lines
+from tausestack_agents.tables import runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Journal:
         self._tenant = tenant
         self.run = run
         self.fence = fence
-        self._lines: Lines | None = None
+        self._lines: Lines = {}
         self._position = -1
         """That of the last line."""
         self._events = 0
@@ -83,30 +83,28 @@ class Journal:
 
     async def find(self, task: str, call: str) -> Line | None:
         """Return a call's line, or None."""
-        return (await self._known()).get((task, call))
+        return self._lines.get((task, call))
 
     async def plan(self, task: str) -> dict[str, Any] | None:
         """Return what was planned, or None."""
-        line = (await self._known()).get((task, "plan"))
+        line = self._lines.get((task, "plan"))
         return None if line is None else line.arguments
 
     async def keep_plan(self, task: str, plan: dict[str, Any]) -> None:
         """Keep what was planned: it is written with the first call that follows from it."""
         passing("plan.before")
         values = {"kind": "plan", "status": "done", "arguments": plan}
-        await self._known()
         self._wait(self._changed(task, "plan", values), [])
         passing("plan.after")
 
     async def handoff(self, leg: int) -> dict[str, Any] | None:
         """Return who took over as the so-manieth agent after the first, and in which version, or None."""
-        line = (await self._known()).get((f"{leg}.handoff", "handoff"))
+        line = self._lines.get((f"{leg}.handoff", "handoff"))
         return None if line is None else line.arguments
 
     async def hand_over(self, leg: int, about: dict[str, Any], version: int, rules: list[dict[str, Any]]) -> None:
         """Write that another agent takes over, in a version, and the approvals that hold from here on."""
         values = {"kind": "handoff", "arguments": {**about, "version": version}, "status": "done"}
-        await self._known()
         async with self._writing:
             line = self._changed(f"{leg}.handoff", "handoff", values)
             await self._commit([line], [("handoff", about)], rules=rules)
@@ -150,7 +148,7 @@ class Journal:
         """
         passing("model.before")
         kept = {"kind": "model", "status": "done", "result": response, "arguments": {"attempts": list(attempts)}}
-        known = await self._known()
+        known = self._lines
         free = (task, call) not in known and telling.model_cost("", response) is None
         if free and not (last and self._under_way):
             line = self._changed(task, call, kept)
@@ -201,28 +199,20 @@ class Journal:
 
     async def tool_calls(self, *tasks: str) -> list[Line]:
         """Return the lines of tasks' tool calls, in order."""
-        lines = [line for line in (await self._known()).values() if line.task in tasks and line.kind == "tool"]
+        lines = [line for line in self._lines.values() if line.task in tasks and line.kind == "tool"]
         return sorted(lines, key=lambda line: line.position)
 
     async def has_results(self) -> bool:
         """Return whether any tool has told the run anything."""
-        return any(line.kind == "tool" and line.status in {"done", "failed"} for line in (await self._known()).values())
+        return any(line.kind == "tool" and line.status in {"done", "failed"} for line in self._lines.values())
 
-    async def _known(self) -> Lines:
-        if self._lines is None:
-            of_run = LINES.where(journal.c.run == self.run)
-
-            async def work(db: Connection) -> tuple[list[Any], int]:
-                return await db.execute(of_run), await last_event(db, self.run)
-
-            rows, self._events = await self._databases.read(self._tenant, work)
-            lines = [Line(**dict(zip(NAMES, row, strict=True))) for row in rows]
-            self._lines = {(line.task, line.call): line for line in lines}
-            self._position = max((line.position for line in lines), default=-1)
-        return self._lines
+    def know(self, rows: Sequence[Row], last_event: int) -> None:
+        """Take what there is of the run when it is claimed: its journal, and the number of its last event."""
+        self._lines = {(row.task, row.call): of_row(row) for row in rows}
+        self._position = max((row.position for row in rows), default=-1)
+        self._events = last_event
 
     def _wait(self, line: Line, told: list[Event]) -> None:
-        assert self._lines is not None
         self._lines[line.task, line.call] = line
         self._waiting.append((line, told))
 
@@ -240,7 +230,7 @@ class Journal:
 
         Returns whether the run is to pause; where it is, nothing that begins a call is written: that raises `Paused`.
         """
-        known = await self._known()
+        known = self._lines
         async with self._writing:
             line, is_new = self._changed(task, call, values), (task, call) not in known
             told = self._begun(line) if is_new else []
@@ -264,7 +254,7 @@ class Journal:
 
         Returns whether the run is to pause.
         """
-        known, waiting = await self._known(), list(self._waiting)
+        known, waiting = self._lines, list(self._waiting)
         lines = [*(line for line, _ in waiting), *fresh]
         events = [*(event for _, about in waiting for event in about), *told]
 
@@ -290,7 +280,6 @@ class Journal:
 
     def _changed(self, task: str, call: str, values: dict[str, Any]) -> Line:
         """Return a call's line with some values changed; a new one comes after all others."""
-        assert self._lines is not None
         line = self._lines.get((task, call))
         if line is not None:
             return replace(line, **values)
@@ -304,6 +293,5 @@ class Journal:
 
     def _begun(self, line: Line) -> list[Event]:
         """Return that a line's task begins with it, where it does."""
-        assert self._lines is not None
         begun = any(each.task == line.task for each in self._lines.values())
         return [] if begun else [telling.step(line.task, "running")]

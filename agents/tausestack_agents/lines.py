@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from tausestack.database import Row
-from tausestack_agents.tables import journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,6 @@ class Line:
 
 
 NAMES = tuple(Line.__dataclass_fields__)
-LINES = sa.select(*(journal.c[name] for name in NAMES))
-"""Selects lines in the order of `NAMES`."""
 Lines = dict[tuple[str, str], Line]
 """Lines by task and call."""
 

@@ -45,7 +45,7 @@ class _Lines(Journal):
         self.unseen = dict.fromkeys(self._lines)
 
     async def find(self, task: str, call: str) -> Line | None:
-        line = (await self._known()).get((task, call))
+        line = self._lines.get((task, call))
         self.unseen.pop((task, call), None)
         if line is None or line.status in _OPEN:
             self._refuse(f"{task}/{call}", "asks for what the run never did")

@@ -84,16 +84,8 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
     }
     if asked.budget is not None:
         check(asked.budget, Rate.of(os.environ))
-    async with state.databases.reading(ctx.tenant) as db:
-        if await store.find_run(db, identifier) is None:
-            spec = (await specs.find(db, asked.agent)).spec
-            choose(spec.model, spec.fallbacks, asked.model, os.environ)
-            await check_room(ctx, db)
-    # First the work, then the run: work without a run is dropped, but a run without work would never start.
-    passing("accept.before")
-    await state.dispatch.add(ctx.tenant, identifier)
-    passing("accept.between")
-    async with state.databases.transaction(ctx.tenant) as db:
+
+    async def accept(db: Connection) -> None:
         known = await store.find_run(db, identifier)
         if known is None:
             active = await store.active_run(db, values["thread"])
@@ -106,10 +98,25 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
             await store.add_run(db, {**values, **origin, "version": pinned.version, "rules": rules})
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
             raise KeyReused("This key, or message, was used for another run", key=asked.message or ctx.idempotency_key)
+
+    await state.databases.read(ctx.tenant, lambda db: _may_start(ctx, db, identifier, asked))
+    # First the work, then the run: work without a run is dropped, but a run without work would never start.
+    passing("accept.before")
+    await state.dispatch.add(ctx.tenant, identifier)
+    passing("accept.between")
+    await state.databases.write(ctx.tenant, accept)
     passing("accept.after")
     state.worker.wake()
     # One that a run starts is waited for by the run itself, which keeps no worker busy with that.
     return await settled(ctx, identifier, wait if ctx.principal.run is None else 0)
+
+
+async def _may_start(ctx: Context, db: Connection, identifier: str, asked: Asked) -> None:
+    """Raise where a run that is not there yet can't be started."""
+    if await store.find_run(db, identifier) is None:
+        spec = (await specs.find(db, asked.agent)).spec
+        choose(spec.model, spec.fallbacks, asked.model, os.environ)
+        await check_room(ctx, db)
 
 
 async def _origin(ctx: Context, db: Connection, budget: Budget | None) -> dict[str, Any]:
@@ -202,12 +209,15 @@ def origin_of(ctx: Context, message: str | None) -> dict[str, Any] | None:
 
 async def shown(ctx: Context, identifier: str) -> Run:
     """Return a run as the doors show it; it waits for a person where a run that it started does."""
-    async with state_of(ctx).databases.reading(ctx.tenant) as db:
+
+    async def look(db: Connection) -> tuple[Row, Run, Row | None]:
         row = await store.get_run(db, identifier)
-        found = store.shape(row, await store.journal_of(db, identifier))
-        if row.status != "interrupted":
-            return found
-        waiting = await waits(db, row)
+        waiting = await waits(db, row) if row.status == "interrupted" else None
+        return row, store.shape(row, await store.journal_of(db, identifier)), waiting
+
+    row, found, waiting = await state_of(ctx).databases.read(ctx.tenant, look)
+    if row.status != "interrupted":
+        return found
     if waiting is None:
         # It is on its way again: the decision is there and the worker has yet to take it up, or another run works.
         found["status"] = "running"

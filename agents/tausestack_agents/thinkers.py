@@ -31,7 +31,7 @@ from tausestack_agents.journal import Journal
 from tausestack_agents.models.offline import Journaled, OfflinePlanner
 from tausestack_agents.planner.answer import compose, say_answered
 from tausestack_agents.planner.arguments import Earlier, fill
-from tausestack_agents.planner.choice import Candidate, choose
+from tausestack_agents.planner.choice import Candidate, asks_for_a_change, choose
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.text import Language, fold
 from tausestack_agents.planner.values import Source
@@ -142,7 +142,7 @@ class OfflineThinker:
 
     async def stands_alone(self, text: str, tools: Sequence[str]) -> bool:
         """Return whether a tool that only reads has all its arguments in a part's own words."""
-        if self._asks_for_a_person(text):
+        if self._asks_for_a_person(text) or asks_for_a_change(text):
             return False
         choice = choose(text, await self._has.tools.given(tools), Source(text, today=_today()))
         return choice.outcome == "calls" and choice.tool is not None and choice.tool.reads

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import NamedTuple
 
-from tausestack_runtime.gateway.upstreams.wire_reply import TooLarge
+from tausestack.wire.reply import TooLarge
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 MAX_ID_BYTES = 1024

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -155,6 +156,13 @@ def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candi
     return None if best is None or best[0] <= 0 else best[2]
 
 
+def asks_for_a_change(part: str) -> bool:
+    """Return whether a part asks for nothing but to change something."""
+    verbs, _ = asked(part)
+    return bool(verbs) and verbs <= glossary().writes
+
+
+@lru_cache(maxsize=512)
 def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return what a part asks to do, and what it speaks of, as concepts."""
     known = glossary()

@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 
 @dataclass
 class _Opened:
+    path: Path
     users: int = 0
     engine: sa.Engine | None = None
     inode: int = 0
@@ -47,7 +48,7 @@ class SQLiteFiles:
         opened = self._used(tenant)
         try:
             await self._evict()
-            engine = await self._engine(tenant, opened)
+            engine = await self._engine(opened)
             raw = await in_thread(self._threads, lambda: begin(engine, write=write))
         except BaseException:
             opened.users -= 1
@@ -64,7 +65,7 @@ class SQLiteFiles:
         opened = self._used(tenant)
         try:
             await self._evict()
-            engine = await self._engine(tenant, opened)
+            engine = await self._engine(opened)
             return await in_thread(
                 self._threads,
                 lambda: in_one_trip(tenant, begin(engine, write=write), self._threads, work, keep=write),
@@ -111,7 +112,9 @@ class SQLiteFiles:
 
     def _used(self, tenant: str) -> _Opened:
         """Return what is open of a tenant's, noted as in use once more."""
-        opened = self._opened.setdefault(tenant, _Opened())
+        opened = self._opened.get(tenant)
+        if opened is None:
+            opened = self._opened[tenant] = _Opened(self._path(tenant))
         self._opened.move_to_end(tenant)
         opened.users += 1
         return opened
@@ -119,9 +122,9 @@ class SQLiteFiles:
     def _path(self, tenant: str) -> Path:
         return self._data / "tenants" / tenant / f"{self._schema.service}.db"
 
-    async def _engine(self, tenant: str, opened: _Opened) -> sa.Engine:
+    async def _engine(self, opened: _Opened) -> sa.Engine:
         """Return the engine of the file that is there now: one deleted or put back from outside is opened anew."""
-        path = self._path(tenant)
+        path = opened.path
         if opened.engine is not None and _inode(path) == opened.inode:
             return opened.engine
         async with opened.opening:
@@ -136,7 +139,9 @@ class SQLiteFiles:
     async def _evict(self) -> None:
         """Close the longest unused files above the bound, those in use excepted."""
         excess = len(self._opened) - self._max_open
-        idle = [tenant for tenant, opened in self._opened.items() if not opened.users][: max(excess, 0)]
+        if excess <= 0:
+            return
+        idle = [tenant for tenant, opened in self._opened.items() if not opened.users][:excess]
         engines = [engine for tenant in idle if (engine := self._opened.pop(tenant).engine) is not None]
         with anyio.CancelScope(shield=True):
             for engine in engines:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tausestack.wire.heads import MOST, Heads
 from tausestack_runtime.gateway.http.head import Head
-from tausestack_runtime.gateway.http.heads import MOST, Heads
 from tausestack_runtime.gateway.http.reader import Reader
 
 PLAIN = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"

@@ -8,10 +8,10 @@ from typing import Any
 from tausestack.contract import MCP_VERSION_META
 from tausestack.errors import InvalidRequest
 from tausestack.raw import as_object, object_at
+from tausestack.wire.request import request_bytes
 from tausestack_runtime.adapters.launches import Remote
 from tausestack_runtime.egress import read_url
 from tausestack_runtime.gateway.mirrors import encoded
-from tausestack_runtime.gateway.upstreams.wire_request import request_bytes
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -12,10 +12,10 @@ import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from tausestack.wire.heads import END, Heads
 from tausestack_runtime.gateway.crowd import Crowd, Member
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
-from tausestack_runtime.gateway.http.heads import END, Heads
 from tausestack_runtime.gateway.http.line import Incoming
 from tausestack_runtime.gateway.http.patience import Patient
 from tausestack_runtime.gateway.http.reader import Reader

@@ -25,6 +25,7 @@ from tausestack.contract import (
 from tausestack.errors import DeadlineExceeded, InDoubt, Unavailable, UpstreamError
 from tausestack.scopes import OWN
 from tausestack.tokens import Signing
+from tausestack.wire.request import framed
 from tausestack_runtime.egress import Egress
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
@@ -34,7 +35,6 @@ from tausestack_runtime.gateway.upstreams.breaker import Breakers
 from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_at_hand, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
-from tausestack_runtime.gateway.upstreams.wire_request import framed
 from tausestack_runtime.supervisor.control import ControlClient
 
 _OWN_META: dict[str, Any] = {

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from tausestack.contract import PROTOCOL_VERSION
 from tausestack.errors import Unavailable
+from tausestack.wire.request import head_bytes, header_lines
 from tausestack_runtime.egress import Egress, Origin, read_url
 from tausestack_runtime.gateway.call import NAMED, TOOLS_CALL, Call
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.mirrors import encoded, minted
 from tausestack_runtime.gateway.upstreams.wire import Pool
-from tausestack_runtime.gateway.upstreams.wire_request import head_bytes, header_lines
 from tausestack_runtime.supervisor.control import ControlClient
 
 ADAPTER = "adapter"

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-import time
-from collections import deque
 
+from tausestack.wire import MAX_BODY_BYTES, Broken, NotSent, Reply, TimedOut, TooLarge, UnixPlace, WireError
+from tausestack.wire import Pool as PoolAt
+from tausestack.wire.pool import IDLE_SECONDS
 from tausestack_runtime.egress import Egress, Origin
-from tausestack_runtime.gateway.upstreams.wire_connection import Connection
-from tausestack_runtime.gateway.upstreams.wire_place import OriginPlace, Place, UnixPlace
-from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
-from tausestack_runtime.gateway.upstreams.wire_request import Headers, request_bytes
+from tausestack_runtime.gateway.upstreams.wire_place import OriginPlace
 
-__all__ = ["Broken", "NotSent", "Pool", "Reply", "TimedOut", "TooLarge", "WireError"]
+__all__ = ["MAX_BODY_BYTES", "Broken", "NotSent", "Pool", "Reply", "TimedOut", "TooLarge", "WireError"]
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
-IDLE_SECONDS = 60.0
 ORIGIN_IDLE_SECONDS = 4.0
 """Less than the 5 s after which most HTTP servers close a connection that nobody uses."""
 
 
-class Pool:
-    """Connections to one server, kept open between calls.
-
-    At most `max_connections` calls are under way; others wait their turn. A connection that nobody used for
-    `max_idle_seconds` is closed, which has to be less than the server's own patience.
-    """
+class Pool(PoolAt):
+    """Connections to one server on this machine, or anywhere that we may connect to."""
 
     def __init__(
         self,
@@ -41,143 +32,9 @@ class Pool:
 
         `tls` stands in for the process's own context.
         """
-        self._where: Place = UnixPlace(where) if isinstance(where, str) else OriginPlace(where, egress or Egress(), tls)
         own = IDLE_SECONDS if isinstance(where, str) else ORIGIN_IDLE_SECONDS
-        self._max_idle = own if max_idle_seconds is None else max_idle_seconds
-        self._places = max_connections
-        """How many more exchanges there may be."""
-        self._turns: deque[asyncio.Future[None]] = deque()
-        """Those that wait for a place, in turn."""
-        self._all: set[Connection] = set()
-        self._idle: list[Connection] = []
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    @property
-    def empty(self) -> bool:
-        """Whether it holds no connection."""
-        return not self._all
-
-    async def request(
-        self,
-        method: str,
-        target: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        deadline: float,
-        max_body: int = MAX_BODY_BYTES,
-    ) -> Reply:
-        """Make a request and send it, as `send` does; raises `ValueError` for a malformed one."""
-        request = request_bytes(method, target, headers, body, self._where.host)
-        return await self.send(request, deadline=deadline, max_body=max_body)
-
-    async def send(self, request: bytes, *, deadline: float, max_body: int = MAX_BODY_BYTES) -> Reply:
-        """Send a request, as `framed` made it, and return its reply as soon as its head is there.
-
-        `deadline` is a time of the running loop and holds for the whole exchange, the body too. Cancelling the task
-        closes the connection. Raises `NotSent`, `Broken`, `TimedOut`, `TooLarge`, and `Forbidden` for an origin that
-        may not be reached.
-        """
-        if self._closed:
-            raise NotSent("the pool is closed")
-        if deadline <= time.monotonic():
-            raise NotSent("the deadline has passed already")
-        if self._places:
-            self._places -= 1
-        else:
-            await self._turn(deadline)
-        try:
-            while True:
-                connection = self._reusable() or await self._connected(deadline)
-                fresh = not connection.used
-                try:
-                    head = connection.begin(request, deadline, max_body)
-                except NotSent:
-                    if fresh:
-                        raise
-                else:
-                    break  # else it was closed while it lay idle: the next one, or a new one
-        except BaseException:
-            self._leave_place()
-            raise
-        connection.placed = True
-        try:
-            return await head
-        except asyncio.CancelledError:
-            connection.give_up(head)
-            raise
-
-    async def aclose(self) -> None:
-        """Close every connection; calls under way end as `Broken`."""
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        connections = list(self._all)
-        for connection in connections:
-            connection.abandon(Broken("the pool was closed"))
-        for connection in connections:
-            await connection.closed
-
-    async def _turn(self, deadline: float) -> None:
-        """Wait for a place."""
-        turn = asyncio.get_running_loop().create_future()
-        self._turns.append(turn)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._leave_place()  # it was given one too late
-            turn.cancel()
-            if isinstance(error, TimeoutError):
-                raise NotSent("every connection is busy") from error
-            raise
-
-    def _leave_place(self) -> None:
-        """Give a place to whoever waits for one."""
-        while self._turns:
-            turn = self._turns.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._places += 1
-
-    def _reusable(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        return None
-
-    async def _connected(self, deadline: float) -> Connection:
-        connection = await self._where.connect(self._released, deadline)
-        self._all.add(connection)
-        if self._closed:
-            connection.leave()
-            raise NotSent("the pool is closed")
-        return connection
-
-    def _released(self, connection: Connection) -> None:
-        """Take a connection back whose exchange or life has ended."""
-        if connection.placed:
-            connection.placed = False
-            self._leave_place()
-        if not connection.usable or self._closed:
-            if connection.closed.done():
-                self._all.discard(connection)
-            return
-        connection.idle_since = time.monotonic()
-        self._idle.append(connection)
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(self._max_idle, self._sweep)
-
-    def _sweep(self) -> None:
-        """Close what lay idle too long; the list is in order of age."""
-        loop = asyncio.get_running_loop()
-        self._sweeper = None
-        while self._idle and self._idle[0].idle_since + self._max_idle <= loop.time():
-            self._idle.pop(0).leave()
-        if self._idle:
-            self._sweeper = loop.call_at(self._idle[0].idle_since + self._max_idle, self._sweep)
+        super().__init__(
+            UnixPlace(where) if isinstance(where, str) else OriginPlace(where, egress or Egress(), tls),
+            max_connections=max_connections,
+            max_idle_seconds=own if max_idle_seconds is None else max_idle_seconds,
+        )

@@ -6,8 +6,8 @@ import socket
 import struct
 from collections.abc import Callable
 
-from tausestack_runtime.gateway.upstreams.wire_connection import Connection
-from tausestack_runtime.gateway.upstreams.wire_reply import NotSent
+from tausestack.wire.connection import Connection
+from tausestack.wire.reply import NotSent
 
 # `tcpi_bytes_acked` of Linux's `struct tcp_info`: how much of what we ever sent the other machine has taken.
 _ACKED_AT, _ACKED_END = 120, 128

@@ -14,6 +14,7 @@ import structlog
 from tausestack.errors import InvalidRequest, TauseError, UpstreamError
 from tausestack.names import parse_resource_uri
 from tausestack.raw import as_object, object_at
+from tausestack.wire.request import Headers
 from tausestack_runtime.events import events
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.mcp.earlier.session import NoSession, Session
@@ -22,7 +23,6 @@ from tausestack_runtime.gateway.nesting import loads
 from tausestack_runtime.gateway.upstreams.routes import MAX_REPLY_BYTES
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply, WireError
-from tausestack_runtime.gateway.upstreams.wire_request import Headers
 
 BRIEF_SECONDS = 10.0
 """How long a server may take over what is not a client's request: to begin a session, to hear of something."""

@@ -9,8 +9,8 @@ from typing import NamedTuple, cast
 
 import httptools
 
-from tausestack_runtime.gateway.http.heads import END, Heads
-from tausestack_runtime.gateway.upstreams.wire_reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
+from tausestack.wire.heads import END, Heads
+from tausestack.wire.reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
 
 MAX_HEAD_BYTES = 64 * 1024
 _BODILESS = frozenset({204, 304})
