@@ -50,8 +50,8 @@ class Ledger:
     A tenant's chain is a file in its folder. `keys` tells what seals it: the first, and all are accepted. `synchronous`
     "NORMAL" survives the death of the process, "FULL" also that of the machine. `gateway` is this process's number
     among `gateways`. `crowd` tells how many appends are about to come: they are waited for, a moment, while they are
-    more than twice those that are here; those that did not come in it are waited for no more. It is used on the event
-    loop that starts it.
+    more than twice those that are here; where none of them comes in it, they are waited for no more. It is used on the
+    event loop that starts it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Ledger:
         self._gathering: list[_Append] = []
         self._until: asyncio.TimerHandle | None = None
         self._late = 0
-        """How many of the crowd are slow: they were waited for once, in vain."""
+        """How many of the crowd are slow: they were waited for, and none came."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Whose it is while it is open."""
@@ -165,7 +165,8 @@ class Ledger:
         return await self._read(erasing.erase, tenant, self._gateway)
 
     def _wait_no_longer(self) -> None:
-        self._late = self._crowd()
+        if len(self._gathering) == 1:
+            self._late = self._crowd()
         self._pass_on()
 
     def _pass_on(self) -> None:
