@@ -163,7 +163,7 @@ class InputRequired(Conflict):
 
 
 class RateLimited(TauseError):
-    """Over one of the tenant's limits; `data["retry_after"]` is in seconds."""
+    """Over one of the tenant's limits; `data["retry_after"]` is in seconds, and absent where no time helps."""
 
     code, status, rpc, title = "rate_limited", 429, RATE_LIMITED, "Rate limited"
 

@@ -14,7 +14,18 @@ def exceeded(
     limit: str, about: str, quota: float, used: float, *, asked: float | None = None,
     retry_after: int = STOCK_RETRY_SECONDS,
 ) -> RateLimited:  # fmt: skip
-    """Return the refusal for a limit: `data` has limit, quota, used, left, and retry_after in seconds."""
+    """Return the refusal for a limit: `data` has limit, quota, used, left, and retry_after in seconds.
+
+    Of a limit of nothing no time brings anything back: it says so, and no time.
+    """
+    if quota <= 0:
+        return RateLimited(
+            f"Not available to this tenant: {limit} is 0, by its plan or its operator, and no wait changes that",
+            limit=limit,
+            quota=quota,
+            used=used,
+            left=0,
+        )
     more = "" if asked is None else f", and this asks for {_plain(asked)}"
     return RateLimited(
         f"Over the limit {limit}: {_plain(used)} of {_plain(quota)} {about} are used{more}",

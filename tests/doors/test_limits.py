@@ -244,8 +244,9 @@ def test_storage_has_room_for_its_bytes_and_no_more_however_many_write_at_once(s
 def test_no_more_servers_are_installed_than_there_may_be_however_many_ask_at_once(stack: Stack, tenant: Tenant) -> None:
     with ThreadPoolExecutor(2) as pool:
         set_limits(stack, tenant, installed_servers=0)
-        check_refused(tenant.client.post("/servers", json={"ref": "pypi:no-such-thing-at-all"}), "installed_servers")
-        check_refused(tenant.client.post("/servers", json={"ref": "colombia"}), "installed_servers")
+        for ref in ("pypi:no-such-thing-at-all", "colombia"):
+            none = tenant.client.post("/servers", json={"ref": ref})
+            assert (none.status_code, none.json()["limit"]) == (429, "installed_servers"), none.text
         set_limits(stack, tenant, installed_servers=1)
         replies = list(pool.map(lambda ref: tenant.client.post("/servers", json={"ref": ref}), ["colombia"] * 2))
     assert [reply.status_code for reply in replies] == [201, 201]
@@ -349,3 +350,24 @@ def streamed(tenant: Tenant, method: str, params: dict[str, Any], name: str | No
     }
     client = httpx2.Client(base_url=tenant.url, timeout=30, trust_env=False)
     return client.stream("POST", f"/tenants/{tenant.name}/mcp", json=body, headers=headers)
+
+
+@pytest.mark.covers("limits:nothing")
+def test_a_limit_of_nothing_is_no_wait(stack: Stack, tenant: Tenant) -> None:
+    set_limits(stack, tenant, calls_per_minute=0, runs=0)
+    refusals = [tenant.call(*PLANS), tenant.rpc("tools/call", {"name": "billing__list_plans", "arguments": {}})]
+    for refused in refusals:
+        assert refused.status_code == 429, refused.text
+        assert not {"retry-after", "ratelimit"} & refused.headers.keys()
+        body = refused.json()
+        told = body["error"]["data"] if "error" in body else body
+        assert (told["code"], told["limit"], told["quota"]) == ("rate_limited", "calls_per_minute", 0)
+        assert "retry_after" not in told
+        assert "Not available to this tenant: calls_per_minute is 0" in refused.text
+    free = tenant.call("platform/get_limits", {})  # it is answered all the same, and promises nothing
+    assert free.status_code == 200
+    assert "ratelimit" not in free.headers
+    set_limits(stack, tenant, calls_per_minute=None)
+    refused = tenant.client.post("/runs", json={"agent": "concierge", "input": "hola"})
+    assert (refused.status_code, "retry-after" in refused.headers) == (429, False), refused.text
+    assert "Not available to this tenant: runs is 0" in refused.text

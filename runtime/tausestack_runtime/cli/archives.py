@@ -291,6 +291,9 @@ def _opened(path: Path, kind: Kind, passphrase: str | None, masters: Sequence[Ke
         raise Refusal(f"{path} can't be read: {error.strerror}") from error
 
 
+_ONE_LINE = "give a file that you may read with the passphrase as its first line, or '-' for the standard input"
+
+
 def _passphrase(path: Path | None) -> str | None:
     """Return the passphrase that is given, or None; a line's end does not count."""
     if path is None:
@@ -298,6 +301,9 @@ def _passphrase(path: Path | None) -> str | None:
     try:
         with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
             raw = file.read(MAX_PASSPHRASE_BYTES).partition(b"\n")[0].rstrip(b"\r")
+        if not raw:
+            raise Refusal(f"the passphrase can't be read from {path}: its first line is empty; {_ONE_LINE}")
         return raw.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"the passphrase can't be read from {path}: it has to be a line of text") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Refusal(f"the passphrase can't be read from {path}: {why}; {_ONE_LINE}") from error

@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from tausestack.confidential import shown
 from tausestack.contract import Principal, ToolPolicy
 from tausestack.database import Connection, Row, TenantDatabases
-from tausestack.errors import Conflict, Forbidden, NotFound
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound
 from tausestack_runtime.gateway.call import Call, digest
 from tausestack_runtime.gateway.confidential import Confidential
 from tausestack_runtime.gateway.tables import approvals
 
 NOTHING: Mapping[str, Any] = {}
+PAGE = 200
+"""How many approvals a page has where nobody says."""
 EXPIRES_AFTER = timedelta(days=2)
 """How long an approval waits for a person, and then a grant for its call."""
 
@@ -191,9 +193,17 @@ class Approvals:
                 .values(status="withdrawn", decided_at=now, decided_by=by, reason="the run was cancelled")
             )
 
-    async def listed(self, tenant: str, status: str | None) -> list[dict[str, Any]]:
-        """Return a tenant's approvals, newest first, of one status or all."""
-        query = sa.select(approvals).order_by(approvals.c.created_at.desc(), approvals.c.id).limit(200)
+    async def listed(
+        self, tenant: str, status: str | None, limit: int = PAGE, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return a page of a tenant's approvals, newest first, of one status or all, and the cursor of the next."""
+        query = sa.select(approvals).order_by(approvals.c.created_at.desc(), approvals.c.id).limit(limit + 1)
+        if cursor is not None:
+            at, sign, after = cursor.partition("/")
+            if not sign:
+                raise InvalidArguments("cursor is what an earlier page gave as next_cursor")
+            later = sa.and_(approvals.c.created_at == at, approvals.c.id > after)
+            query = query.where(sa.or_(approvals.c.created_at < at, later))
         now = datetime.now(UTC).isoformat()
         if status == "expired":
             query = query.where(approvals.c.status == "pending", approvals.c.expires_at <= now)
@@ -202,7 +212,9 @@ class Approvals:
         elif status is not None:
             query = query.where(approvals.c.status == status)
         async with self._databases.reading(tenant) as db:
-            return [_shape(row) for row in await db.execute(query)]
+            rows = await db.execute(query)
+        following = f"{rows[limit - 1].created_at}/{rows[limit - 1].id}" if len(rows) > limit else None
+        return [_shape(row) for row in rows[:limit]], following
 
 
 def policy_version(policy: ToolPolicy) -> str:

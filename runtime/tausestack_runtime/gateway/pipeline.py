@@ -38,7 +38,15 @@ MAX_QUOTED = 400
 """How many characters of a message about wrong arguments are passed on."""
 
 OPERATOR_TOOLS = frozenset(
-    {"delete_tenant", "get_limits", "list_tenants", "resume_tenant", "set_limits", "suspend_tenant"}
+    {
+        "delete_tenant",
+        "get_limits",
+        "list_tenants",
+        "resume_tenant",
+        "set_limits",
+        "suspend_tenant",
+        "verify_audit",
+    }
 )
 """What of the platform's tools the operator runs in `_system`."""
 
@@ -99,7 +107,7 @@ class Pipeline:
     def standing(self, call: Call) -> list[tuple[bytes, bytes]]:
         """Return the header fields that tell how many calls its tenant may still make in this minute."""
         minute = self._limiter.minute(call.tenant, self._snapshots.limits(call.tenant))
-        return [] if minute is None else headers_of(MINUTELY, *minute)
+        return [] if minute is None or not minute[0] else headers_of(MINUTELY, *minute)
 
     async def find(self, call: Call, snapshot: TenantSnapshot | None = None) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""

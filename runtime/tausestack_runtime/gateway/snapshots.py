@@ -230,17 +230,25 @@ class Snapshots:
             loading.add_done_callback(lambda _: self._loading.pop(tenant, None))
         return await asyncio.shield(loading)
 
+    async def seen(self, tenant: str) -> TenantSnapshot:
+        """Return a tenant's snapshot for its operator, who sees one that is suspended too, or raise `NotFound`."""
+        try:
+            return await self.tenant(tenant)
+        except TenantSuspended:
+            return await self._load(tenant, suspended=True)
+
     def limits(self, tenant: str) -> Limits:
         """Return a tenant's limits as they were last known: what a door goes by before it asks for more."""
         return self._limits.get(tenant) or limits_of(FIRST_PLAN, {})
 
-    async def _load(self, tenant: str) -> TenantSnapshot:
+    async def _load(self, tenant: str, *, suspended: bool = False) -> TenantSnapshot:
+        """Ask for a tenant, and keep what was said of one that is active; `suspended`: return one that is not, too."""
         while True:
             started = {name: feed.generation(tenant) for name, feed in self._feeds.items()}
             identity = await self._system("auth", "snapshot", SYSTEM_TENANT, {"tenant": tenant})
             if not identity.get("tenant"):
                 raise not_found()
-            if identity["status"] == SUSPENDED:
+            if identity["status"] == SUSPENDED and not suspended:
                 if started == {name: feed.generation(tenant) for name, feed in self._feeds.items()}:
                     self._suspended.add(tenant)
                 raise _suspended()
@@ -259,7 +267,7 @@ class Snapshots:
         snapshot = TenantSnapshot(
             tenant,
             epoch,
-            "active",
+            str(identity["status"]),
             plan,
             keys,
             installations,
@@ -269,7 +277,8 @@ class Snapshots:
             identity["created_at"],
             incarnation,
         )
-        self._tenants[tenant] = snapshot
+        if snapshot.status != SUSPENDED:
+            self._tenants[tenant] = snapshot
         return snapshot
 
     async def _fresh(self, service: str) -> None:

@@ -32,7 +32,7 @@ class ArchiveKeys:
     def of_passphrase(cls, passphrase: str, salt: bytes | None = None) -> ArchiveKeys:
         """Derive the keys; takes a fifth of a second and 64 MB, on purpose."""
         if len(passphrase) < MIN_PASSPHRASE:
-            raise InvalidRequest(f"the passphrase has under {MIN_PASSPHRASE} characters")
+            raise InvalidRequest(f"the passphrase has under {MIN_PASSPHRASE} characters: choose a longer one")
         salt = salt or os.urandom(SALT_BYTES)
         raw = hashlib.scrypt(passphrase.encode(), salt=salt, n=2**16, r=8, p=1, maxmem=_MEMORY, dklen=64)
         return cls._made(raw, {"by": "passphrase", "salt": b64encode(salt).decode()})
@@ -65,6 +65,9 @@ class ArchiveKeys:
             raise InvalidRequest("a secret of the archive can't be opened: it is not the one that was there") from error
 
 
+_ANOTHER = "the passphrase is another than the one that it was sealed by: give that one with --passphrase-file"
+
+
 def keys_for(told: dict[str, Any], passphrase: str | None, masters: Iterable[Keys]) -> ArchiveKeys:
     """Return the keys of an archive by what its head tells, or raise `InvalidRequest` where they are not at hand."""
     try:
@@ -76,7 +79,7 @@ def keys_for(told: dict[str, Any], passphrase: str | None, masters: Iterable[Key
     if told.get("by") == "passphrase":
         if passphrase is None:
             raise InvalidRequest("it was sealed by a passphrase: give it with --passphrase-file")
-        keys, reason = ArchiveKeys.of_passphrase(passphrase, salt), "the passphrase is another"
+        keys, reason = ArchiveKeys.of_passphrase(passphrase, salt), _ANOTHER
     else:
         found = next((one for one in masters if one.id == told.get("master")), None)
         if found is None:

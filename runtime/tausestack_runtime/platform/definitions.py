@@ -9,6 +9,7 @@ from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, TOOLS_READ
 from tausestack_runtime.gateway.limits.allowances import KINDS, UNLIMITED
 from tausestack_runtime.ledger.prices import FREE
 
+_CURSOR = {"type": "string", "description": "What an earlier page gave as next_cursor."}
 _TEXT = {"type": "string"}
 _AMOUNT = {"tokens": {"type": "integer", "minimum": 0}, "usd": {"type": "number", "minimum": 0}}
 
@@ -89,7 +90,11 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "list_approvals",
                 "List the calls that wait for a person's approval, and those that were decided.",
-                {"status": {"enum": ["pending", "approved", "rejected", "used", "withdrawn", "expired"]}},
+                {
+                    "status": {"enum": ["pending", "approved", "rejected", "used", "withdrawn", "expired"]},
+                    "limit": {"type": "integer", "minimum": 1, "maximum": 500, "default": 200},
+                    "cursor": _CURSOR,
+                },
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),
@@ -106,6 +111,7 @@ def definitions() -> list[dict[str, Any]]:
                 {
                     "limit": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
                     "before": {"type": "integer", "description": "Only entries with a lower sequence number."},
+                    "cursor": _CURSOR,
                 },
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
@@ -168,7 +174,7 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "verify_audit",
                 "Check the tenant's audit chain from its first entry to its last, and that each call has one end.",
-                {},
+                {"tenant": {**_TEXT, "description": "For the operator: whose; else its own chain, of `_system`."}},
                 [],
                 ToolPolicy(side_effect="read", scopes=[TOOLS_READ], price=FREE),
             ),

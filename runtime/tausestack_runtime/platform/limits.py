@@ -34,7 +34,8 @@ class LimitTools:
 
     async def get_limits(self, call: Call) -> dict[str, Any]:
         """Return a tenant's limits: what each allows, what is used of it and what is left."""
-        snapshot = await self._snapshots.tenant(_tenant(call, OPERATOR))
+        tenant = _tenant(call, OPERATOR)
+        snapshot = await (self._snapshots.tenant(tenant) if tenant == call.tenant else self._snapshots.seen(tenant))
         used = await self._standings(snapshot)
         return {
             "tenant": snapshot.tenant,
@@ -49,7 +50,7 @@ class LimitTools:
         if not isinstance(tenant, str) or given is None:
             raise InvalidArguments("set_limits takes a tenant's id, and an object of limits by their names")
         change = {SETTING: checked(given)}
-        await self._snapshots.tenant(tenant)
+        await self._snapshots.seen(tenant)
         await self._system("auth", "change_settings", SYSTEM_TENANT, {"tenant": tenant, "change": change})
         self._snapshots.expire()
         return await self.get_limits(call)

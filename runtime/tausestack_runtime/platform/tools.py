@@ -10,9 +10,10 @@ import orjson
 
 from tausestack.confidential import restored
 from tausestack.contract import Principal
-from tausestack.errors import Forbidden, NotFound, TauseError, Unauthenticated
+from tausestack.errors import Forbidden, InvalidArguments, NotFound, TauseError, Unauthenticated
+from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, missing, within
-from tausestack_runtime.gateway.approvals import Approvals
+from tausestack_runtime.gateway.approvals import PAGE, Approvals
 from tausestack_runtime.gateway.call import Call, Outcome, failed
 from tausestack_runtime.gateway.confidential import Confidential, in_run
 from tausestack_runtime.gateway.identity import Identity
@@ -234,16 +235,30 @@ class Platform:
         )
 
     async def _list_approvals(self, call: Call) -> dict[str, Any]:
-        return {"approvals": await self._approvals.listed(call.tenant, call.arguments.get("status"))}
+        given = call.arguments
+        found, cursor = await self._approvals.listed(
+            call.tenant, given.get("status"), given.get("limit", PAGE), given.get("cursor")
+        )
+        return {"approvals": found, "next_cursor": cursor}
 
     async def _query_audit(self, call: Call) -> dict[str, Any]:
-        entries = await self._ledger.audit(
-            call.tenant, limit=call.arguments.get("limit", 100), before=call.arguments.get("before")
-        )
-        return {"entries": entries}
+        given = call.arguments
+        limit, before, cursor = given.get("limit", 100), given.get("before"), given.get("cursor")
+        if cursor is not None:
+            if not cursor.isdecimal() or before is not None:
+                raise InvalidArguments("cursor is what an earlier page gave as next_cursor, and goes without before")
+            before = int(cursor)
+        entries = await self._ledger.audit(call.tenant, limit=limit, before=before)
+        more = len(entries) == limit and entries[-1]["seq"] > 1
+        return {"entries": entries, "next_cursor": str(entries[-1]["seq"]) if more else None}
 
     async def _verify_audit(self, call: Call) -> dict[str, Any]:
-        return asdict(await self._ledger.verify(call.tenant))
+        tenant = call.tenant
+        if OPERATOR in call.principal.scopes and tenant == SYSTEM_TENANT:
+            tenant = str(call.arguments.get("tenant", SYSTEM_TENANT))
+            if tenant != SYSTEM_TENANT:
+                await self._snapshots.seen(tenant)
+        return {"tenant": tenant, **asdict(await self._ledger.verify(tenant))}
 
     async def _withdraw_approvals(self, call: Call) -> dict[str, Any]:
         if SYSTEM not in call.principal.scopes or call.principal.id != "service:agents":

@@ -7,6 +7,9 @@ from typing import Any, Literal
 from tausestack.client.agents import Tenant
 from tausestack.raw import given
 
+PAGE = 500
+"""How many approvals a page has at most."""
+
 
 class Approvals:
     """The approvals of a tenant."""
@@ -14,12 +17,18 @@ class Approvals:
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
 
-    async def list(self, *, status: str | None = None) -> list[dict[str, Any]]:
-        """Return approvals, or those of one status: pending, approved, rejected, used, withdrawn, expired."""
-        found: dict[str, Any] = await self._tenant.wire.request(
-            "GET", self._tenant.path("approvals"), query={"status": status}
-        )
-        return found["approvals"]
+    async def list(self, *, status: str | None = None, limit: int = 200) -> list[dict[str, Any]]:
+        """Return the newest approvals, all or pending, approved, rejected, used, withdrawn or expired ones."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            query = {"status": status, "limit": min(limit - len(found), PAGE), "cursor": cursor}
+            page: dict[str, Any] = await self._tenant.wire.request("GET", self._tenant.path("approvals"), query=query)
+            found += page["approvals"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                break
+        return found
 
     async def decide(
         self,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import mcp
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+MAX_PAGE = 500
+"""How many audit entries a page has at most."""
 
 Progress = Callable[[dict[str, Any]], Awaitable[None] | None]
 """Takes `{"progress", "total"?, "message"?}` while a call runs."""
@@ -189,11 +191,17 @@ class Client(WireClient):
         return await self.wire.request("GET", self.path("usage"), query={"since": since, "until": until})
 
     async def audit(self, *, limit: int | None = None, before: int | None = None) -> list[dict[str, Any]]:
-        """Return audit entries, the newest first."""
-        found: dict[str, Any] = await self.wire.request(
-            "GET", self.path("audit"), query={"limit": limit, "before": before}
-        )
-        return found["entries"]
+        """Return audit entries, the newest first, of which there may be any number."""
+        found: list[dict[str, Any]] = []
+        while True:
+            left = None if limit is None else min(limit - len(found), MAX_PAGE)
+            page: dict[str, Any] = await self.wire.request(
+                "GET", self.path("audit"), query={"limit": left, "before": before}
+            )
+            found += page["entries"]
+            if limit is None or len(found) >= limit or not page.get("next_cursor"):
+                return found
+            before = int(page["next_cursor"])
 
     async def verify_audit(self) -> dict[str, Any]:
         """Check the tenant's audit chain and return `{"ok", "lines", …}`."""

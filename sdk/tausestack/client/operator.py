@@ -6,7 +6,7 @@ from typing import Any
 
 from tausestack.client.client import DEFAULT_URL
 from tausestack.client.wire import PATIENCE_SECONDS, Wire, WireClient, never, path_of
-from tausestack.names import check_tenant
+from tausestack.names import SYSTEM_TENANT, check_tenant
 from tausestack.raw import given
 
 _ALL_SECONDS = 3600.0
@@ -82,6 +82,11 @@ class Operator(WireClient):
     async def session(self, tenant: str) -> dict[str, Any]:
         """Open a short, audited admin session in a tenant and return `{"token", "expires_at"}`."""
         return await self.wire.request("POST", path_of("tenants", check_tenant(tenant), "session"), body={})
+
+    async def verify_audit(self, tenant: str | None = None) -> dict[str, Any]:
+        """Check a tenant's audit chain, a suspended one's too, or without one the operator's own, of `_system`."""
+        whose = SYSTEM_TENANT if tenant is None else check_tenant(tenant)
+        return await self.wire.request("GET", path_of("tenants", whose, "audit", "verify"))
 
     async def stack_keys(self) -> dict[str, Any]:
         """Return the names of the stack's keys: `{"masters": […], "signing": [{"kid", …}]}`, those in use first."""

@@ -12,7 +12,7 @@ import pytest
 
 from tausestack.contract import Principal, ToolPolicy
 from tausestack.database import TenantDatabases
-from tausestack.errors import Conflict, Forbidden, NotFound
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound
 from tausestack_runtime.gateway.approvals import Approvals, policy_version
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.tables import SCHEMA
@@ -138,8 +138,8 @@ async def test_an_agent_decides_nothing_and_other_tenants_see_nothing(approvals:
         await approvals.decide("acme", identifier, "approve", by=AGENT, reason="", arguments=None)
     with pytest.raises(NotFound):
         await approvals.decide("globex", identifier, "approve", by=PERSON, reason="", arguments=None)
-    assert await approvals.listed("globex", None) == []
-    assert [one["id"] for one in await approvals.listed("acme", "pending")] == [identifier]
+    assert await approvals.listed("globex", None) == ([], None)
+    assert [one["id"] for one in (await approvals.listed("acme", "pending"))[0]] == [identifier]
 
 
 @pytest.mark.covers("approvals:policy-version")
@@ -163,16 +163,36 @@ async def test_what_has_expired_is_neither_decided_on_nor_used_and_says_so(tmp_p
     databases = TenantDatabases(SCHEMA, data=tmp_path, url=None)
     short, long = Approvals(databases, expires_after=timedelta(0)), Approvals(databases)
     identifier = await opened(short)
-    assert [one["id"] for one in await short.listed("acme", "expired")] == [identifier]
-    assert await short.listed("acme", "pending") == []
+    assert [one["id"] for one in (await short.listed("acme", "expired"))[0]] == [identifier]
+    assert await short.listed("acme", "pending") == ([], None)
     assert (await short.one("acme", identifier))["status"] == "expired"
     with pytest.raises(Conflict, match="expired"):
         await short.decide("acme", identifier, "approve", by=PERSON, reason="", arguments=None)
     with pytest.raises(Forbidden, match="expired"):
         await short.claim(call(approval=identifier), policy=POLICY)
     assert await opened(long) != identifier
-    (waiting,) = await long.listed("acme", "pending")
+    ((waiting,), _) = await long.listed("acme", "pending")
     await short.decide("acme", waiting["id"], "approve", by=PERSON, reason="", arguments=None)
     with pytest.raises(Forbidden, match="expired"):
         await long.claim(call(approval=waiting["id"]), policy=POLICY)
     await databases.aclose()
+
+
+@pytest.mark.covers("approvals:pages")
+async def test_approvals_come_in_pages(approvals: Approvals) -> None:
+    for number in range(7):
+        await approvals.open(call(key=f"k{number}"), policy=POLICY)
+    whole, nothing = await approvals.listed("acme", None)
+    assert (len(whole), nothing) == (7, None)
+    for limit in (1, 3, 7):
+        seen: list[str] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = await approvals.listed("acme", "pending", limit, cursor)
+            assert len(page) <= limit
+            seen += [one["id"] for one in page]
+            if cursor is None:
+                break
+        assert seen == [one["id"] for one in whole]
+    with pytest.raises(InvalidArguments):
+        await approvals.listed("acme", None, 3, "nonsense")

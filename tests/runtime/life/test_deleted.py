@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import select
 import signal
 import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
 import pytest
+from benchmarks._postgres import database
+from psycopg.sql import SQL, Identifier
 
 from filled import CANARY, fill, traces
 from remotes import eventually
 from stack import Stack, running
+from walls import TABLES, as_superuser
 
 
 def open_below(stack: Stack, tenant: str) -> list[str]:
@@ -143,28 +149,58 @@ def test_a_deletion_cut_off_is_finished_by_the_next_gateway(stack: Stack) -> Non
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.covers("life:delete-killed")
-def test_deletions_cut_off_all_over_are_finished(tmp_path: Path) -> None:
-    _killed_in_mid_deletion(tmp_path / "data", kills=25, seed=11)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_deletions_cut_off_all_over_are_finished(
+    kind: str, tmp_path: Path, postgres_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = time.monotonic()
+    with ExitStack() as opened:
+        url = opened.enter_context(database(postgres_server)) if kind == "postgresql" else None
+        environment = {} if url is None else {"TAUSESTACK_DATABASE_URL": url}
+        cut = _killed_in_mid_deletion(tmp_path / "data", kills=25, seed=11, **environment)
+        if url is not None:
+            assert _rows_with(url, CANARY, "gone-") == []
+    with capsys.disabled():
+        print(f"\n{kind}: 25 kills, {cut} in the midst of a deletion, {time.monotonic() - begun:.0f} s")
 
 
-def _killed_in_mid_deletion(data: Path, *, kills: int, seed: int) -> None:
+def _rows_with(url: str, *words: str) -> list[str]:
+    """Return the tables of a database in which a word stands in any row, behind whatever wall."""
+    found: list[str] = []
+    with as_superuser(url) as superuser:
+        for schema, table, *_ in superuser.execute(TABLES).fetchall():
+            name = SQL("{}.{}").format(Identifier(schema), Identifier(table))
+            for word in words:
+                query = SQL("SELECT count(*) FROM {} t WHERE t::text LIKE %s").format(name)
+                row = superuser.execute(query, [f"%{word}%"]).fetchone()
+                found += [f"{schema}.{table}: {word}"] if row is None or row[0] else []
+    return found
+
+
+def _killed_in_mid_deletion(data: Path, *, kills: int, seed: int, **environment: str) -> int:
+    """Kill the whole stack while it deletes, again and again; return how often that was in the midst of it."""
     chance = random.Random(seed)
+    cut = 0
     names = [f"gone-{number}" for number in range(kills)]
-    with running(data) as stack:
+    with running(data, **environment) as stack:
         for name in names:
             tenant = stack.tenant(name)
             tenant.must("storage/put_json", {"key": CANARY, "value": CANARY})
             tenant.must("billing/list_invoices", {})
     for name in names:
-        with running(data) as stack:
+        with running(data, **environment) as stack:
+            cut += any(one["status"] == "deleting" for one in stack.operator("GET", "tenants").json()["tenants"])
             if stack.operator("GET", f"tenants/{name}").status_code == 200:
                 _delete_and_kill(stack, name, chance.uniform(0, 1.5), stack.process.pid)
                 stack.process.wait()
-    with running(data) as stack:
+    with running(data, **environment) as stack:
         eventually(lambda: _no_deletion_under_way(stack))
         for one in stack.operator("GET", "tenants").json()["tenants"]:  # the kill came before its first step
             assert stack.operator("DELETE", f"tenants/{one['id']}").status_code == 200
+        told = json.loads(stack.cli("doctor", "--json", **environment).stdout)["checks"]
+        assert next(one["value"] for one in told if one["check"] == "left of deleted tenants") == "nothing"
     assert traces(data, *names, CANARY) == []
+    return cut
 
 
 def _delete_and_kill(stack: Stack, name: str, seconds: float, pid: int) -> None:

@@ -108,6 +108,28 @@ def test_an_export_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
     assert (twice.returncode, "is there already" in twice.stderr) == (1, True)
 
 
+@pytest.mark.covers("life:what-to-do")
+def test_a_passphrase_that_cant_be_had_is_told_of_with_what_to_do(tmp_path: Path) -> None:
+    here = Installation(tmp_path / "here").founded()
+    empty, odd, short = (tmp_path / name for name in ("empty", "odd", "short"))
+    empty.write_bytes(b"\nsecond line\n")
+    odd.write_bytes(b"\xff\xfe and so on\n")
+    short.write_text("few\n")
+    for path, why in ((tmp_path / "none", "No such file"), (empty, "its first line is empty"), (odd, "it is no text"),
+                      (tmp_path, "Is a directory")):  # fmt: skip
+        refused = here.cli("backup", str(tmp_path / "out"), "--passphrase-file", str(path), check=False)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+        assert why in refused.stderr
+        assert "or '-' for the standard input" in refused.stderr
+    refused = here.cli("backup", str(tmp_path / "out"), "--passphrase-file", str(short), check=False)
+    assert "under 12 characters" in refused.stderr
+    assert "longer" in refused.stderr
+    here.cli("backup", str(tmp_path / "good"))
+    wrong = here.cli("restore", str(tmp_path / "good"), check=False, TAUSESTACK_PASSPHRASE="another passphrase")
+    assert wrong.returncode == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.covers("life:import-whole", "life:restore-whole")
 def test_an_import_that_is_killed_is_erased_by_the_next_start(tmp_path: Path) -> None:
     file = archive_of(tmp_path / "in.tar", 4000)
@@ -123,6 +145,8 @@ def test_an_import_that_is_killed_is_erased_by_the_next_start(tmp_path: Path) ->
         # It may be taken in again, beside the running stack, and a second one cut off and repeated at once.
         assert killed(here, (half / ".arriving").exists, "tenant", "import", str(file))
         assert f"{NAME} is importing" in told(stack)
+        taken = stack.cli("tenant", "create", NAME, check=False)
+        assert (taken.returncode, "'tausestack tenant import' again" in taken.stderr) == (1, True), taken.stderr
         here.cli("tenant", "import", str(file))
         made = Tenant(
             NAME, stack.operator("POST", f"tenants/{NAME}/keys", json={"role": "admin"}).json()["api_key"], stack.url

@@ -95,6 +95,56 @@ def test_what_runs_for_it_ends(stack: Stack, tenant: Tenant) -> None:
     tenant.must("clock/get_current_time", {"timezone": "America/Bogota"})
 
 
+@pytest.mark.covers("life:suspended-seen")
+def test_its_operator_sees_a_suspended_tenant_and_verifies_its_chain(stack: Stack, tenant: Tenant) -> None:
+    tenant.must("storage/put_json", {"key": "kept", "value": 1})
+    _suspend(stack, tenant)
+    shown = stack.cli_json("tenant", "show", tenant.name)
+    assert shown["status"] == "suspended"
+    assert shown["limits"]["calls_per_minute"]["limit"] > 7
+    assert "suspended" in stack.cli("tenant", "show", tenant.name).stdout
+    lowered = stack.cli_json("tenant", "set", tenant.name, "calls_per_minute=7")
+    assert lowered["limits"]["calls_per_minute"]["limit"] == 7
+    found = stack.cli_json("audit", "verify", "--tenant", tenant.name)
+    assert (found["ok"], found["tenant"]) == (True, tenant.name)
+    assert found["calls"] >= 1
+    assert f"the audit chain of {tenant.name} is whole" in stack.cli("audit", "verify", "--tenant", tenant.name).stdout
+    refused = stack.cli("audit", "verify", "--tenant", tenant.name, key=tenant.key, check=False)
+    assert (refused.returncode, "suspended" in refused.stderr) == (1, True)
+    assert tenant.client.get("/audit/verify").status_code == 403
+    nobodys = stack.operator("GET", "tenants/no-such-tenant/audit/verify")
+    assert nobodys.status_code == 404
+    stack.operator("POST", f"tenants/{tenant.name}/resume", json={})
+    assert tenant.client.get("/limits").json()["limits"]["calls_per_minute"]["limit"] == 7
+
+
+@pytest.mark.covers("life:operators-chain")
+def test_the_operators_own_chain_is_verified_by_a_command(stack: Stack, tenant: Tenant) -> None:
+    for asked in ((), ("--tenant", "_system")):
+        found = stack.cli_json("audit", "verify", *asked)
+        assert (found["ok"], found["tenant"]) == (True, "_system")
+        assert found["lines"] > 0
+    assert "the audit chain of _system is whole" in stack.cli("audit", "verify").stdout
+    theirs = httpx2.get(f"{stack.url}/api/v2/tenants/_system/audit/verify", headers=tenant.headers)
+    assert theirs.status_code == 404
+
+
+@pytest.mark.covers("oauth:refusal-form")
+def test_a_client_of_a_suspended_tenant_is_refused_in_the_form_of_oauth(stack: Stack, tenant: Tenant) -> None:
+    _suspend(stack, tenant)
+    client = {"client_id": tenant.key.split("_")[1], "client_secret": tenant.key}
+    for path, more in (("token", {"grant_type": "client_credentials"}), ("introspect", {"token": "x"}),
+                       ("revoke", {"token": "x"})):  # fmt: skip
+        refused = httpx2.post(f"{stack.url}/oauth/{path}", data={**client, **more})
+        assert refused.status_code == 400, path
+        assert refused.headers["content-type"].startswith("application/json")
+        assert refused.json()["error"] == "unauthorized_client"
+        assert "suspended" in refused.json()["error_description"]
+    stack.operator("POST", f"tenants/{tenant.name}/resume", json={})
+    good = httpx2.post(f"{stack.url}/oauth/token", data={**client, "grant_type": "client_credentials"})
+    assert good.status_code == 200, good.text
+
+
 _HELD = "Valida el NIT 900.123.456-8 y crea una factura para Ana por 250.000 COP de asesoría"
 
 

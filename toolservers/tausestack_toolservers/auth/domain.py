@@ -25,6 +25,21 @@ SECRET_BYTES = 32
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
+def why_not_free(tenant: str, status: str) -> str:
+    """Return why nothing is done with a tenant's id as it stands, and what to do about it."""
+    if status == IMPORTING:
+        return (
+            f"An import of '{tenant}' is under way, or was cut off: run 'tausestack tenant import' again, which begins "
+            f"anew, or erase what there is with 'tausestack tenant delete {tenant} --yes'"
+        )
+    if status == DELETING:
+        return (
+            f"The tenant '{tenant}' is being deleted: run 'tausestack tenant delete {tenant} --yes' again to finish "
+            "it; then its id is free"
+        )
+    return f"The tenant '{tenant}' is there already"
+
+
 @dataclass(frozen=True)
 class NewKey:
     """A key that was just made: the only moment at which its text exists here."""

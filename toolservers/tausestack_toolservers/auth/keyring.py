@@ -35,8 +35,9 @@ class Keyring:
         made = {"id": tenant, "name": name or tenant, "plan": plan, "status": domain.ACTIVE, "created_at": utc_now()}
         new, values = _new_key("admin", "first key", None, by, None)
         async with self._databases.transaction(SYSTEM_TENANT) as system:
-            if await store.tenant(system, tenant) is not None:
-                raise Conflict(f"The tenant '{tenant}' is there already")
+            there = await store.tenant(system, tenant)
+            if there is not None:
+                raise Conflict(domain.why_not_free(tenant, there.status), status=there.status)
             await store.add_tenant(system, made)
             await store.add_lookup(system, new.hash, tenant, new.id)
             # Committed before the tenant is: a crash in between leaves a key that nothing leads to.
@@ -81,7 +82,7 @@ class Keyring:
                 raise NotFound(f"There is no tenant '{tenant[:80]}'")
             erasing = status == domain.DELETING and row.status == domain.IMPORTING
             if row.status not in {*domain.THERE, status} and not erasing:
-                raise Conflict(f"The tenant '{tenant}' is {row.status}", status=row.status)
+                raise Conflict(domain.why_not_free(tenant, row.status), status=row.status)
             await store.set_status(system, tenant, status)
         self.feed.touch(tenant)
         return {**store.fields(tenants, row), "status": status}

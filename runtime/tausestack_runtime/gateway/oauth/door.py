@@ -121,7 +121,7 @@ class OAuthDoor:
         except (NotFound, TenantSuspended) as error:
             # Whose client it is was not proven: then one that is suspended is one that is not there.
             if client is not None and isinstance(error, TenantSuspended):
-                raise
+                raise _Refused("unauthorized_client", error.message, 400) from error
             tenant = None
         exchange.belong(tenant or SYSTEM_TENANT)
         call = _call(name, tenant or SYSTEM_TENANT, client, len(body))

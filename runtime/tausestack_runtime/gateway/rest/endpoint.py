@@ -124,7 +124,7 @@ class RestEndpoint:
         noted = _NOTED.get((exchange.method, below.partition("/")[0]))
         if noted is not None:
             # A tenant's keys and limits are its own concern: that the operator reached for them stands in its chain.
-            await self._snapshots.tenant(principal.tenant)
+            await self._snapshots.seen(principal.tenant)
             await self._note(exchange, principal, *noted)
         await self._resource(exchange, own, path, OPERATOR_RESOURCES)
 

@@ -143,6 +143,7 @@ OPERATOR_RESOURCES = (
     Resource("PATCH", "tenants/{id}", "auth", "change_tenant", _body),
     Resource("GET", "tenants/{tenant}/limits", "platform", "get_limits", _query),
     Resource("PATCH", "tenants/{tenant}/limits", "platform", "set_limits", _limits),
+    Resource("GET", "tenants/{tenant}/audit/verify", "platform", "verify_audit", _for_tenant),
     Resource("DELETE", "tenants/{id}", "platform", "delete_tenant", _query),
     Resource("POST", "tenants/{id}/suspend", "platform", "suspend_tenant", _body),
     Resource("POST", "tenants/{id}/resume", "platform", "resume_tenant", _body),
