@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from archives import PASSPHRASE, changed, read
+from archives import PASSPHRASE, changed
 from remotes import eventually
 from stack import Stack, Tenant, running
 
