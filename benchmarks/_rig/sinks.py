@@ -1,8 +1,8 @@
 """A gateway's internal door with three tools behind it, which counts lastingly what comes in and what takes effect.
 
 `python sinks.py SOCKET FILE [MILLISECONDS]`: `ledger/record_visit` keeps idempotency keys, `post/send_letter` keeps
-none, `clinic/check_room` only reads. Each call takes so many milliseconds, and one that an agent's rule holds waits for an
-approval. All that is counted is in a SQLite file.
+none, `clinic/check_room` only reads. Each call takes so many milliseconds, and one that an agent's rule holds waits for
+an approval. All that is counted is in a SQLite file.
 """
 
 from __future__ import annotations

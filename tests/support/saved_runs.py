@@ -1,7 +1,7 @@
 """Runs as a release leaves them behind: kept as SQL in the tests, one folder a release, and resumed by the next.
 
 `PYTHONPATH=tests/support:. python tests/support/saved_runs.py` writes the folder of the present release: runs that wait
-for a person about a call in doubt, for an approval and in a pause, one that was cut off in its third step, and a schedule.
+for a person about a call in doubt, for an approval and in a pause, one that was cut off in its third step, a schedule.
 """
 
 from __future__ import annotations
