@@ -1,7 +1,8 @@
 """A gateway's internal door with three tools behind it, which counts lastingly what comes in and what takes effect.
 
 `python sinks.py SOCKET FILE [MILLISECONDS]`: `ledger/record_visit` keeps idempotency keys, `post/send_letter` keeps
-none, `clinic/check_room` only reads. Each call takes so many milliseconds. All that is counted is in a SQLite file.
+none, `clinic/check_room` only reads. Each call takes so many milliseconds, and one that an agent's rule holds waits for
+an approval. All that is counted is in a SQLite file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tausestack.errors import ApprovalRequired, to_jsonrpc
+
+NEVER = "2999-01-01T00:00:00+00:00"
 TABLES = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE IF NOT EXISTS arrivals (address TEXT, run TEXT, key TEXT, arguments TEXT, at REAL);
@@ -71,7 +75,11 @@ class Door:
         params = body["params"]
         address = f"{request.path_params['server']}/{params['name']}"
         token = request.headers["authorization"].removeprefix("Bearer ")
-        key = params["_meta"].get("pro.tause/idempotency-key")
+        meta = params["_meta"]
+        key = meta.get("pro.tause/idempotency-key")
+        if meta.get("pro.tause/hold") and not meta.get("pro.tause/approval"):
+            held = ApprovalRequired("It waits for a person", approval=f"of-{key}", expires_at=NEVER)
+            return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "error": to_jsonrpc(held)}, held.status)
         found = await self._answer(address, token.rpartition(":")[2], key, params["arguments"])
         result = {"content": [{"type": "text", "text": json.dumps(found)}], "structuredContent": found}
         return JSONResponse({"jsonrpc": "2.0", "id": body["id"], "result": {**result, "isError": False}})
@@ -83,6 +91,8 @@ class Door:
         if address == "registry/find_tools":
             return {"tools": []}
         row = self._note(address, run, key, arguments)
+        if address == "agents/run":
+            return {"id": "run_0", "status": "pending"}
         if self.seconds:
             await asyncio.sleep(self.seconds)  # what the tool takes
         if address != "clinic/check_room":

@@ -120,6 +120,7 @@ async def _grows_linearly(agents: Any, turns: int, record_property: Callable[[st
     """Compare what the turns of each quarter stored, in bytes of content and in bytes of files."""
     sizes: list[tuple[int, int]] = []
     seconds: list[float] = []
+    assert await _content(agents) == 0  # makes the file
     empty = _files(agents.data, "agents.db")
     quarter = turns // 4
     for number in range(turns):
@@ -134,7 +135,7 @@ async def _grows_linearly(agents: Any, turns: int, record_property: Callable[[st
     record_property("bytes_a_turn", each)
     print(f"bytes a turn, of content and of files, quarter by quarter: {each}")
     print(f"CPU seconds a turn: {[round(one, 3) for one in seconds]}")
-    assert seconds[-1] < seconds[1] * 1.5
+    assert quarter < 10 or seconds[-1] < seconds[1] * 1.5  # of few turns it tells nothing
     assert each[-1][0] < each[0][0] * 1.1
     # The first quarter has the empty tables too; a page of a file is 4 KiB.
     assert each[-1][1] < each[1][1] * 1.25 + 4096

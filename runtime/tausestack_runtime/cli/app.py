@@ -17,6 +17,7 @@ from tausestack_runtime.cli import (
     db,
     evaluation,
     keys,
+    new,
     schedules,
     servers,
     stack,
@@ -48,6 +49,7 @@ app.add_typer(threads.thread_app, name="thread")
 app.add_typer(schedules.schedule_app, name="schedule")
 app.add_typer(audit.audit_app, name="audit")
 app.add_typer(db.db_app, name="db")
+app.add_typer(new.new_app, name="new")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -145,8 +145,8 @@ class Approvals:
     ) -> dict[str, Any]:
         """Record a person's decision and return the approval; edited arguments replace those that were asked for.
 
-        What `schema` marks as a secret is kept sealed. Deciding the same again changes nothing; deciding otherwise
-        raises `Conflict`.
+        What `schema` marks as a secret is kept sealed. Deciding the same again changes nothing; deciding otherwise, or
+        with other arguments, raises `Conflict`.
         """
         if by.agent is not None:
             raise Forbidden("An agent can't decide on approvals")
@@ -158,6 +158,8 @@ class Approvals:
             if known is None:
                 raise _unknown()
             if known.status == status or (known.status == "used" and status == "approved"):
+                if arguments is not None and known.digest not in self._confidential.digests(tenant, arguments):
+                    raise Conflict("This approval was given already, with other arguments", approval=identifier)
                 return _shape(known)
             if known.status != "pending":
                 raise Conflict(f"This approval was {known.status} already", approval=identifier)

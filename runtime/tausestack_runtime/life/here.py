@@ -72,9 +72,9 @@ class Here:
                 None if not schema.sealed else Vault(schema.service, schema.sealed, self._given(seals)),
                 None if travels is None else partial(_named, travels, self.data, self.url),
             )
-        workers = {spec.name for spec in SERVICES if spec.worker}
+        self.workers = {spec.name for spec in SERVICES if spec.worker}
         # Who has others work opens first: of what it says was done, the others' snapshots hold the effects.
-        self.services = dict(sorted(found.items(), key=lambda one: one[0] not in workers))
+        self.services = dict(sorted(found.items(), key=lambda one: one[0] not in self.workers))
 
     @property
     def ledger_keys(self) -> list[bytes]:

@@ -115,7 +115,8 @@ async def arrive(here: Here, archive: Archive, group: int, tenant: str) -> Told:
     for folder in (home.parent, home, workplace):
         folder.mkdir(mode=0o700, exist_ok=True)
     try:
-        for name in here.services:
+        # Who has others work comes last: what is to be done at once is done with what the others keep.
+        for name in sorted(here.services, key=lambda name: name in here.workers):
             if name in parts:
                 taken |= await _share(here, archive, group, tenant, name, workplace)
     finally:

@@ -10,7 +10,7 @@ import orjson
 
 from tausestack.confidential import restored
 from tausestack.contract import Principal
-from tausestack.errors import Forbidden, InvalidArguments, NotFound, TauseError, Unauthenticated
+from tausestack.errors import Forbidden, InvalidArguments, NotFound, TauseError, Unauthenticated, Unavailable
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, missing, within
 from tausestack_runtime.gateway.approvals import PAGE, Approvals
@@ -174,8 +174,9 @@ class Platform:
             raise Forbidden("Only the agents service can ask for a delegation", scope=SYSTEM)
         try:
             giver = await self._identity.alive(given["tenant"], given["principal"])
-        except NotFound:
-            giver = None
+        except NotFound as error:
+            # One that is still arriving is there in a moment; the work of one that was deleted goes with it.
+            raise Unavailable("There is no such tenant, or not yet") from error
         if giver is None or given.get("incarnation", giver.incarnation) != giver.incarnation:
             raise Unauthenticated("Whoever this run acts for was revoked")
         scopes = within([giver.scopes, given["scopes"]]) if "scopes" in given else giver.scopes

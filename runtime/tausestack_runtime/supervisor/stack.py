@@ -43,6 +43,8 @@ GRACE_SECONDS = 0.5
 """What a process may take beyond its drain to end by itself."""
 SWEEP_SECONDS = 0.1
 
+WORK_SECONDS = 2.0
+"""How often it is looked whether there is work for services that were never started."""
 LOOK_SECONDS = 600.0
 """How often the age of the signing key is looked at."""
 
@@ -210,14 +212,16 @@ class Supervisor:
         self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
 
     def _wake_workers(self) -> None:
-        """Start the services that may have left work behind: those whose own database is there.
+        """Start the services that may have work: those whose own database is there, also once an import has made it.
 
         Not before the stack is ready: what they import would slow its start.
         """
         for instance in self._instances:
             own = self._settings.data / "tenants" / SYSTEM_TENANT / f"{instance.spec.name}.db"
-            if instance.spec.worker and (self._settings.database_url is not None or own.exists()):
+            idle = instance.spec.worker and instance.state == "stopped"
+            if idle and (self._settings.database_url is not None or own.exists()):
                 self._instances.start(instance)
+        self._loop.after(WORK_SECONDS, self._wake_workers)
 
     @contextlib.contextmanager
     def _signals(self) -> Generator[None]:

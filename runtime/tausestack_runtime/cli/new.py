@@ -1,0 +1,47 @@
+"""`tausestack new`: scaffolds that run, and pass the test that they come with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tausestack_runtime.cli.connection import Refusal
+from tausestack_runtime.cli.output import JsonOption, show_json
+
+new_app = typer.Typer(name="new", help="Begin an agent.", no_args_is_help=True)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+@new_app.callback()
+def _commands() -> None:
+    """Begin something: files that run as they are, to be changed."""
+
+
+@new_app.command("agent")
+def new_agent(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the agent's name, and its folder's")],
+    code: Annotated[bool, typer.Option("--code", help="in Python: a LangGraph graph of one's own")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an agent with its cases into a new folder: as data, or in code."""
+    from tausestack_runtime import scaffolds
+
+    if _NAME.fullmatch(name) is None:
+        raise Refusal(f"'{name}' can't be an agent's name: it has small letters, digits and hyphens, 40 at most")
+    folder = Path(name)
+    try:
+        files = scaffolds.write("agent_in_code" if code else "agent", name, folder)
+    except FileExistsError as error:
+        raise Refusal(f"{folder} is there already: nothing was written") from error
+    except OSError as error:
+        raise Refusal(f"{folder} can't be written: {error.strerror}") from error
+    if as_json:
+        show_json({"name": name, "files": [str(file) for file in files]})
+        return
+    for file in files:
+        print(file)
+    print(f"{folder / 'README.md'} says how it is run and tested")
