@@ -187,6 +187,9 @@ def test_a_later_part_takes_what_an_earlier_one_gave() -> None:
         ("List the plans, then show my usage.", ["List the plans", "show my usage"]),
         ("Hola. ¿Qué hora es en Lima? Dime los planes.", ["¿Qué hora es en Lima?", "Dime los planes"]),
         ("¿Qué hora es en Lima y en Quito?", ["¿Qué hora es en Lima y en Quito?"]),
+        ("Buenas tardes, ¿qué hora es en Lima?", ["¿qué hora es en Lima?"]),
+        ("Buenas, me regala la hora en Lima?", ["me regala la hora en Lima?"]),
+        ("Buenas tardes", ["Buenas tardes"]),
         ("", []),
     ],
 )
@@ -233,6 +236,19 @@ def test_the_answer_holds_the_results_and_money_in_major_units() -> None:
 
 
 @pytest.mark.covers("planner:answers-from-results")
+def test_of_two_objects_in_a_result_each_is_told_whole() -> None:
+    tool = Candidate("time/convert_time", "time/convert_time", {})
+    hours = {
+        "source": {"timezone": "America/Bogota", "at": "15:00"},
+        "target": {"timezone": "Asia/Tokyo", "at": "05:00"},
+    }
+    said = say_calls("¿qué hora es en Tokio?", [Called(tool, {}, hours)], "es")
+    assert "zona horaria (origen): America/Bogota" in said
+    assert "zona horaria (destino): Asia/Tokyo" in said
+    assert "at (destino): 05:00" in said
+
+
+@pytest.mark.covers("planner:answers-from-results")
 def test_what_a_list_holds_is_told_in_spanish_with_its_money() -> None:
     price = {"type": "integer", "description": "In integer minor units."}
     invoice = {"type": "object", "properties": {"total_minor": price, "lines": {"type": "array"}}}
@@ -240,7 +256,10 @@ def test_what_a_list_holds_is_told_in_spanish_with_its_money() -> None:
     tool = Candidate("billing/list_invoices", "billing/list_invoices", {"outputSchema": schema})
     held = {"number": "INV-1", "status": "paid", "currency": "COP", "total_minor": 4_000_000, "total": "40000.00"}
     said = say_calls("lista las facturas", [Called(tool, {}, {"invoices": [held]})], "es")
-    assert said.endswith("facturas: 1 elemento [INV-1, pagada, COP, 40.000 COP]")
+    assert said.endswith("facturas: 1 elemento [INV-1, pagada, 40.000 COP]")
+    full = {"id": "inv_1", **held, "customer_id": "Ana", "tax_percent": 19, "notes": "x", "due_date": "2026-12-01"}
+    said = say_calls("lista las facturas", [Called(tool, {}, {"invoices": [full]})], "es")
+    assert said.endswith("facturas: 1 elemento [inv_1, INV-1, pagada, Ana, 40.000 COP]")
     refused = "A person rejected this call: Muy caro"
     rejected = say_calls("crea una factura", [Called(tool, {}, refused, failed=True)], "es")
     assert rejected.endswith("falló: una persona rechazó esta llamada: Muy caro")

@@ -61,10 +61,10 @@ def _say_call(called: Called, spoken: Language) -> str:
     if isinstance(result, str):
         return f"{address}: {clip(result)}"
     schema = as_schema(called.tool.raw.get("outputSchema"))
-    said = _said(result, schema, _Told(schema, spoken))
+    said = _flat(result, schema, _Told(schema, spoken))
     if not said:
         return f"{address}: {'hecho, sin datos' if spoken == 'es' else 'done, nothing to show'}"
-    shown = ", ".join(f"{name}: {value}" if name else value for name, value in list(said.items())[:MAX_FIELDS])
+    shown = ", ".join(f"{name}: {value}" if name else value for name, value in said[:MAX_FIELDS])
     return f"{address}: {shown}" + ("…" if len(said) > MAX_FIELDS else "")
 
 
@@ -75,14 +75,6 @@ class _Told:
     root: Schema
     spoken: Language
     currency: str = ""
-
-
-def _said(result: Any, schema: Schema, told: _Told) -> dict[str, str]:
-    """Values of a result by name, of two of one name the first: a sum in minor units goes before it written out."""
-    said: dict[str, str] = {}
-    for name, value in _flat(result, schema, told):
-        said.setdefault(name, value)
-    return said
 
 
 def _flat(value: Any, schema: Schema, told: _Told, name: str = "") -> list[tuple[str, str]]:
@@ -96,15 +88,20 @@ def _flat(value: Any, schema: Schema, told: _Told, name: str = "") -> list[tuple
     fields = cast("dict[str, Any]", value)
     told = replace(told, currency=str(fields.get("currency") or told.currency))
     properties = as_schema(schema.get("properties"))
+    objects = sum(isinstance(each, dict) for each in fields.values())
     found: list[tuple[str, str]] = []
     for key, each in fields.items():
         inner = as_schema(properties.get(key))
-        if each is None or each == "" or each == []:
-            continue
-        if isinstance(each, int) and not isinstance(each, bool) and (key.endswith("_minor") or _is_minor(inner, told)):
+        if each is None or each == "" or each == [] or f"{key}_minor" in fields:
+            continue  # a sum that is written out stands there in minor units too
+        if _is_money(key, each, inner, told):
             found.append((field_name(key.removesuffix("_minor"), told.spoken), _money(each, told)))
-        else:
-            found += _flat(each, inner, told, name if key == "result" else key)
+            continue
+        below = _flat(each, inner, told, name if key == "result" else key)
+        if isinstance(each, dict) and objects > 1:
+            # Of several objects each says whose its fields are.
+            below = [(f"{its} ({field_name(key, told.spoken)})", value) for its, value in below]
+        found += below
     return found
 
 
@@ -121,12 +118,24 @@ def _say_list(items: list[Any], schema: Schema, told: _Told) -> str:
 
 
 def _say_item(item: Any, schema: Schema, told: _Told) -> str:
+    """Return the first fields of an object that say something new, and its last sum of money."""
     if not isinstance(item, dict):
         return _scalar("", item, told.spoken)
+    fields = cast("dict[str, Any]", item)
     schema = resolved(schema, told.root)
-    flat = {key: each for key, each in cast("dict[str, Any]", item).items() if not isinstance(each, dict | list)}
-    said = list(_said(flat, schema, told).items())[:MAX_ITEM_FIELDS]
-    return ", ".join(f"{name} {value}" if value.isdecimal() or value in _TRUTHS else value for name, value in said)
+    properties = as_schema(schema.get("properties"))
+    told = replace(told, currency=str(fields.get("currency") or told.currency))
+    money = [key for key, each in fields.items() if _is_money(key, each, as_schema(properties.get(key)), told)]
+    plain = {key: each for key, each in fields.items() if not isinstance(each, dict | list) and key not in money}
+    if money:
+        plain.pop("currency", None)
+        plain = {key: each for key, each in plain.items() if f"{key}_minor" not in money}
+    said = dict.fromkeys(
+        f"{name} {value}" if value.isdecimal() or value in _TRUTHS else value
+        for name, value in _flat(plain, schema, told)
+    )
+    sums = [_money(fields[key], told) for key in money[-1:]]
+    return ", ".join([*list(said)[: MAX_ITEM_FIELDS - len(sums)], *sums])
 
 
 _TRUTHS = {"sí", "no", "yes"}
@@ -148,6 +157,11 @@ _STATES = {"status", "state", "method", "day_of_week"}
 def _is_minor(schema: Schema, told: _Told) -> bool:
     words_of = fold(str(resolved(schema, told.root).get("description", "")))
     return "minor unit" in words_of or "centavo" in words_of or "unidades menores" in words_of
+
+
+def _is_money(name: str, value: Any, schema: Schema, told: _Told) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and (name.endswith("_minor") or _is_minor(schema, told))
 
 
 def _money(amount: int, told: _Told) -> str:

@@ -20,7 +20,9 @@ _JOINT = re.compile(
 )
 _LEAD = re.compile(
     r"^(?:[\s,;.:]|y\b|e\b|and\b|then\b|luego\b|despues\b|ademas\b|tambien\b|also\b|por favor\b|please\b|por ultimo\b"
-    r"|finalmente\b|finally\b|primero\b|first\b|next\b|after that\b|hola\b|hello\b|hi\b)+"
+    r"|finalmente\b|finally\b|primero\b|first\b|next\b|after that\b|hola\b|hello\b|hi\b|hey\b"
+    r"|buen(?:os|as) (?:dias|tardes|noches)\b|buenas(?=\s*(?:[,;.!]|$))|buen dia\b"
+    r"|good (?:morning|afternoon|evening)\b)+"
 )
 _CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
 _QUESTIONS = bag(
