@@ -12,8 +12,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def _ended(process: Any, until: Callable[..., Any], run: str) -> dict[str, Any]:
-    agents = await process.start()
+    return await _ended_in(await process.start(), until, run)
 
+
+async def _ended_in(agents: Any, until: Callable[..., Any], run: str) -> dict[str, Any]:
     async def ended() -> Any:
         found = await agents.acme.call("get_run", {"run": run})
         return found["status"] not in {"pending", "running"} and found
@@ -61,6 +63,27 @@ async def test_a_keyed_write_that_was_cut_off_by_a_kill_is_sent_again_under_its_
     assert ended["status"] == "success"
     assert len({call.key for call in gateway.sent("storage/put_json")}) == 1
     assert gateway.effects["storage/put_json"] == 1
+
+
+@pytest.mark.covers("agents:plan-is-kept")
+@pytest.mark.timeout(300)
+async def test_a_run_that_was_killed_goes_on_by_its_plan_whatever_tools_came_since(
+    process: Any, gateway: Any, until: Callable[..., Any]
+) -> None:
+    agents = await process.start()
+    gate = gateway.hold("storage/put_json")
+    asked = 'Guarda {"modo": "oscuro"} en la clave ajustes/tema y después dime qué hora es en Tokio'
+    started = await agents.acme.run(asked, wait=0)
+    await gateway.reached("storage/put_json")
+    process.kill()  # the first call was intended, the second part only planned
+    gate.set()
+    clock = next(tool for tool in gateway.tools if tool["address"] == "mcp-server-time/get_current_time")
+    gateway.tools = [{**clock, "address": "a-clock/get_current_time"}, *gateway.tools]
+    agents = await process.start()
+    ended = await _ended_in(agents, until, started["id"])
+    assert [step["server"] for step in ended["steps"]] == ["storage", "mcp-server-time"]
+    fresh = await agents.acme.run(asked)
+    assert [step["server"] for step in fresh["steps"]] == ["storage", "a-clock"]
 
 
 @pytest.mark.covers("agents:survives-kill", "agents:unkeyed-doubt-waits")

@@ -110,7 +110,9 @@ def freeze(here: World, place: str) -> Process:
     """Start a process, give it a run, and have it frozen at a place."""
     process = started(here, place)
     key = f"k-{place}"
-    here.accepted[key] = process.call("run", {"agent": "concierge", "input": request(place)}, key)["id"]
+    # It stops, and only there it is checkpointed, where it waits for a person.
+    asked = request(place) + (" Let me talk to a person." if place.startswith(("checkpoint", "writes")) else "")
+    here.accepted[key] = process.call("run", {"agent": "concierge", "input": asked}, key)["id"]
     here.arm(place, signal.SIGSTOP)  # once it is accepted: its calls take a while
     stopped(process)
     assert not here.failpoint.exists()

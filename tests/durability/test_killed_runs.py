@@ -24,6 +24,7 @@ SECONDS_A_PLACE = 20.0
 """How long it may take to come to a place."""
 AT_STOPS = ("checkpoint", "writes")
 """Places that a run comes to only where it stops, as for a decision on a call in doubt."""
+ONCE_A_RUN = ("accept", "plan")
 QUICK = (
     "plan.after",
     "intent.after",
@@ -89,7 +90,7 @@ def killed_at(here: World, places: tuple[str, ...], seed: int = 0) -> None:
             if decided or stops:  # a decision is asked for where a process died in the call that keeps no key
                 here.arm("call.after", of="post")
                 lived(here, crowd, SECONDS_A_PLACE, runs=1)
-            here.arm(place, skip=0 if decided or stops or place.startswith("accept") else dice.randrange(3))
+            here.arm(place, skip=0 if decided or stops or place.startswith(ONCE_A_RUN) else dice.randrange(3))
             lived(here, crowd, SECONDS_A_PLACE, runs=2, until_asked=decided)
             if not here.failpoint.exists():
                 here.reached[place] += 1

@@ -283,7 +283,7 @@ class Crowd:
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self.random = random.Random(seed)
-        self.made = 0
+        self.made = len(world.asked)
 
     def ask(self, process: Process, runs: int, *, until_asked: bool = False) -> None:
         """Start runs, and decide on those that wait; whatever breaks is left for the next time.
