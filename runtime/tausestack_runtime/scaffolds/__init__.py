@@ -17,7 +17,7 @@ def write(kind: Kind, name: str, folder: Path) -> list[Path]:
     if not module[0].isalpha():
         module = f"agent_{module}"  # a module's name begins with a letter
     written: list[Path] = []
-    for source in sorted(files(__package__).joinpath(kind).iterdir(), key=lambda one: one.name):
+    for source in sorted(files("tausestack_runtime.scaffolds").joinpath(kind).iterdir(), key=lambda one: one.name):
         path = folder / source.name.replace("MODULE", module).removesuffix(".txt")
         text = source.read_text("utf-8").replace(NAME, name).replace(MODULE, module)
         path.write_text(text, "utf-8")
