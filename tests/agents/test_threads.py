@@ -145,7 +145,7 @@ async def _grows_linearly(agents: Any, turns: int, record_property: Callable[[st
     assert (await agents.acme.call("prune_threads", {"days": 0})) == {"threads": 1, "runs": turns}
     assert await _content(agents) == 0
     print(f"bytes of files after the last turn {sizes[-1][1]}, pruned {_files(agents.data)}")
-    assert _files(agents.data, "agents.db") <= empty + 2 * 4096
+    assert _files(agents.data, "agents.db") <= empty * 4 / 3 + 4096  # what is less than a quarter stays to be used
 
 
 async def _rows(agents: Any) -> dict[str, int]:
