@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 import anyio.to_thread
 from typing_extensions import Unpack
 
+from tausestack.confidential import has_secrets
 from tausestack.contract import META_TOOL, Approval, SideEffect, ToolPolicy
 from tausestack.errors import NotFound
 from tausestack.mcp.context import Context
@@ -162,6 +163,9 @@ def make_tool(
         if "tenant_id" in taken:
             raise ValueError(f"{name}: no tool takes tenant_id: the tenant comes from the credential, as ctx.tenant")
         arguments = argument_shape(name, taken, hints)
+    task_support = options.get("task_support", "forbidden")
+    if task_support != "forbidden" and arguments is not None and has_secrets(arguments.schema):
+        raise ValueError(f"{name}: the arguments of a task are kept with it, so that none of them may be a secret")
     return Tool(
         name=name,
         function=function,
@@ -172,7 +176,7 @@ def make_tool(
         arguments=arguments,
         result=result_shape(hints.get("return", inspect.Parameter.empty)),
         context=context,
-        task_support=options.get("task_support", "forbidden"),
+        task_support=task_support,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 import tausestack as ts
+from tausestack.confidential import SECRET
 from tausestack.errors import InvalidArguments, NotFound
 
 pytestmark = pytest.mark.anyio
@@ -177,6 +178,19 @@ def test_no_tool_takes_a_tenant() -> None:
 
     with pytest.raises(ValueError, match="tenant_id"):
         server.tool("shop/peek")(peek)
+
+
+@pytest.mark.covers("approvals:confidential")
+def test_a_task_is_given_no_secret_since_its_arguments_are_kept() -> None:
+    def enter(password: Annotated[str, Field(json_schema_extra=SECRET)]) -> str:
+        """Go in."""
+        return password
+
+    server = ts.mcp.Server("shop", version="1.0.0")
+    for support in ("optional", "required"):
+        with pytest.raises(ValueError, match="may be a secret"):
+            server.tool("shop/enter", task_support=support)(enter)
+    server.tool("shop/enter")(enter)
 
 
 def test_a_tool_belongs_to_its_server_and_has_one_name() -> None:

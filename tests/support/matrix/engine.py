@@ -168,12 +168,28 @@ class Matrix:
         self.compared += 1
         if _PAUSES.search(operation.way.name) and any("Too many wrong passwords" in reply.text for reply in replies):
             return []
-        first, second = (_plain(reply, theirs, absent) for reply in replies)
+        first, second = (_plain(reply, theirs, absent) for reply in _alike(replies))
         return [] if first == second else [f"unlike: {operation}\n{first}\n{second}"]
 
 
 _QUOTED = 20
 """Characters of a name that an error quotes at least, where it does not quote all of it."""
+
+
+def _alike(replies: list[Reply]) -> list[Reply]:
+    """Return replies in one form: earlier clients are answered on a stream where the answer takes half a second."""
+    streams = [dict(reply.headers).get("content-type", "").startswith("text/event-stream") for reply in replies]
+    return replies if all(streams) or not any(streams) else [_as_message(reply) for reply in replies]
+
+
+def _as_message(reply: Reply) -> Reply:
+    """Return a reply without the headers and lines of its form, where it is one message."""
+    headers = tuple((name, value) for name, value in reply.headers if name not in _OF_THE_FORM)
+    messages = [line[len("data: ") :] for line in reply.body.splitlines() if line.startswith("data: {")]
+    return Reply(reply.status, headers, messages[0] if len(messages) == 1 else reply.body)
+
+
+_OF_THE_FORM = {"cache-control", "content-length", "content-type", "transfer-encoding", "x-accel-buffering"}
 
 
 def _plain(reply: Reply, theirs: str, absent: str) -> Reply:
