@@ -173,7 +173,9 @@ async def settled(ctx: Context, identifier: str, wait: float) -> Run:
 
     It is read whole when it may have stopped; for a caller that is told of progress its steps are counted at each ring.
     """
-    state, follows, told, pause = state_of(ctx), ctx.follows and wait > 0, -1, LOOK_SECONDS
+    state, follows, told = state_of(ctx), ctx.follows and wait > 0, -1
+    # On SQLite all workers are in this process, and ring.
+    pause = LONGEST_LOOK_SECONDS if state.databases.in_files else LOOK_SECONDS
     deadline = time.monotonic() + min(wait, MAX_WAIT_SECONDS)
     while True:
         now = await state.databases.read(ctx.tenant, lambda db: store.standing(db, identifier, counted=follows))
