@@ -185,9 +185,10 @@ async def settled(ctx: Context, identifier: str, wait: float) -> Run:
             found = await shown(ctx, identifier)
             if left <= 0 or found["status"] in {*ENDED, "interrupted"}:
                 return found
+        if now.status == "interrupted":
+            pause = LOOK_SECONDS  # it waits for another run, whose own bell is rung
         rung = await state.bell.wait(ctx.tenant, identifier, min(left, pause), for_stop=not follows)
-        waits = now.status == "interrupted"  # for another run, whose own bell is rung
-        pause = LOOK_SECONDS if rung or waits else min(pause * 2, LONGEST_LOOK_SECONDS)
+        pause = LOOK_SECONDS if rung else min(pause * 2, LONGEST_LOOK_SECONDS)
 
 
 async def _progress(ctx: Context, now: store.Standing, told: int) -> int:
