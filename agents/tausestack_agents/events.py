@@ -55,9 +55,10 @@ def call(line: Line, *, edited: bool) -> list[Event]:
     if line.status == "waiting":
         return [("approval", {**about, **_approval(line), "status": "pending", "arguments": asked})]
     ended: Event = ("tool_result", {**about, "status": line.status, **_outcome(line)})
-    if line.status == "rejected" and line.approval is not None:
-        said = as_object(line.error) or {}
-        refused = {"status": _REFUSED.get(str(said.get("code", "")), "rejected")}
+    said = as_object(line.error) or {}
+    refusal = _REFUSED.get(str(said.get("code", "")), "rejected" if line.status == "rejected" else None)
+    if refusal is not None and line.approval is not None:
+        refused = {"status": refusal}
         return [("approval", {**about, **_approval(line), **refused, "reason": said.get("message", "")}), ended]
     return [ended]
 
@@ -73,8 +74,10 @@ def model_cost(call: str, response: dict[str, Any]) -> Event | None:
     return ("cost", {"call": call, "model": response.get("model_name"), **spent}) if any(spent.values()) else None
 
 
-_REFUSED = {"approval_expired": "expired", "": "withdrawn"}
-"""What became of an approval, by the code of the error that its call ended with."""
+WITHDRAWN = {"code": "withdrawn", "message": "The run ended before anybody decided on this call: it was not made"}
+"""The error of a call that waited for a person when its run was ended."""
+_REFUSED = {"approval_expired": "expired", "withdrawn": "withdrawn"}
+"""What became of an approval that was not given, by the code of the error that its call ended with."""
 
 
 def _approval(line: Line) -> dict[str, Any]:

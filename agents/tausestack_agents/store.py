@@ -172,8 +172,8 @@ async def _close(db: Connection, run: str) -> None:
     """Give every call of a run that ends without one an outcome: whoever reads its history later finds none open."""
     unended = sa.and_(journal.c.kind == "tool", journal.c.status.in_(("intent", "waiting")))
     for line in await db.execute(sa.select(journal).where(journal.c.run == run, unended).order_by(journal.c.position)):
-        waited = line.status == "waiting"
-        values: dict[str, Any] = {"status": "rejected" if waited else "cancelled", "error": None if waited else CUT_OFF}
+        held = line.status == "waiting" and line.approval is not None
+        values: dict[str, Any] = {"status": "cancelled", "error": telling.WITHDRAWN if held else CUT_OFF}
         here = (journal.c.run == run, journal.c.task == line.task, journal.c.call == line.call)
         await db.execute(sa.update(journal).where(*here).values(ended_at=now(), **values))
         closed = await db.one(sa.select(journal).where(*here))
