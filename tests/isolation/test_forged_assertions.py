@@ -91,6 +91,9 @@ def test_the_gateway_refuses_every_forged_delegation(stack: Stack, tenant: Tenan
     assert ask_with(good).json()["result"]["structuredContent"]["keys"] == ["canary"]
     with watched() as (elsewhere, visits):
         cases = [(what, token) for what, token in forged(forge, tenant.name, GATEWAY, elsewhere)]
+        for incarnation in (None, "0" * 16):
+            claims = forge.claims(tenant.name, GATEWAY, incarnation=incarnation)
+            cases.append(("of a tenant that had the id before", forge.sign(forge.header, claims)))
         taken = [what for what, token in cases if (reply := ask_with(token)).status_code not in {400, 401, 431}
                  or "canary" in reply.text]  # fmt: skip
         for token in (tok for _, tok in cases[:12]):

@@ -418,6 +418,8 @@ def forged(world: World, good: str) -> dict[str, str]:
         "the gateway": signed(sub="gateway"),
         "another tenant's key": signed(sub=f"key:{world.globex.key.split('_')[1]}"),
         "no grant": signed(grant=None),
+        "of a tenant that had the id before": signed(incarnation="0" * 16),
+        "of no tenant in particular": signed(incarnation=None),
         "an actor who is nobody": signed(act={"sub": "key:nobody"}),
         "no tenant's": signed(aud=claims["aud"].replace(world.acme.name, "no-such-tenant")),
         "the house's tenant": signed(aud=claims["aud"].replace(world.acme.name, "_system")),
@@ -459,6 +461,7 @@ def test_scopes_in_a_token_are_no_more_than_its_person_has(world: World, token: 
         grant="g1",
         id="t1",
         expires=int(time.time()) + 60,
+        incarnation=json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["incarnation"],
     )
     signer = AccessTokenSigner(seed)
     for text in (signer.sign(greedy), signer.sign(replace(greedy, scopes=ROLES["admin"]))):

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import hmac
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +47,14 @@ class Forge:
         now = int(time.time())
         good = {
             "iss": "tausestack", "aud": audience, "sub": "operator", "tenant": tenant, "role": "admin",
-            "scopes": sorted(ADMIN), "iat": now, "exp": now + 60,
+            "scopes": sorted(ADMIN), "iat": now, "exp": now + 60, "incarnation": self._incarnation(tenant),
         }  # fmt: skip
         return {name: value for name, value in {**good, **changed}.items() if value is not None}
+
+    def _incarnation(self, tenant: str) -> str | None:
+        with closing(sqlite3.connect(self.data / "tenants" / "_system" / "auth.db")) as system:
+            found = system.execute("SELECT incarnation FROM tenants WHERE id = ?", [tenant]).fetchone()
+        return None if found is None else str(found[0])
 
     def sign(self, header: Any, claims: Any) -> str:
         """Return a token with any header and claims under a good signature."""

@@ -1,6 +1,7 @@
 """Digests of who called with what, which an idempotency key stands for: who reads the file they are in can't try any.
 
-They are made under keys of the stack's, which lie elsewhere. A server that runs alone has none, and makes plain ones.
+They are made under keys of the stack's, which lie elsewhere: `{master}:{digest}:{caller}`. A server that runs alone has
+none, and makes plain ones.
 """
 
 from __future__ import annotations
@@ -36,16 +37,20 @@ class Digest:
     known: frozenset[str]
     masters: frozenset[str] = frozenset()
     """The names of the masters that it could be told by."""
+    caller: str = ""
+    """What stands for who called."""
 
     def check(self, found: str) -> None:
-        """Raise `KeyReused` unless it is the digest that was found under the same key."""
+        """Raise `KeyReused` unless it is the digest that was found under the same key.
+
+        One under a master that is gone, or of another installation, tells who called and not with what: the same
+        caller is given what came of it, for that is what a key is repeated for.
+        """
         if found in self.known:
             return
-        if ":" in found and found.partition(":")[0] not in self.masters:
-            raise KeyReused(
-                "This idempotency key was used before the stack's master key was replaced: with which arguments can't "
-                "be told any more"
-            )
+        master, _, rest = found.partition(":")
+        if rest and master not in self.masters and rest.rpartition(":")[2] == self.caller:
+            return
         raise KeyReused("This idempotency key was used before, with other arguments")
 
 
@@ -71,7 +76,7 @@ class Digests:
         if self._clock() >= self._until:
             self._keys = await anyio.to_thread.run_sync(self._ask)
             self._until = self._clock() + ASKED_SECONDS
-        said = f"{tenant}\0{plain}".encode()
-        keyed = [f"{master}:{hmac.digest(key, said, 'sha256').hex()}" for master, key in self._keys.items()]
+        said, caller = f"{tenant}\0{plain}".encode(), hashlib.sha256(principal.encode()).hexdigest()[:16]
+        keyed = [f"{master}:{hmac.digest(key, said, 'sha256').hex()}:{caller}" for master, key in self._keys.items()]
         # Those that were kept before there were keys are honoured; nothing of the kind is kept any more.
-        return Digest(keyed[0], frozenset({*keyed, plain}), frozenset(self._keys))
+        return Digest(keyed[0], frozenset({*keyed, plain}), frozenset(self._keys), caller)

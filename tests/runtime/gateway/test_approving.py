@@ -31,6 +31,10 @@ class Decisions:
         self.taken.append(call)
         return Outcome({"structuredContent": {"status": "approved"}, "isError": False})
 
+    async def asked_for(self, tenant: str, approval: str) -> dict[str, Any]:
+        assert approval == "apr_1"
+        return PAY
+
 
 class Tool:
     """A tool whose calls wait for a person."""
