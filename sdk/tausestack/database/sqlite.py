@@ -18,7 +18,8 @@ from tausestack.database.files import current_file, empty_log, give_back, remove
 from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
 
-_THREADS = 16
+_THREADS = 4
+"""More would be in each other's way: a short transaction is mostly work of Python, which one thread does at a time."""
 
 _T = TypeVar("_T")
 
