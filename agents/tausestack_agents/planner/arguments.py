@@ -168,8 +168,7 @@ class _Scope:
             return []
         if prop.says(_MONEY) or prop.says(_MINOR):
             found = [_money(each, prop, whole) for each in source.of("money")]
-            plain = [_money(each, prop, whole) for each in self._amounts() if prop.required]
-            return found or plain
+            return found or [_money(each, prop, whole) for each in self._amounts() if prop.required]
         return self._labelled_number(prop, whole) or self._only_number(prop, whole)
 
     def _amounts(self) -> list[Value]:

@@ -54,7 +54,7 @@ class Digest:
         raise KeyReused("This idempotency key was used before, with other arguments")
 
 
-NONE = Digest("", frozenset())
+NONE = Digest("", frozenset({""}))
 """Of a call without a key."""
 
 

@@ -106,7 +106,7 @@ class Tasks:
             expires_at=moment(limits.ttl_ms),
             key=key,
             digest=digest.kept,
-            known=digest.known,
+            told_by=digest,
         )
         enlisted = nullcontext() if self._recovery is None else self._recovery.enlisted(owner.tenant)
         async with enlisted:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from tausestack.mcp.digests import NONE, Digest
+
 Ending = Literal["completed", "failed", "cancelled"]
 Status = Literal["working", "input_required", "completed", "failed", "cancelled"]
 
@@ -53,9 +55,9 @@ class Task:
     key: str | None = None
     """The idempotency key of the call that made it."""
     digest: str = ""
-    known: frozenset[str] = frozenset()
-    """The digests that an earlier task of the same call may have; kept with none."""
-    """What the key stands for."""
+    """What the key stands for, as it is kept."""
+    told_by: Digest = NONE
+    """The same of a call that is being made, by which one that is kept is told; kept with none."""
     ending: Ending | None = None
     message: str | None = None
     asked: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Protocol
 
-from tausestack.errors import InDoubt, KeyReused, RateLimited
+from tausestack.errors import InDoubt, RateLimited
 from tausestack.mcp.tasks.record import Task, TaskLimits, moment
 from tausestack.raw import object_at
 
@@ -96,8 +96,7 @@ def stands_for(kept: Task, asked: Task) -> bool:
 
     One that came to nothing is not: as without tasks, the call may be made again.
     """
-    if kept.digest != asked.digest and kept.digest not in asked.known:
-        raise KeyReused("This idempotency key was used before, with other arguments")
+    asked.told_by.check(kept.digest)
     if kept.ending == "completed":
         return object_at(kept.result).get("isError") is not True
     if kept.ending == "failed":
