@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tausestack.agents import AgentSpec, parse_spec
+from tausestack.agents.spec import NAME_PATTERN
 from tausestack.errors import Forbidden, InvalidArguments, TauseError
 from tausestack.mcp import Context, tool
 from tausestack.schemas import compiled
@@ -17,9 +18,7 @@ from tausestack_agents.domain import PERSON
 from tausestack_agents.parameters import LINE, MAX_THREAD, TEXT
 from tausestack_agents.starting import Asked, Run, start, state_of
 
-AgentName = Annotated[
-    str, Field(description="The agent's name.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", examples=["concierge"])
-]
+AgentName = Annotated[str, Field(description="The agent's name.", pattern=NAME_PATTERN, examples=["concierge"])]
 
 
 @tool("agents/save_agent", side_effect="write", idempotent=True, scopes=[SERVERS_MANAGE])
@@ -82,7 +81,7 @@ async def escalate(
         str | None,
         Field(description="The thread that waits for the answer.", max_length=MAX_THREAD, pattern=LINE),
     ] = None,
-    agent: Annotated[str, Field(description="Whose thread it is.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "concierge",
+    agent: Annotated[str, Field(description="Whose thread it is.", pattern=NAME_PATTERN)] = "concierge",
     wait: Annotated[float, Field(description="How many seconds to wait for the answer.", ge=0)] = 0,
 ) -> Run:
     """Hand a question to a person: the thread waits, and goes on with what whoever resumes the run answers."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import Field
 
+from tausestack.agents.spec import NAME_PATTERN
 from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound, Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
@@ -21,7 +22,7 @@ from tausestack_agents.tables import schedules as table
 
 Name = Annotated[
     str,
-    Field(description="The schedule's name.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", examples=["daily-report"]),
+    Field(description="The schedule's name.", pattern=NAME_PATTERN, examples=["daily-report"]),
 ]
 Schedule = dict[str, Any]
 

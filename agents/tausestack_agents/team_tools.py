@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tausestack.agents import AgentSpec, TeamSpec, parse_spec, parse_team
 from tausestack.agents.reading import read
+from tausestack.agents.spec import NAME_PATTERN
 from tausestack.agents.team import TEAM
 from tausestack.errors import Conflict, InvalidArguments, NotFound
 from tausestack.mcp import Context, tool
@@ -22,9 +23,7 @@ from tausestack_agents.starting import Asked, Run, start, state_of
 
 MAX_TEAMS = 100
 
-TeamName = Annotated[
-    str, Field(description="The team's name.", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", examples=["research"])
-]
+TeamName = Annotated[str, Field(description="The team's name.", pattern=NAME_PATTERN, examples=["research"])]
 
 
 @tool("agents/save_team", side_effect="write", idempotent=True, scopes=[SERVERS_MANAGE])

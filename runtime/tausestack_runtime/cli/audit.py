@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.cli.connection import KEY_VARIABLE, OPERATOR_PREFIX, Refusal, operator, run, tenant_client
 from tausestack_runtime.cli.output import JsonOption, show_json
-
-SYSTEM = "_system"
 
 audit_app = typer.Typer(help="The audit chains.", rich_markup_mode=None)
 
@@ -29,7 +28,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check a chain from its first entry to its last: a tenant's, or the operator's own."""
-    whose = tenant or SYSTEM
+    whose = tenant or SYSTEM_TENANT
     found = run(_verified(whose))
     if as_json:
         show_json(found)
@@ -47,8 +46,8 @@ def verify(
 async def _verified(tenant: str) -> dict[str, Any]:
     """Ask with the tenant's own key where there is one, else as the operator."""
     key = os.environ.get(KEY_VARIABLE, "")
-    if tenant != SYSTEM and key and not key.startswith(OPERATOR_PREFIX):
+    if tenant != SYSTEM_TENANT and key and not key.startswith(OPERATOR_PREFIX):
         async with tenant_client(tenant) as client:
             return await client.verify_audit()
     async with operator() as client:
-        return await client.verify_audit(None if tenant == SYSTEM else tenant)
+        return await client.verify_audit(None if tenant == SYSTEM_TENANT else tenant)

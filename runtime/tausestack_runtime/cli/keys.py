@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.cli.connection import Refusal, operator, run
 from tausestack_runtime.cli.output import JsonOption, say, show_json, show_table
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 keys_app = typer.Typer(help="The stack's own keys: list, rotate.", rich_markup_mode=None)
 
-SYSTEM = "_system"
 SAID_EVERY = 100
 """After how many tenants the command says how far it is."""
 
@@ -92,7 +92,7 @@ async def _rotate(which: Key, tenant: str | None, retire: str | None, *, at_once
             return await client.rotate_signing_key(retire)
         if which is Key.master:
             await client.begin_master_rotation()
-        every = [SYSTEM, *(one["id"] for one in await client.tenants())] if tenant is None else [tenant]
+        every = [SYSTEM_TENANT, *(one["id"] for one in await client.tenants())] if tenant is None else [tenant]
         for number, one in enumerate(every, 1):
             await _reseal(client, one, renew=which is Key.data)
             if not quiet and number % SAID_EVERY == 0:

@@ -13,8 +13,6 @@ from tausestack_runtime.cli.output import JsonOption, show_json
 
 new_app = typer.Typer(name="new", help="Begin an agent.", no_args_is_help=True)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-
 
 @new_app.callback()
 def _commands() -> None:
@@ -28,9 +26,10 @@ def new_agent(
     as_json: JsonOption = False,
 ) -> None:
     """Write an agent with its cases into a new folder: as data, or in code."""
+    from tausestack.agents.spec import NAME_PATTERN
     from tausestack_runtime import scaffolds
 
-    if _NAME.fullmatch(name) is None:
+    if re.fullmatch(NAME_PATTERN, name) is None:
         raise Refusal(f"'{name}' can't be an agent's name: it has small letters, digits and hyphens, 40 at most")
     folder = Path(name)
     try:
