@@ -1,6 +1,6 @@
 """This gateway beside what is less and what others made: one run, one upstream, each on one core, in turns.
 
-Run as `python -m benchmarks.gateway [--quick] [--json] [--table] [--no-peers]`. Direct, a bare forwarder, this gateway
+Run as `python -m benchmarks.gateway [--quick] [--json] [--table] [--no-peers]`. Direct, bare forwarders, this gateway
 with everything on, mcpo and FastMCP's proxy get the same call, `add`; every reply is checked. What is measured has the
 first core, the generator and the upstream have the last. CPU a call hardly moves with what else the machine does; rates
 do.
@@ -21,7 +21,7 @@ import httpx2
 import uvloop
 
 from benchmarks._rig.asking import Question, mcp_call, mcp_list, rest_call
-from benchmarks._rig.figures import Figures, Round
+from benchmarks._rig.figures import FORWARDERS, Figures, Round
 from benchmarks._rig.generator import generate
 from benchmarks._rig.ours import Stack, stack
 from benchmarks._rig.peers import PEERS
@@ -96,9 +96,10 @@ def systems(folder: Path, *, peers: bool, figures: Figures) -> Generator[tuple[U
             System("direct", pid, pid, port, call),
             System("direct tools/list", pid, pid, port, mcp_list("/many/mcp", MANY), (1,)),
         ]
-        port = free_port()
-        pid = serve("forwarder", MEASURED, port, *own, "benchmarks._rig.forwarder", str(port), str(upstream.port))
-        found.append(System("forwarder", pid, pid, port, call))
+        for name, client in FORWARDERS.items():
+            port = free_port()
+            pid = serve(name, MEASURED, port, *own, "benchmarks._rig.forwarder", str(port), str(upstream.port), client)
+            found.append(System(name, pid, pid, port, call))
         installed = {"bench": upstream.url, "many": upstream.url.replace("/mcp", "/many/mcp")}
         found += _ours(started.enter_context(stack(folder, installed)))
         for peer in PEERS if peers else ():

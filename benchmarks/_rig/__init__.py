@@ -1,1 +1,1 @@
-"""What `benchmarks.gateway` measures with: one upstream, one forwarder, one generator, and the systems beside us."""
+"""What `benchmarks.gateway` measures with: one upstream, bare forwarders, one generator, and the systems beside us."""

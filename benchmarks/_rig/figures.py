@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-_TABLE = ("direct", "forwarder", "gateway", "gateway REST", "fastmcp", "mcpo")
+FORWARDERS = {"forwarder": "wire", "forwarder, aiohttp": "aiohttp"}
+"""The bare forwarders and the clients that they have: the first has the gateway's own, and is the measure."""
+_TABLE = ("direct", *FORWARDERS, "gateway", "gateway REST", "fastmcp", "mcpo")
 
 
 @dataclass(frozen=True)

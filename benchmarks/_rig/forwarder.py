@@ -1,7 +1,8 @@
-"""The bare forwarder: bare ASGI on uvicorn, uvloop and httptools, and our raw pooled client; bytes in, bytes out.
+"""The bare forwarder: bare ASGI on uvicorn, uvloop and httptools, and one of some clients; bytes in, bytes out.
 
-Run as `python -m benchmarks._rig.forwarder PORT UPSTREAM_PORT`. It looks at nothing: what a gateway costs beyond it is
-what the gateway decides and remembers.
+Run as `python -m benchmarks._rig.forwarder PORT UPSTREAM_PORT [CLIENT]`. It looks at nothing: what a gateway costs
+beyond it is what the gateway decides and remembers. With `wire`, the hop is as cheap as the gateway's own; with
+`aiohttp` it is what is written with well-kept libraries alone.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import Any
 
 import uvicorn
 
-from tausestack_runtime.egress import Egress, Origin
-from tausestack_runtime.gateway.upstreams.wire import Pool
+from benchmarks._rig.clients import CLIENTS, Client, Headers
 
 Message = MutableMapping[str, Any]
 PASSED = frozenset({b"content-type", b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
-DEADLINE_SECONDS = 30
 
 
 class Forwarder:
     """An ASGI application that sends each body on and each reply back."""
 
-    def __init__(self, upstream: int) -> None:
-        self._pool = Pool(Origin("http", "127.0.0.1", upstream), egress=Egress(frozenset({("127.0.0.1", upstream)})))
+    def __init__(self, upstream: int, client: str = "wire") -> None:
+        """`client` is one of `CLIENTS`."""
+        self._making: Callable[[], Awaitable[Client]] = lambda: CLIENTS[client](upstream)
+        self._client: asyncio.Future[Client] | None = None
 
     async def __call__(
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
@@ -35,18 +36,19 @@ class Forwarder:
         while message.get("more_body"):
             message = await receive()
             body += message["body"]
-        headers = [pair for pair in scope["headers"] if pair[0] in PASSED]
-        deadline = asyncio.get_running_loop().time() + DEADLINE_SECONDS
-        reply = await self._pool.request("POST", scope["path"], headers, body, deadline=deadline)
-        found = await reply.read()
-        kept = [(b"content-type", reply.headers[b"content-type"]), (b"content-length", b"%d" % len(found))]
-        await send({"type": "http.response.start", "status": reply.status, "headers": kept})
+        if self._client is None:
+            self._client = asyncio.ensure_future(self._making())
+        client = self._client.result() if self._client.done() else await self._client
+        headers: Headers = [pair for pair in scope["headers"] if pair[0] in PASSED]
+        status, content_type, found = await client(scope["path"], headers, body)
+        kept = [(b"content-type", content_type), (b"content-length", b"%d" % len(found))]
+        await send({"type": "http.response.start", "status": status, "headers": kept})
         await send({"type": "http.response.body", "body": found})
 
 
 if __name__ == "__main__":
     uvicorn.run(
-        Forwarder(int(sys.argv[2])),
+        Forwarder(int(sys.argv[2]), *sys.argv[3:]),
         port=int(sys.argv[1]),
         loop="uvloop",
         http="httptools",

@@ -20,6 +20,6 @@ def test_a_call_asks_its_server_once_and_a_list_does_not_ask_at_all() -> None:
     assert done.stdout, done.stderr  # on a machine that others use too, a bound may be missed
     best = {(one["system"], one["concurrent"]): one["upstream"] for one in json.loads(done.stdout)["best"]}
     for at_once in (1, 32):
-        for system in ("direct", "forwarder", "gateway", "gateway, one server", "gateway REST"):
+        for system in ("direct", "forwarder", "forwarder, aiohttp", "gateway", "gateway, one server", "gateway REST"):
             assert best[system, at_once] == 1.0
     assert best["gateway tools/list", 1] < 0.01
