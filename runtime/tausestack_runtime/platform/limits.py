@@ -106,8 +106,9 @@ class LimitTools:
     async def _standings(self, snapshot: TenantSnapshot) -> tuple[dict[str, Standing], dict[str, str]]:
         """Return how limits stand, and by service why those are not known that it counts."""
         services = sorted({kind.counted_by for kind in KINDS.values()} - {""})
-        budgets, *told = await asyncio.gather(
-            self._budgets.standings(snapshot.tenant), *(self._told(service, snapshot) for service in services)
+        budgets, told = await asyncio.gather(
+            self._budgets.standings(snapshot.tenant),
+            asyncio.gather(*(self._told(service, snapshot) for service in services)),
         )
         found, unknown = {**self._limiter.standings(snapshot.tenant), **budgets}, dict[str, str]()
         for service, each in zip(services, told, strict=True):

@@ -48,7 +48,8 @@ class Registrations:
         if self._key is None:
             raise RuntimeError("no key was taken to sign by")
         raw = json.dumps(value, separators=(",", ":")).encode()
-        header = {"alg": ALGORITHM, "kid": self._key.thumbprint(), "typ": _TYPE}
+        # Its type first: what is kept of it with a grant begins as no token does.
+        header = {"typ": _TYPE, "alg": ALGORITHM, "kid": self._key.thumbprint()}
         return jws.serialize_compact(header, raw, self._key, algorithms=[ALGORITHM])
 
     def read(self, text: str) -> dict[str, Any] | None:
