@@ -246,7 +246,7 @@ def list_keys(tenant: AnyTenantOption = None, as_json: JsonOption = False) -> No
     if as_json:
         show_json({"keys": found})
     else:
-        columns = ("tenant", "id", "role", "name", "created_at", "expires_at", "revoked_at")
+        columns = ("tenant", "id", "role", "name", "created_at", "expires_at", "revoked_at", "last_used_at")
         show_table(found, columns, "no keys yet: make one with 'tausestack key create --tenant ID'")
 
 
