@@ -102,7 +102,7 @@ class AccessTokenSigner:
 
     def __init__(self, key: bytes, *, clock: Callable[[], float] = time.time) -> None:
         """Take the auth service's own key, of 32 bytes, from which the signing key is derived."""
-        self._key = _private(derived(key, "access-tokens"))
+        self._key = private_key(derived(key, "access-tokens"))
         self._kid = self._key.thumbprint()
         self._clock = clock
 
@@ -143,7 +143,7 @@ class AccessTokenVerifier:
     """Verifies access tokens by the keys that are published."""
 
     def __init__(self, jwks: Mapping[str, Any], *, clock: Callable[[], float] = time.time) -> None:
-        self._keys = {str(key["kid"]): _public(key) for key in jwks["keys"]}
+        self._keys = {str(key["kid"]): public_key(key) for key in jwks["keys"]}
         self._clock = clock
 
     def verify(self, text: str) -> AccessToken:
@@ -221,14 +221,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _private(seed: bytes) -> OKPKey:
+def private_key(seed: bytes) -> OKPKey:
+    """Return the Ed25519 key of a seed of 32 bytes."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "d": _text(seed), "x": _text(public)})
 
 
-def _public(key: Mapping[str, Any]) -> OKPKey:
+def public_key(key: Mapping[str, Any]) -> OKPKey:
+    """Return a public Ed25519 key by its JSON Web Key."""
     return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": str(key["x"])})
 
 

@@ -197,7 +197,7 @@ def test_who_is_not_known_leaves_nothing_and_another_tenants_key_leaves_its_line
             assert all((end["decision"], end["rule"]) == ("deny", "tenant") for end in ends)
     refused = {"Authorization": f"Bearer {viewer}"}
     [end] = left_by(tenant, lambda: tenant.client.post("/tools/storage/put_json", json={"key": "a"}, headers=refused))
-    assert (end["decision"], end["rule"], end["amount_minor"]) == ("deny", "scope", 0)
+    assert (end["decision"], end["rule"], end["amount_minor"]) == ("deny", "role:viewer", 0)
 
 
 @pytest.mark.covers("completeness:nested")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -56,7 +58,7 @@ def check_refused(reply: httpx2.Response, limit: str) -> None:
 
 @pytest.mark.covers("limits:visible")
 def test_every_limit_is_shown_with_what_is_used_of_it(stack: Stack, tenant: Tenant) -> None:
-    # A service that is only starting may have no answer in time on a busy machine: what is used is null then.
+    # A service that is only starting may have no answer in time on a busy machine: `unknown` says so then.
     eventually(lambda: all(one["used"] is not None for one in limits(tenant).values()))
     seen = limits(tenant)
     assert set(seen) == KINDS
@@ -83,6 +85,27 @@ def test_every_limit_is_shown_with_what_is_used_of_it(stack: Stack, tenant: Tena
     assert limits(big)["calls_per_minute"] | {"used": 0} == {
         "limit": None, "used": 0, "left": None, "resets_at": None, "set_by": "plan", "about": "calls in any minute"
     }  # fmt: skip
+
+
+@pytest.mark.covers("limits:visible")
+def test_what_is_used_is_not_known_of_a_server_that_is_not_installed(stack: Stack, tenant: Tenant) -> None:
+    assert tenant.client.delete("/servers/storage").status_code == 200
+    assert limits(tenant)["storage_bytes"]["unknown"] == "storage counts it, which is not installed"
+    assert "storage_bytes: what is used is not known: storage" in stack.cli("tenant", "show", tenant.name).stdout
+
+
+@pytest.mark.soak
+@pytest.mark.covers("limits:visible")
+def test_where_a_server_does_not_say_what_is_used_it_is_said_why(stack: Stack, tenant: Tenant) -> None:
+    eventually(lambda: all(one["used"] is not None for one in limits(tenant).values()))
+    pid = stack.services()["agents"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        found = limits(tenant)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert found["runs"]["unknown"].startswith("agents counts it, which did not answer: "), found["runs"]
+    assert [name for name, one in found.items() if "unknown" in one or one["used"] is None] == ["runs"]
 
 
 @pytest.mark.covers("limits:every-door", "limits:line", "limits:isolation")

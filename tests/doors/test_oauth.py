@@ -288,6 +288,19 @@ def test_explain_names_the_rule_that_decides(tenant: Tenant) -> None:
     assert rule("agents", "run", narrow) == (False, "bound:key")
     assert rule("auth", "create_user", narrow) == (False, "role:developer")
     assert rule("colombia", "format_nit", Tenant(tenant.name, grant, tenant.url)) == (False, "bound:grant")
+    # And the ledger says the same of the calls themselves.
+    dora = Tenant(tenant.name, grant, tenant.url)
+    viewer = Tenant(tenant.name, OAuthClient(tenant).signed_in(user)["access_token"], tenant.url)
+    for who, address, arguments in (
+        (tenant, "colombia/format_nit", {"nit": "900123456"}), (tenant, "colombia/no_such_tool", {}),
+        (tenant, "nowhere/format_nit", {}), (tenant, "auth/whoami", {}), (viewer, "colombia/format_nit", {}),
+        (narrow, "colombia/format_nit", {"nit": "900123456"}), (narrow, "agents/run", {}),
+        (narrow, "auth/create_user", {}), (dora, "colombia/format_nit", {}),
+    ):  # fmt: skip
+        who.call(address, arguments)
+        server, tool = address.split("/")
+        [line] = [each for each in tenant.client.get("/audit?limit=1").json()["entries"] if each["tool"] == tool]
+        assert (line["decision"] == "allow", line["rule"]) == rule(server, tool, who), address
     for who, asked in ((narrow, f"user:{user}"), (tenant, "user:nobody"), (tenant, "operator"), (tenant, "gateway")):
         refused = who.call("platform/explain", {"server": "auth", "tool": "whoami", "principal": asked})
         assert refused.status_code == 422

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from oauth_client import PASSWORD, OAuthClient
 from remotes import Party, eventually, party
 from stack import TAUSESTACK, Stack, Tenant, free_port, running
 
@@ -84,7 +85,7 @@ def test_the_master_is_replaced_while_calls_go_on(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.covers("keys:rotate-of-the-environment")
+@pytest.mark.covers("keys:rotate-of-the-environment", "oauth:registrations-last")
 def test_a_master_of_the_environment_gives_way_to_a_new_one_and_opens_nothing_afterwards(tmp_path: Path) -> None:
     old, new, port = "0" * 40, "1" * 40, free_port()
     data, usual = tmp_path / "data", {"TAUSESTACK_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{port}"}
@@ -93,6 +94,8 @@ def test_a_master_of_the_environment_gives_way_to_a_new_one_and_opens_nothing_af
             tenants = [stack.tenant() for _ in range(2)]
             for tenant in tenants:
                 install(tenant, red)
+            tenants[0].must("auth/create_user", {"id": "ana", "roles": ["agent"], "password": PASSWORD})
+            host = OAuthClient(tenants[0])
             (before,) = stack.operator("GET", "keys").json()["masters"]
             refused = stack.cli(*ROTATE, check=False)
             assert refused.returncode != 0
@@ -110,6 +113,8 @@ def test_a_master_of_the_environment_gives_way_to_a_new_one_and_opens_nothing_af
             for one in tenants:
                 assert header(Tenant(one.name, one.key, stack.url), red) == f"Bearer of-{one.name}"
             assert stack.operator("GET", "keys").json()["masters"] == [fresh]
+            host.tenant = Tenant(tenants[0].name, tenants[0].key, stack.url)
+            assert host.signed_in("ana")["access_token"], "a client that registered under the old one is known still"
         with running(data, TAUSESTACK_SECRET_KEY=old, **usual) as stack:
             # What is sealed by a master that is not here is told of by the master's name, and nothing is made anew.
             away = Tenant(tenants[0].name, tenants[0].key, stack.url).call("red/echo", {"text": "hi"})

@@ -143,6 +143,9 @@ def _show_limits(limits: dict[str, dict[str, Any]]) -> None:
     shown = ("limit", "allows", "used", "left", "resets_at", "set_by")
     rows = [{**one, "limit": name, "allows": _amount(one)} for name, one in limits.items()]
     show_table(rows, shown, "no limits")
+    for each in rows:
+        if "unknown" in each:
+            print(f"{each['limit']}: what is used is not known: {each['unknown']}")
 
 
 def _amount(limit: dict[str, Any]) -> Any:
@@ -243,7 +246,7 @@ def list_keys(tenant: AnyTenantOption = None, as_json: JsonOption = False) -> No
     if as_json:
         show_json({"keys": found})
     else:
-        columns = ("tenant", "id", "role", "name", "created_at", "expires_at", "revoked_at")
+        columns = ("tenant", "id", "role", "name", "created_at", "expires_at", "revoked_at", "last_used_at")
         show_table(found, columns, "no keys yet: make one with 'tausestack key create --tenant ID'")
 
 

@@ -140,6 +140,10 @@ class Call:
     """Who runs it, where that is known: to ask for it takes a system call."""
     stopped: TauseError | None = None
     """Why it was ended from outside: its tenant was suspended, or is being deleted."""
+    quarantined: bool = False
+    """Whether it names a tool that is there, and waits for its definition to be approved."""
+    needs: tuple[str, ...] | None = None
+    """The scopes that it needs and its principal has, once it is allowed; None: it is no tool's."""
     assertion: str = ""
     """What the upstream was given; whoever shows it again may call on behalf of this call while it is in flight."""
 

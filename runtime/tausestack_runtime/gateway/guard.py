@@ -9,6 +9,8 @@ from tausestack_runtime.gateway.http.head import Head
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
+ORIGIN = "origin"
+"""What no scope is, and a page of another site lacks."""
 ONCE = frozenset({b"authorization", b"host", b"idempotency-key", b"origin", b"tausestack-approval"})
 """Headers that say who asks for what, and so may come but once."""
 
@@ -28,7 +30,7 @@ class Guard:
             return _Misdirected("This host goes by another name: DNS rebinding is refused")
         origin = head.text(b"origin")
         if origin is not None and _origin_host(origin) != host.decode("latin-1"):
-            return Forbidden("Pages of other sites may not call this host", scope="origin")
+            return Forbidden("Pages of other sites may not call this host", scope=ORIGIN)
         repeated = head.repeated & ONCE
         if repeated:
             # Which of them counts would depend on whoever stands in front of this host.

@@ -28,8 +28,10 @@ from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR
 from tausestack_runtime.gateway.call import TOOLS_CALL, UNDECIDED, Call, CallState, Outcome, canonical
 from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.guard import ORIGIN
 from tausestack_runtime.gateway.identity import NotYours
 from tausestack_runtime.gateway.metrics import Metrics
+from tausestack_runtime.gateway.rules import allowing, denying
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.ledger import FREE, Ledger, Line, PriceList, moment
 
@@ -43,7 +45,6 @@ _CHARGED = frozenset({"done", "cancelled"})
 _STOPPED = {"denied": "deny", "waiting": "wait"}
 """The outcomes of calls that are not sent, and what was decided there."""
 _RULES = {
-    Forbidden.code: "scope",
     ApprovalRequired.code: "approval",
     NotFound.code: "installed",
     RateLimited.code: "limit",
@@ -134,9 +135,7 @@ class Meter:
             outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
         else:
             outcome = "in_doubt" if isinstance(error, InDoubt) else "failed"
-        rule = f"limit:{error.data.get('limit', 'bound')}" if isinstance(error, RateLimited) else ""
-        rule = "tenant" if isinstance(error, NotYours) else rule
-        await self._ended(call, outcome, error.code, rule=rule)
+        await self._ended(call, outcome, error.code, rule=_refusing(call, error))
 
     async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None, rule: str = "") -> None:
         elapsed_us = call.elapsed_us()
@@ -172,7 +171,7 @@ def _line(
     if not decision:
         rule = ""
     elif not rule:
-        rule = _RULES.get(error) or (f"role:{who.role}" if who.role else "system")
+        rule = (_RULES.get(error) if decision != "allow" else None) or _allowing(call)
     if result is None:
         answer, size = "", 0
     else:
@@ -188,6 +187,25 @@ def _line(
         price.name, price.amount_minor if _is_charged(call, outcome, error) else 0, price.currency, price.version,
         call.trace,
     )  # fmt: skip
+
+
+def _refusing(call: Call, error: TauseError) -> str:
+    """Return the rule by which a call is refused, where its error alone does not tell."""
+    if isinstance(error, RateLimited):
+        return f"limit:{error.data.get('limit', 'bound')}"
+    if isinstance(error, NotYours):
+        return "tenant"
+    if isinstance(error, Forbidden) and call.state in UNDECIDED:
+        need = error.data.get("scope")
+        return "approval" if need is None else need if need == ORIGIN else denying(call.principal, need)
+    return "quarantine" if call.quarantined else ""
+
+
+def _allowing(call: Call) -> str:
+    who = call.principal
+    if call.needs is None:
+        return f"role:{who.role}" if who.role else "system"
+    return allowing(who, call.needs)
 
 
 def _is_charged(call: Call, outcome: str, error: str) -> bool:

@@ -119,18 +119,17 @@ class Pipeline:
             snapshot = await self._snapshots.tenant(call.tenant)
         found = snapshot.active.get((call.server, call.tool))
         if found is None or found[0].hidden:
+            there = snapshot.installations.get(call.server)
+            tool = None if there is None else there.tools.get(call.tool)
+            call.quarantined = tool is not None and not tool.hidden
             raise not_found()
         return *found, snapshot.epoch
-
-    async def installed(self, call: Call) -> Installation:
-        """Return the installation that a call names, or an empty one where the tenant has none of that name."""
-        installations = (await self._snapshots.tenant(call.tenant)).installations
-        return installations.get(call.server) or Installation(call.server, "service", call.server)
 
     def authorise(self, call: Call, tool: Tool) -> None:
         """Raise `Forbidden`, naming the scope, where one is missing."""
         lacking = _missing(call.principal.limits, tool.needs)
         if lacking is None:
+            call.needs = tool.needs
             return
         if call.principal.id == OPERATOR and OPERATOR in call.principal.scopes:
             raise Forbidden(

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import as_object
 from tausestack_runtime.ledger.chain import Chain, row
 from tausestack_runtime.ledger.line import Line
 
@@ -60,8 +61,11 @@ def name_of(tenant: str) -> str:
 def take(known: set[str], lines: Iterable[bytes]) -> None:
     """Add to the tenants that have a chain, or take from them, what some lines say."""
     for raw in lines:
-        found = orjson.loads(raw)
-        if found["kind"] == _BEGUN:
-            known.add(found["tool"])
-        elif found["kind"] == _DROPPED:
-            known.discard(found["tool"])
+        try:
+            found = as_object(orjson.loads(raw)) or {}
+        except orjson.JSONDecodeError:
+            continue  # damage is for the check to tell
+        if found.get("kind") == _BEGUN:
+            known.add(str(found.get("tool")))
+        elif found.get("kind") == _DROPPED:
+            known.discard(str(found.get("tool")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -15,6 +15,7 @@ from tausestack_runtime.ledger.line import ENDS, FIRST_HASH, link, parted
 from tausestack_runtime.ledger.reading import Open, gently, opened
 from tausestack_runtime.ledger.register import name_of, register_of, take
 from tausestack_runtime.ledger.scan import forwards
+from tausestack_runtime.ledger.writing import tenants
 
 MAX_ENDS = 2**17
 """Within how many of the last calls a second end of one is found."""
@@ -37,22 +38,32 @@ class Verification:
 
 
 def verify(data: Path, keys: Sequence[bytes], tenant: str) -> Verification:
-    """Follow a tenant's chain from its first line to its head."""
+    """Follow a tenant's chain from its first line to its head; with the operator's own goes the register of all."""
     with opened(data, keys, tenant) as chain:
-        if chain is not None:
-            return _Walk(tenant, chain).verification()
-    if _begun(data, keys, tenant):
+        found = None if chain is None else _Walk(tenant, chain).verification()
+    if found is not None and (tenant != SYSTEM_TENANT or not found.ok):
+        return found
+    register, known = _register(data, keys)
+    if found is None and name_of(tenant) in known:
         return Verification(False, 0, first_bad=1, wrong="the file is gone")
-    return Verification(True, 0)
+    if not register.ok and tenant == SYSTEM_TENANT:
+        found = found or Verification(True, 0)
+        return replace(found, ok=False, first_bad=register.first_bad, wrong=f"in the register, {register.wrong}")
+    if not register.ok:
+        wrong = f"there is no file, and the register can't say whether there was: {register.wrong}"
+        return Verification(False, 0, first_bad=1, wrong=wrong)
+    return found or Verification(True, 0)
 
 
-def _begun(data: Path, keys: Sequence[bytes], tenant: str) -> bool:
-    """Whether the register tells that a tenant's chain began, and not that it was dropped."""
+def _register(data: Path, keys: Sequence[bytes]) -> tuple[Verification, set[str]]:
+    """Return whether the register is whole, and who by it has a chain that began and was not dropped."""
     known: set[str] = set()
     with opened(data, keys, SYSTEM_TENANT, register_of(data)) as chain:
-        if chain is not None:
-            take(known, (raw for _, raw in gently(forwards(chain.file, HEAD_BYTES, min(chain.head.bytes, chain.size)))))
-    return name_of(tenant) in known
+        if chain is None:
+            gone = bool(tenants(data))
+            return Verification(not gone, 0, first_bad=1 if gone else None, wrong="the file is gone"), known
+        take(known, (raw for _, raw in gently(forwards(chain.file, HEAD_BYTES, min(chain.head.bytes, chain.size)))))
+        return _Walk(SYSTEM_TENANT, chain).verification(), known
 
 
 class _Walk:

@@ -36,11 +36,14 @@ class LimitTools:
         """Return a tenant's limits: what each allows, what is used of it and what is left."""
         tenant = _tenant(call, OPERATOR)
         snapshot = await (self._snapshots.tenant(tenant) if tenant == call.tenant else self._snapshots.seen(tenant))
-        used = await self._standings(snapshot)
+        used, unknown = await self._standings(snapshot)
         return {
             "tenant": snapshot.tenant,
             "plan": snapshot.plan,
-            "limits": {name: _shown(name, snapshot.limits, used.get(name)) for name in KINDS},
+            "limits": {
+                name: _shown(name, snapshot.limits, used.get(name), unknown.get(kind.counted_by))
+                for name, kind in KINDS.items()
+            },
         }
 
     async def set_limits(self, call: Call) -> dict[str, Any]:
@@ -94,27 +97,35 @@ class LimitTools:
             most = snapshot.limits.amounts.get(kind.name)
             if most is None or kind.used_by != f"{asked.server}/{asked.tool}":
                 continue
-            standing = (await self._told(kind.counted_by, snapshot)).get(kind.name)
+            told = await self._told(kind.counted_by, snapshot)
+            standing = None if isinstance(told, str) else told.get(kind.name)
             if standing is not None and standing.used >= most:
                 return exceeded(kind.name, kind.about, most, standing.used)
         return None
 
-    async def _standings(self, snapshot: TenantSnapshot) -> dict[str, Standing]:
-        counted = {kind.counted_by for kind in KINDS.values()} & snapshot.installations.keys()
-        budgets, *told = await asyncio.gather(
-            self._budgets.standings(snapshot.tenant), *(self._told(service, snapshot) for service in sorted(counted))
+    async def _standings(self, snapshot: TenantSnapshot) -> tuple[dict[str, Standing], dict[str, str]]:
+        """Return how limits stand, and by service why those are not known that it counts."""
+        services = sorted({kind.counted_by for kind in KINDS.values()} - {""})
+        budgets, told = await asyncio.gather(
+            self._budgets.standings(snapshot.tenant),
+            asyncio.gather(*(self._told(service, snapshot) for service in services)),
         )
-        found = {**self._limiter.standings(snapshot.tenant), **budgets}
-        for each in told:
-            found |= each
-        return found
+        found, unknown = {**self._limiter.standings(snapshot.tenant), **budgets}, dict[str, str]()
+        for service, each in zip(services, told, strict=True):
+            if isinstance(each, str):
+                unknown[service] = each
+            else:
+                found |= each
+        return found, unknown
 
-    async def _told(self, service: str, snapshot: TenantSnapshot) -> dict[str, Standing]:
-        """Return what a service says of the limits that it counts; nothing where it can't say."""
+    async def _told(self, service: str, snapshot: TenantSnapshot) -> dict[str, Standing] | str:
+        """Return what a service says of the limits that it counts, or why it does not."""
+        if service not in snapshot.installations:
+            return f"{service} counts it, which is not installed"
         try:
             said = await self._system(service, "limits_used", snapshot.tenant, {})
-        except TauseError:
-            return {}
+        except TauseError as error:
+            return f"{service} counts it, which did not answer: {error.message}"
         end = month_end(datetime.now(UTC))
         return {
             name: Standing(int(used), end if KINDS[name].window == "month" else None)
@@ -145,7 +156,8 @@ def _amount(call: Call) -> Amount:
     return Amount(int(call.arguments["tokens"]), round(float(call.arguments["usd"]) * MICROS))
 
 
-def _shown(name: str, limits: Limits, standing: Standing | None) -> dict[str, Any]:
+def _shown(name: str, limits: Limits, standing: Standing | None, unknown: str | None) -> dict[str, Any]:
+    """Return a limit as it is told; `unknown` says why nobody knows what is used, where that is so."""
     kind, most = KINDS[name], limits.amounts.get(name)
     used = None if standing is None else standing.used
     left = None if most is None or used is None else shown(name, max(most - used, 0))
@@ -157,4 +169,5 @@ def _shown(name: str, limits: Limits, standing: Standing | None) -> dict[str, An
         "resets_at": resets,
         "set_by": limits.source(name),
         "about": kind.about,
+        **({} if used is not None else {"unknown": unknown or "the gateway counts it, and does not know it now"}),
     }

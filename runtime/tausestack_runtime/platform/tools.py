@@ -19,12 +19,12 @@ from tausestack_runtime.gateway.confidential import Confidential, in_run
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
+from tausestack_runtime.gateway.rules import allowing, denying
 from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.life.life import TenantLife
 from tausestack_runtime.life.tools import tools
 from tausestack_runtime.platform.limits import LimitTools
-from tausestack_runtime.platform.rules import allowing, denying
 
 
 class Platform:
@@ -199,7 +199,7 @@ class Platform:
         try:
             tool, _, _ = await self._pipeline.find(asked)
         except NotFound as error:
-            rule = await self._why_not_there(asked)
+            rule = "quarantine" if asked.quarantined else "installed"
             return {**about, "allowed": False, "rule": rule, "reason": error.message}
         about["needs"] = list(tool.needs)
         try:
@@ -224,11 +224,6 @@ class Platform:
         if found is None:
             raise NotFound(f"Nobody called '{named[:80]}' may act for {call.tenant}")
         return found
-
-    async def _why_not_there(self, call: Call) -> str:
-        """Return the rule by which a tool that can't be found is not there."""
-        tools = (await self._pipeline.installed(call)).tools
-        return "quarantine" if call.tool in tools and not tools[call.tool].hidden else "installed"
 
     async def _get_usage(self, call: Call) -> dict[str, Any]:
         return await self._ledger.usage(

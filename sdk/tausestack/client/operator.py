@@ -39,7 +39,10 @@ class Operator(WireClient):
         return await self.wire.request("PATCH", path_of("tenants", check_tenant(tenant)), body=body)
 
     async def limits(self, tenant: str) -> dict[str, Any]:
-        """Return a tenant's limits by name: `{"limit", "used", "left", "resets_at", "set_by", "about"}`."""
+        """Return a tenant's limits by name: `{"limit", "used", "left", "resets_at", "set_by", "about"}`.
+
+        Where `used` is None, `unknown` says why.
+        """
         found: dict[str, Any] = await self.wire.request("GET", self._limits(tenant))
         return found["limits"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
@@ -164,7 +163,7 @@ class Context:
         """
         given = arguments or {}
         if idempotency_key is None and keyed and self.idempotency_key is not None:
-            idempotency_key = self._derived_key(address, given)
+            idempotency_key = await self._derived_key(address, given)
         return await self.service.call_gateway(
             self.tenant,
             address,
@@ -209,7 +208,8 @@ class Context:
         form = {"mode": "form", "message": message, "requestedSchema": schema}
         return await self.ask(name, {"method": "elicitation/create", "params": form}, unless=unless)
 
-    def _derived_key(self, address: str, arguments: dict[str, Any]) -> str:
+    async def _derived_key(self, address: str, arguments: dict[str, Any]) -> str:
         call = f"{address}\n{arguments_digest(self.principal.id, arguments)}"
         self._nested[call] += 1
-        return hashlib.sha256(f"{self.idempotency_key}\n{call}\n{self._nested[call]}".encode()).hexdigest()
+        said = f"{self.idempotency_key}\n{call}\n{self._nested[call]}"
+        return await self.service.digests.nested(self.tenant, said)

@@ -71,12 +71,27 @@ class Digests:
     async def of(self, tenant: str, principal: str, arguments: Mapping[str, Any]) -> Digest:
         """Return the digest of a tenant's call."""
         plain = arguments_digest(principal, arguments)
-        if self._ask is None:
+        keys = await self._now()
+        if not keys:
             return Digest(plain, frozenset({plain}))
-        if self._clock() >= self._until:
+        said, caller = f"{tenant}\0{plain}".encode(), hashlib.sha256(principal.encode()).hexdigest()[:16]
+        keyed = [f"{master}:{hmac.digest(key, said, 'sha256').hex()}:{caller}" for master, key in keys.items()]
+        # Those that were kept before there were keys are honoured; nothing of the kind is kept any more.
+        return Digest(keyed[0], frozenset({*keyed, plain}), frozenset(keys), caller)
+
+    async def nested(self, tenant: str, call: str) -> str:
+        """Return the key of a call within a keyed one, by all that tells it from others: at a retry it is the same.
+
+        It is made under the master that is about to leave, where another takes over: so it stays the same until then.
+        """
+        keys = await self._now()
+        if not keys:
+            return hashlib.sha256(call.encode()).hexdigest()
+        return hmac.digest([*keys.values()][-1], f"nested\0{tenant}\0{call}".encode(), "sha256").hex()
+
+    async def _now(self) -> Mapping[str, bytes]:
+        """Return the keys of now, by master, the current one first; none where digests are plain."""
+        if self._ask is not None and self._clock() >= self._until:
             self._keys = await anyio.to_thread.run_sync(self._ask)
             self._until = self._clock() + ASKED_SECONDS
-        said, caller = f"{tenant}\0{plain}".encode(), hashlib.sha256(principal.encode()).hexdigest()[:16]
-        keyed = [f"{master}:{hmac.digest(key, said, 'sha256').hex()}:{caller}" for master, key in self._keys.items()]
-        # Those that were kept before there were keys are honoured; nothing of the kind is kept any more.
-        return Digest(keyed[0], frozenset({*keyed, plain}), frozenset(self._keys), caller)
+        return self._keys

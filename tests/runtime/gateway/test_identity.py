@@ -134,6 +134,25 @@ def test_a_credential_is_a_bearer_token_of_a_size() -> None:
         shown(Head("GET", b"/", [(b"x-authorization", b"Bearer d")]))
 
 
+@pytest.mark.covers("identity:keys")
+async def test_a_key_that_is_known_is_told_without_asking_for_its_own_tenant_alone(
+    identity: Identity, owners: Owners, others: Others
+) -> None:
+    key, stranger = Credential(API_KEY), Credential("tsk_k2_" + "b" * 40)
+    assert identity.at_hand(key, "acme") is None
+    found = await identity.principal(key, "acme")
+    asked = list(owners.asked)
+    assert identity.at_hand(key, "acme") == found
+    assert others.noted == [("acme", "k1")] * 2
+    assert identity.at_hand(key, "globex") is None
+    assert identity.at_hand(stranger, "acme") is None
+    assert owners.asked == asked
+    owners.keys[credential_hash(API_KEY)]["expires_at"] = "2020-01-01T00:00:00+00:00"
+    late = identity_of(owners, others, {})
+    assert "expired" in await refusal(late.principal(key, "acme"))
+    assert late.at_hand(key, "acme") is None  # nothing of the tenant's was looked at for it
+
+
 @pytest.mark.covers("identity:operator")
 async def test_the_operator_makes_tenants_and_is_nobody_in_them(identity: Identity, owners: Owners) -> None:
     found = await identity.principal(Credential(OPERATOR_KEY), "acme")

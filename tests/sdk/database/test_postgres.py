@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg.sql import SQL, Identifier
+from sqlalchemy.exc import ProgrammingError
 
 from tausestack.database import Schema, TenantDatabases
 from tausestack.database import postgres as postgres_tables
@@ -252,3 +255,38 @@ async def test_what_is_closed_leaves_no_connection_open(postgres: Any, postgres_
         with anyio.fail_after(20):
             while superuser.execute(open_now, [name]).fetchone() != (0,):
                 await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.covers("database:idle-ends")
+async def test_a_transaction_lies_idle_for_as_long_as_its_service_says(postgres: Any, schema: Schema) -> None:
+    asked = sa.text("SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'")
+    for seconds, milliseconds in ((0, "0"), (1.5, "1500"), (40, "40000")):
+        async with postgres.open(replace(schema, idle_seconds=seconds)).reading("acme") as db:
+            assert await db.scalar(asked) == milliseconds
+
+
+@pytest.mark.covers("database:numbers-go-on")
+async def test_having_numbers_go_on_leaves_no_connection_and_tells_no_number(postgres: Any) -> None:
+    databases = postgres.open()
+    await databases.migrate("acme")
+    with psycopg.connect(postgres.url, autocommit=True) as owner:
+
+        def others() -> int:
+            row = owner.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+            ).fetchone()
+            assert row is not None
+            return int(row[0])
+
+        gc.disable()
+        try:
+            before = others()
+            await databases.count_on("orders", "id", 20)
+            with anyio.fail_after(30):
+                while others() > before:
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            gc.enable()
+    with pytest.raises(ProgrammingError) as refused:
+        await databases.count_on("nothing", "id", 987654)
+    assert "987654" not in str(refused.value)

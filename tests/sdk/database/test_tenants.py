@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tausestack.database import TenantDatabases
+from tausestack.database import Connection, TenantDatabases
 from tausestack.errors import InvalidRequest, NotFound
 from tausestack.names import SYSTEM_TENANT
 
@@ -179,3 +179,100 @@ async def test_migrating_makes_what_a_tenant_has_on_its_first_use(databases: Ten
     await databases.migrate("acme")
     assert await databases.exists("acme") is (place.url is None)
     assert not await databases.exists("globex")
+
+
+@pytest.mark.covers("database:one-trip")
+async def test_a_transaction_in_one_trip_is_its_tenants_and_whole(
+    databases: TenantDatabases, tables: ModuleType
+) -> None:
+    async def sell(db: Connection) -> str:
+        await db.execute(sa.insert(tables.accounts).values(name="a", balance=1))
+        return db.tenant
+
+    async def sell_and_break(db: Connection) -> None:
+        await db.execute(sa.insert(tables.accounts).values(name="b", balance=1))
+        raise KeyError
+
+    async def look(db: Connection) -> tuple[str, list[str]]:
+        return db.tenant, [row.name for row in await db.execute(sa.select(tables.accounts))]
+
+    assert await databases.write("acme", sell) == "acme"
+    with pytest.raises(KeyError):
+        await databases.write("acme", sell_and_break)
+    assert [await databases.read(tenant, look) for tenant in ("acme", "globex")] == [("acme", ["a"]), ("globex", [])]
+    with pytest.raises(DBAPIError):
+        await databases.read("globex", sell)
+    assert await databases.read("globex", look) == ("globex", [])
+    for name in _NO_TENANTS:
+        for ask in (databases.write, databases.read):
+            for even_shut in (False, True):
+                with pytest.raises(InvalidRequest):
+                    await ask(name, look, even_shut=even_shut)
+
+
+@pytest.mark.covers("database:one-trip", "database:shut")
+async def test_a_tenant_that_is_being_deleted_gets_no_transaction_in_one_trip(
+    databases: TenantDatabases, tables: ModuleType
+) -> None:
+    async def count(db: Connection) -> int:
+        return len(await db.execute(sa.select(tables.accounts)))
+
+    await _sell(databases, tables, "acme")
+    databases.shut("acme")
+    for ask in (databases.write, databases.read):
+        with pytest.raises(NotFound):
+            await ask("acme", count)
+        assert await ask("acme", count, even_shut=True) == 1
+        assert await ask("globex", count) == 0
+
+
+@pytest.mark.covers("database:room-given-back")
+async def test_room_is_given_back_in_a_turn_of_the_tenants_own(
+    databases: TenantDatabases, tables: ModuleType, place: Any
+) -> None:
+    text = "x" * 200_000
+    async with databases.transaction("acme") as db:
+        await db.execute(sa.insert(tables.accounts).values(name="a", balance=1, settings=text))
+    async with databases.transaction("acme") as db:
+        await db.execute(sa.delete(tables.accounts))
+    given = anyio.Event()
+
+    async def compact() -> None:
+        await databases.compact("acme")
+        given.set()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            first = await databases.begin("acme")
+            group.start_soon(compact)
+            await anyio.wait_all_tasks_blocked()
+            assert not given.is_set()
+            await databases.compact("globex")
+            await first.aclose()
+        await _sell(databases, tables, "acme")
+    if place.url is None:
+        await databases.settle("acme")
+        assert (place.data / "tenants" / "acme" / "shop.db").stat().st_size < len(text)
+    databases.shut("acme")
+    with pytest.raises(NotFound):
+        await databases.compact("acme")
+
+
+@pytest.mark.covers("database:numbers-go-on")
+async def test_numbers_go_on_after_one_that_was_brought_along(databases: TenantDatabases, tables: ModuleType) -> None:
+    async def sold(tenant: str, reference: str, **values: int) -> int:
+        async with databases.transaction(tenant) as db:
+            order = {"account": "a", "reference": reference, **values}
+            return (await db.execute(sa.insert(tables.orders).values(order).returning(tables.orders.c.id)))[0].id
+
+    for tenant in ("acme", "globex"):
+        async with databases.transaction(tenant) as db:
+            await db.execute(sa.insert(tables.accounts).values(name="a", balance=1))
+    assert await sold("acme", "brought", id=500) == 500
+    await databases.count_on("orders", "id", 500)
+    first = await sold("acme", "first")
+    assert first > 500
+    await databases.count_on("orders", "id", 3)
+    await databases.count_on("accounts", "name", 7)
+    assert await sold("acme", "second") > first
+    assert await sold("globex", "first") > 0

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+import tausestack as ts
 from tausestack.errors import KeyReused
 from tausestack.mcp.digests import ASKED_SECONDS, Digests, arguments_digest
 
@@ -76,3 +77,29 @@ async def test_a_server_that_runs_alone_has_plain_ones() -> None:
     found = await Digests(None).of("acme", "key:k1", GIVEN)
     assert found.kept == arguments_digest("key:k1", GIVEN)
     found.check(found.kept)
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("kit:keyed-digests", "kit:nested-calls")
+async def test_a_nested_calls_key_lets_nobody_try_its_arguments(notes: ts.mcp.Server) -> None:
+    async def asked(question: str, digests: Digests) -> list[str | None]:
+        """Return the keys of two calls, alike, within one that asks."""
+        async with ts.testing.stack(notes) as stack:
+            stack.service.digests = digests
+            stack.answer("oracle/answer", lambda _: {"answer": ""})
+            stack.answer("registry/reveal", lambda _: {"secrets": {}})
+            await stack.acme.call("ask", {"question": question}, idempotency_key="order-77")
+            return [each.idempotency_key for each in stack.calls[:2]]
+
+    who = arguments_digest("key:acme-admin", {"question": "why"})
+    tried = [hashlib.sha256(f"order-77\noracle/answer\n{who}\n{n}".encode()).hexdigest() for n in (1, 2)]
+    assert await asked("why", Digests(None)) == tried, "so could anybody"
+    keys = Keys()
+    first = await asked("why", keys.digests())
+    assert not {*first} & {*tried}
+    assert await asked("why", keys.digests()) == first
+    assert not {*first} & {*await asked("how", keys.digests())}
+    keys.now = {"m2": b"2" * 32, **keys.now}
+    assert await asked("why", keys.digests()) == first, "a retry in the middle of a rotation is known again"
+    del keys.now["m1"]
+    assert not {*first} & {*await asked("why", keys.digests())}

@@ -11,10 +11,8 @@ import pytest
 from tausestack import testing
 from tausestack.access_tokens import AccessTokenSigner, Resource, part
 from tausestack.errors import RateLimited, ToolFailed
-from tausestack_toolservers.auth.oauth.clients import Clients
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
-from tausestack_toolservers.auth.oauth.signed import Signed
 from tausestack_toolservers.auth.passwords import LONGEST_PAUSE_SECONDS, Attempts
 from tausestack_toolservers.auth.server import server
 from tausestack_toolservers.auth.state import State
@@ -158,8 +156,9 @@ def test_each_further_failure_costs_more_time_and_success_forgives_all() -> None
 
 
 @pytest.mark.covers("oauth:client-documents")
-def test_a_document_is_believed_about_its_own_url_alone() -> None:
-    clients, url = Clients(Signed("test")), "https://app.example/client.json"
+async def test_a_document_is_believed_about_its_own_url_alone(stack: testing.Stack) -> None:
+    state: State = stack.service.state
+    clients, url = state.clients, "https://app.example/client.json"
     good: dict[str, Any] = {"client_id": url, "client_name": "App\u202e\n", "redirect_uris": ["https://app.example/cb"]}
     client = clients.find(url, good)
     assert client is not None
@@ -238,3 +237,37 @@ async def test_what_the_last_master_signed_is_believed_until_that_one_is_retired
         masters = {"two": b"2" * 32}
         assert (await stack.acme.call("verify", {"token": before}))["active"] is False
         assert (await stack.acme.call("verify", {"token": after}))["active"] is True
+
+
+@pytest.mark.covers("oauth:registrations-last")
+async def test_a_client_stays_registered_when_the_master_leaves_that_it_was_registered_under(tmp_path: Path) -> None:
+    masters = {"one": b"1" * 32}
+    async with testing.stack(server, data=tmp_path, masters=lambda: masters) as stack:
+        await consented(stack)
+        first = await registered(stack)
+        masters = {"two": b"2" * 32}
+        second = await registered(stack)
+        assert [await is_known(stack, client) for client in (first, second)] == [True, True]
+    masters = {"three": b"3" * 32}
+    async with testing.stack(server, data=tmp_path, masters=lambda: masters) as stack:
+        third = await registered(stack)
+        assert [await is_known(stack, client) for client in (first, second, third)] == [True, True, True]
+        kept = everything_kept(tmp_path)
+        assert masters["three"] not in kept
+    async with testing.stack(server, masters=lambda: masters) as another:
+        await consented(another)
+        assert [await is_known(another, client) for client in (first, third)] == [False, True]
+        masters = {"four": b"4" * 32}
+        assert await is_known(another, third)
+
+
+async def is_known(stack: testing.Stack, client: str) -> bool:
+    """Whether a client may show a person the page."""
+    base = "https://tools.acme.co"
+    asked = {
+        "response_type": "code", "client_id": client, "code_challenge": challenge_of(VERIFIER),
+        "code_challenge_method": "S256", "resource": f"{base}/tenants/acme/mcp",
+    }  # fmt: skip
+    door = stack.tenant("acme", system=True)
+    page = await door.http("GET", "oauth/authorize", params=asked, headers={"tausestack-base": base})
+    return page.status_code == 200

@@ -13,6 +13,7 @@ from tausestack.mcp import Context, Service
 from tausestack_toolservers.auth.keyring import Keyring
 from tausestack_toolservers.auth.oauth.clients import Clients
 from tausestack_toolservers.auth.oauth.grants import Grants
+from tausestack_toolservers.auth.oauth.registrations import Registrations
 from tausestack_toolservers.auth.oauth.requests import Waiting
 from tausestack_toolservers.auth.oauth.signed import Signed
 from tausestack_toolservers.auth.oauth.tokens import Tokens
@@ -26,7 +27,7 @@ class State:
         databases, alone = service.tenant_databases(), {"alone": secrets.token_bytes(32)}
         # A service that is tried alone has no keys of a stack's: what it signs is good to itself, until it ends.
         self._masters = service.env.masters or (lambda: alone)
-        self._clients, self._requests = Signed("oauth-client"), Signed("oauth-request")
+        self._requests = Signed("oauth-request")
         self.clock: Callable[[], float] = time.time
         """Seconds since the epoch."""
         self.feed = ChangeFeed()
@@ -34,14 +35,16 @@ class State:
         self.users = Users(databases, self.feed)
         self.grants = Grants(databases, self.feed, self._now)
         self.tokens = Tokens(keyring=self.keyring, users=self.users, grants=self.grants, clock=self._now)
-        self.clients = Clients(self._clients)
+        self._registrations = Registrations(databases)
+        self.clients = Clients(self._registrations)
         self.waiting = Waiting(self._requests, self._now)
 
     async def take_keys(self) -> None:
         """Sign by the keys of now: a rotation may have begun, or ended, since the last request."""
         keys = list((await anyio.to_thread.run_sync(self._masters)).values())
-        for signing in (self.tokens, self._clients, self._requests):
-            signing.take(keys)
+        self.tokens.take(keys)
+        self._requests.take(keys)
+        await self._registrations.take(keys)
 
     def _now(self) -> float:
         return self.clock()

@@ -118,4 +118,12 @@ ended = sa.Table(
 )
 """Grants and single access tokens that ended, for as long as an access token of theirs could live."""
 
+client_keys = sa.Table(
+    "client_keys",
+    metadata,
+    sa.Column("kid", sa.Text, primary_key=True),
+    sa.Column("public", sa.Text, nullable=False),
+)
+"""In `_system` alone: the public keys that registrations of clients were ever signed by, each by its thumbprint."""
+
 SCHEMA = Schema("auth", metadata, "tausestack_toolservers.auth.migrations")

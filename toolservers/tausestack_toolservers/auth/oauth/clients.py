@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tausestack.raw import as_array
 from tausestack_toolservers.auth.oauth.errors import OAuthError
-from tausestack_toolservers.auth.oauth.signed import Signed
+from tausestack_toolservers.auth.oauth.registrations import Registrations
 
 MAX_REDIRECTS = 10
 MAX_URI = 1024
@@ -50,9 +50,8 @@ class Client:
 class Clients:
     """Registers clients, and knows them again."""
 
-    def __init__(self, signed: Signed) -> None:
-        """`signed` is how registrations are signed."""
-        self._signed = signed
+    def __init__(self, registrations: Registrations) -> None:
+        self._registrations = registrations
 
     def register(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return a registration as RFC 7591 has it, or raise `OAuthError`.
@@ -63,7 +62,7 @@ class Clients:
         asked = as_array(metadata.get("grant_types")) or list(GRANTS)
         if "authorization_code" not in asked:
             raise OAuthError("invalid_client_metadata", "Only clients of the authorization code flow register here")
-        client = self._signed.text({"name": name, "redirect_uris": redirects})
+        client = self._registrations.text({"name": name, "redirect_uris": redirects})
         if len(client) > MAX_CLIENT_ID:
             raise OAuthError("invalid_client_metadata", "That is more than a registration may hold")
         return {
@@ -79,7 +78,7 @@ class Clients:
         """Return a client by its id and what its URL says of it, or None for one that is not good."""
         if document is not None or client.startswith("https://"):
             return _of_document(client, document or {})
-        claims = self._signed.read(client) if len(client) <= MAX_CLIENT_ID else None
+        claims = self._registrations.read(client) if len(client) <= MAX_CLIENT_ID else None
         if claims is None:
             return None
         return Client(client, str(claims["name"]), tuple(claims["redirect_uris"]), "")
