@@ -77,14 +77,15 @@ class Users:
         """Give a user another password."""
         return await self.change(tenant, user, password=await self._passwords.hash(password))
 
-    async def check(self, tenant: str, user: str, password: str) -> dict[str, Any]:
+    async def check(self, tenant: str, user: str, password: str, *, there: bool = True) -> dict[str, Any]:
         """Return the user whose password this is.
 
         Raises `WrongPassword` in one way for a wrong name, a wrong password and a user who is disabled, and
-        `RateLimited` where too many were wrong. Of no tenant at all nobody is a user.
+        `RateLimited` where too many were wrong. Nobody is a user of `_system`, nor of a tenant that is not `there`,
+        whose wrong passwords are counted as any other's.
         """
         self.attempts.admit(tenant, user)
-        row = None if tenant == SYSTEM_TENANT else await self._row(tenant, user)
+        row = await self._row(tenant, user) if there and tenant != SYSTEM_TENANT else None
         kept = None if row is None or row.disabled_at is not None else row.password
         if not await self._passwords.is_right(tenant, kept, password) or row is None:
             self.attempts.failed(tenant, user)
