@@ -37,7 +37,7 @@ class Users:
     ) -> dict[str, Any]:  # fmt: skip
         """Make a user and return them; `Conflict` where there is one of that name."""
         values = _values(user, name or user, roles, scopes, by)
-        values["password"] = None if password is None else await self._passwords.hash(password)
+        values["password"] = None if password is None else await self._passwords.hash(tenant, password)
         async with self._databases.transaction(tenant) as db:
             if await _one(db, user) is not None:
                 raise Conflict(f"There is a user '{user}' already")
@@ -75,7 +75,7 @@ class Users:
 
     async def set_password(self, tenant: str, user: str, password: str) -> dict[str, Any]:
         """Give a user another password."""
-        return await self.change(tenant, user, password=await self._passwords.hash(password))
+        return await self.change(tenant, user, password=await self._passwords.hash(tenant, password))
 
     async def check(self, tenant: str, user: str, password: str, *, there: bool = True) -> dict[str, Any]:
         """Return the user whose password this is.
