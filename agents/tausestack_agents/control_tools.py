@@ -14,6 +14,7 @@ from tausestack_agents import forking, replaying, store
 from tausestack_agents.domain import PAUSE, run_id
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_THREAD, RunId
+from tausestack_agents.readers import check_reader
 from tausestack_agents.starting import check_room
 
 Run = dict[str, Any]
@@ -85,6 +86,7 @@ async def fork(
 @tool("agents/replay", side_effect="read", scopes=[ANY])
 async def replay(ctx: Context, run: RunId) -> dict[str, Any]:
     """Go through a run again by its journal alone, calling nothing; fails where the code goes another way by now."""
+    check_reader(ctx.principal)
     return await replaying.replay(ctx.service.tenant_databases(), ctx.tenant, run)
 
 

@@ -16,6 +16,7 @@ from tausestack_agents import schedules, specs
 from tausestack_agents.cron import Cron, Missed
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_INPUT, MAX_THREAD, TEXT
+from tausestack_agents.readers import check_reader
 from tausestack_agents.schedules import KIND, MAX_SCHEDULES
 from tausestack_agents.store import now
 from tausestack_agents.tables import schedules as table
@@ -100,6 +101,7 @@ async def save_schedule(
 @tool("agents/list_schedules", side_effect="read", scopes=[ANY])
 async def list_schedules(ctx: Context) -> dict[str, list[Schedule]]:
     """List the tenant's schedules: when each ticks next, and what came of its last tick."""
+    check_reader(ctx.principal)
     async with ctx.reading() as db:
         return {"schedules": [schedules.shape(row) for row in await schedules.listed(db)]}
 
@@ -107,6 +109,7 @@ async def list_schedules(ctx: Context) -> dict[str, list[Schedule]]:
 @tool("agents/get_schedule", side_effect="read", scopes=[ANY])
 async def get_schedule(ctx: Context, name: Name) -> Schedule:
     """Show a schedule."""
+    check_reader(ctx.principal)
     async with ctx.reading() as db:
         return schedules.shape(await schedules.find(db, name))
 

@@ -41,6 +41,7 @@ from tausestack_agents.keeping import RunsKeeper, State
 from tausestack_agents.looks import looks
 from tausestack_agents.models import Wanted
 from tausestack_agents.parameters import LINE, MAX_INPUT, TEXT, Facts, RunId, Thread
+from tausestack_agents.readers import check_reader
 from tausestack_agents.starting import Asked, Run, settled, shown, start, state_of, waits
 from tausestack_agents.stopping import stop
 from tausestack_agents.tables import SCHEMA
@@ -224,6 +225,7 @@ async def get_run(
     run: RunId,
 ) -> Run:
     """Show a run: its status, steps, cost, what it waits for, and its answer."""
+    check_reader(ctx.principal)
     return await shown(ctx, run)
 
 
@@ -234,6 +236,7 @@ async def list_runs(
     status: Annotated[RunStatus | None, Field(description="Only runs of this status.")] = None,
 ) -> dict[str, list[Run]]:
     """List the tenant's runs, newest first."""
+    check_reader(ctx.principal)
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
         rows = await store.list_runs(db, limit=limit, status=status)
         return {"runs": [store.shape(row, await store.journal_of(db, row.id)) for row in rows]}
@@ -249,6 +252,7 @@ async def limits_used(ctx: Context) -> dict[str, int]:
 @server.http("runs/{run}/events")
 async def run_events(request: Request, ctx: Context) -> Response:
     """Follow a run's events; `Last-Event-ID` says which came last."""
+    check_reader(ctx.principal)
     identifier = str(request.path_params["run"])
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
         if await store.find_run(db, identifier) is None:

@@ -14,6 +14,7 @@ from tausestack.scopes import ANY, RUNS_WRITE, TENANT_ADMIN
 from tausestack_agents import threads
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_THREAD
+from tausestack_agents.readers import check_reader
 
 logger = structlog.get_logger("agents")
 
@@ -34,6 +35,7 @@ async def list_threads(
     ] = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """List the tenant's threads, the one with the newest turn first."""
+    check_reader(ctx.principal)
     async with ctx.reading() as db:
         return {"threads": await threads.listed(db, limit=limit, before=before)}
 
@@ -48,6 +50,7 @@ async def get_thread(
     ] = None,
 ) -> dict[str, Any]:
     """Show a thread: its newest turns in order, and the summary of the earlier ones where there is one."""
+    check_reader(ctx.principal)
     async with ctx.reading() as db:
         return await threads.history(db, thread, limit=limit, before=before)
 

@@ -36,3 +36,27 @@ def test_a_thread_is_read_and_deleted_by_the_name_it_was_given(stack: Stack, ten
         client.threads.delete(name)
         with pytest.raises(ts.errors.NotFound):
             client.threads.get(name)
+
+
+@pytest.mark.covers("agents:readers")
+def test_a_key_that_is_narrowed_to_other_tools_reads_no_run_thread_or_schedule(stack: Stack, tenant: Tenant) -> None:
+    def narrowed(role: str, *scopes: str) -> Tenant:
+        asked = {"role": role, **({"scopes": list(scopes)} if scopes else {})}
+        return Tenant(tenant.name, tenant.must("auth/create_api_key", asked)["api_key"], stack.url)
+
+    run = tenant.client.post("/runs", json={"agent": "concierge", "input": "Hola", "wait": 60}).json()
+    at = f"/runs/{run['id']}"
+    paths = ("/runs", at, f"{at}/events", "/threads", f"/threads/{run['thread']}", "/schedules")
+    for strange in (narrowed("admin", "tools:call:storage/*"), narrowed("viewer", "tenant:admin")):
+        for path in paths:
+            refused = strange.client.get(path)
+            assert (refused.status_code, refused.json().get("scope")) == (403, "tools:read"), (path, refused.text)
+        assert strange.client.post(f"{at}/replay", json={}).status_code == 403
+        assert strange.call("agents/get_run", {"run": run["id"]}).json()["cause"] == "forbidden"
+    for reader in (
+        narrowed("viewer"),
+        narrowed("agent"),
+        narrowed("agent", "runs:write"),
+        narrowed("agent", "tools:call:agents/ask-concierge"),
+    ):
+        assert [reader.client.get(path).status_code for path in paths[:5]] == [200] * 5

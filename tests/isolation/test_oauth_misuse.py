@@ -250,6 +250,16 @@ def test_a_consent_counts_in_the_browser_that_was_asked_alone(client: OAuthClien
     assert client.answer(page, world.user, PASSWORD).status_code == 303
 
 
+def test_wrong_passwords_do_not_tell_whether_there_is_a_tenant(world: World) -> None:
+    """They are counted for the tenant that the page is for, also where there is none: each has its own five."""
+    for there in (world.acme, world.globex):
+        for name in (there.name, f"no-{there.name}"):
+            client = OAuthClient(replace(there, name=name))
+            tried = [client.answer(client.open(), "eve", "a wrong password") for _ in range(7)]
+            assert [reply.status_code for reply in tried] == [401] * 5 + [429] * 2, name
+            assert ["retry-after" in reply.headers for reply in tried] == [False] * 5 + [True] * 2, name
+
+
 def test_a_page_for_one_tenant_lets_nobody_into_another(client: OAuthClient, world: World) -> None:
     page = client.open()
     assert client.answer(page, "bea", PASSWORD).status_code == 401

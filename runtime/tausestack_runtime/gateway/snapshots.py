@@ -137,9 +137,12 @@ class _Feed:
     epoch: int = 0
     checked: float = float("-inf")
     asking: asyncio.Task[None] | None = None
+    changes: int = 0
     generations: dict[str, int] = field(default_factory=dict[str, int])
+    """Of each tenant that changed, which of all changes was its last."""
     resets: int = 0
-    writes: int = 0
+    heard: int = -1
+    """How many writes had been noted when it was last asked: its answer tells of those."""
 
     def generation(self, tenant: str) -> tuple[int, int]:
         return self.resets, self.generations.get(tenant, 0)
@@ -158,23 +161,13 @@ class Snapshots:
         self._suspended: set[str] = set()
         self._loading: dict[str, asyncio.Task[TenantSnapshot]] = {}
         self._written = written or Writes()
-        self._heard = self._written.count()
+        self._heard = -1
         self._checked = float("-inf")
-        """When the feed that was asked longest ago was asked."""
+        """When the feed that was asked longest ago was asked, and how many writes had been noted by then."""
 
     def expire(self) -> None:
         """Ask the feeds anew before the next request is answered, here and by every gateway: something was written."""
         self._written.note()
-
-    def _hear(self) -> None:
-        """Count the feeds' last answers for nothing once something was written through any gateway."""
-        count = self._written.count()
-        if count != self._heard:
-            self._heard = count
-            self._checked = float("-inf")
-            for feed in self._feeds.values():
-                feed.checked = float("-inf")
-                feed.writes += 1
 
     async def follow(self) -> None:
         """Hear what auth and registry changed, or raise `Unavailable`."""
@@ -197,9 +190,9 @@ class Snapshots:
             return known
         feed = self._feeds["auth"]
         while True:
-            started = feed.resets, sum(feed.generations.values())
+            resets, changes = feed.resets, feed.changes
             found = await self._system("auth", "authenticate", SYSTEM_TENANT, {"key_hash": key_hash})
-            if started == (feed.resets, sum(feed.generations.values())):
+            if (resets, changes) >= feed.generation(str(found.get("tenant"))):  # what others change is not waited for
                 break
         if not found.get("tenant"):
             return None
@@ -282,27 +275,19 @@ class Snapshots:
         return snapshot
 
     async def _fresh(self, service: str) -> None:
-        feed = self._feeds[service]
-        # An answer that was under way when something was written does not count, hence the second and third try.
-        for _ in range(3):
-            if self._is_fresh(feed):
-                return
+        """Hear of all that was written before now: a write that comes meanwhile holds up nobody who came before it."""
+        feed, written, since = self._feeds[service], self._written.count(), time.monotonic() - FRESH_SECONDS
+        while feed.heard < written or feed.checked < since:  # at most twice: the second answer is of what comes here
             if feed.asking is None or feed.asking.done():
                 feed.asking = asyncio.create_task(self._ask(feed))
             await asyncio.shield(feed.asking)
-        if not self._is_fresh(feed):
-            raise Unavailable(f"{service} answers too slowly: nothing can be authorised")
-
-    def _is_fresh(self, feed: _Feed) -> bool:
-        self._hear()
-        return time.monotonic() - feed.checked < FRESH_SECONDS
 
     def _all_fresh(self) -> bool:
         """Whether nothing has to be asked: what every request looks at, several times, and so without a task."""
         return self._written.count() == self._heard and time.monotonic() - self._checked < FRESH_SECONDS
 
     async def _ask(self, feed: _Feed) -> None:
-        asked, writes = time.monotonic(), feed.writes
+        asked, heard = time.monotonic(), self._written.count()
         try:
             seen = await self._system(feed.service, "changes", SYSTEM_TENANT, {"boot": feed.boot, "epoch": feed.epoch})
         except TauseError as error:
@@ -314,16 +299,17 @@ class Snapshots:
             if feed.service == "auth":
                 self._keys.clear()
         for tenant in seen["tenants"]:
-            feed.generations[tenant] = feed.generations.get(tenant, 0) + 1
+            feed.changes += 1
+            feed.generations[tenant] = feed.changes
             self._tenants.pop(tenant, None)
             self._suspended.discard(tenant)
         if seen["tenants"] and feed.service == "auth":
             changed = set(seen["tenants"])
             self._keys = {hashed: key for hashed, key in self._keys.items() if key.tenant not in changed}
         feed.boot, feed.epoch = seen["boot"], seen["epoch"]
-        if feed.writes == writes:
-            feed.checked = asked
-            self._checked = min(each.checked for each in self._feeds.values())
+        feed.checked, feed.heard = asked, heard
+        self._checked = min(each.checked for each in self._feeds.values())
+        self._heard = min(each.heard for each in self._feeds.values())
 
 
 def _suspended() -> TenantSuspended:

@@ -47,6 +47,11 @@ class Chain:
         self._head, self._raw = Head(tenant), b""
         self.made = self._appear()
 
+    @property
+    def lines(self) -> int:
+        """How many lines there were when this was last written or refreshed."""
+        return self._head.lines
+
     def refresh(self) -> None:
         """Take in what others did to the file since the turn before."""
         found = os.fstat(self._file)

@@ -9,6 +9,7 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Ledger:
         self._late = 0
         """How many of the crowd are slow: they were waited for, and none came."""
         self._thread: threading.Thread | None = None
+        self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Whose it is while it is open."""
         self.groups = 0
@@ -90,7 +92,7 @@ class Ledger:
 
     async def start(self) -> None:
         """Start the writer, after the calls that its predecessor left open have ended, as in doubt."""
-        writer = await anyio.to_thread.run_sync(self._ready)
+        self._writer = writer = await anyio.to_thread.run_sync(self._ready)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, args=(writer, self._loop), name="ledger", daemon=True)
         self._thread.start()
@@ -126,7 +128,7 @@ class Ledger:
         self._pass_on()
         self._waiting.put(None)
         await anyio.to_thread.run_sync(self._thread.join)
-        self._thread = None
+        self._thread = self._writer = None
 
     async def usage(self, tenant: str, *, since: str | None = None, until: str | None = None) -> dict[str, Any]:
         """Sum up a tenant's calls by tool, principal, agent and day: how many, what became of them, bytes, time, cost.
@@ -140,8 +142,13 @@ class Ledger:
         return await self._read(audit, tenant, limit, before)
 
     async def verify(self, tenant: str) -> Verification:
-        """Follow a tenant's chain from its first line to its last."""
-        return await self._read(verify, tenant)
+        """Follow a tenant's chain from its first line to its last, which is not before what this ledger wrote."""
+        written = 0 if self._writer is None else self._writer.written(tenant)
+        found: Verification = await self._read(verify, tenant)
+        if found.ok and found.lines < written:
+            gone = "an earlier head was put back: the lines after it are gone"
+            return replace(found, ok=False, lines=written, first_bad=found.lines + 1, wrong=gone)
+        return found
 
     async def reseal(self) -> None:
         """Have every head sealed by the first of the keys, which then are enough."""

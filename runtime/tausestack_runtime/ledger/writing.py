@@ -123,6 +123,11 @@ class Writer:
             if len(newer) > MAX_SEEN:
                 self._seen = newer, set()
 
+    def written(self, tenant: str) -> int:
+        """Return how many lines a tenant's chain had when this writer last had its turn; 0 where it is not open."""
+        chain = self._chains.get(tenant)
+        return 0 if chain is None else chain.lines
+
     def let_go(self, tenant: str) -> None:
         """Close a tenant's file, and forget its calls."""
         chain = self._chains.pop(tenant, None)

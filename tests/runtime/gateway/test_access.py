@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from owners import KEY, Owners
-from tausestack.access_tokens import AccessToken, AccessTokenSigner, AccessTokenVerifier, Resource
+from tausestack.access_tokens import AccessToken, AccessTokenSigner, AccessTokenVerifier, Resource, published
 from tausestack.contract import Principal
 from tausestack.errors import Unauthenticated
 from tausestack_runtime.gateway.oauth import access
@@ -31,6 +31,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 2_000_000_000.0
+        self.verified = 0
+        """How many tokens were verified by it."""
 
     def __call__(self) -> float:
         return self.now
@@ -40,7 +42,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(access, "time", SimpleNamespace(time=made))
-    monkeypatch.setattr(access, "AccessTokenVerifier", lambda jwks: AccessTokenVerifier(jwks, clock=made))
+
+    def verifier(jwks: Mapping[str, Any]) -> AccessTokenVerifier:
+        made.verified += 1
+        return AccessTokenVerifier(jwks, clock=made)
+
+    monkeypatch.setattr(access, "AccessTokenVerifier", verifier)
     return made
 
 
@@ -52,7 +59,7 @@ def owners() -> Owners:
 
 
 class Gateway:
-    """Access tokens as a gateway takes them, and what it asked for on the way."""
+    """Access tokens as a gateway takes them."""
 
     def __init__(self, owners: Owners, clock: Clock) -> None:
         self.signer = AccessTokenSigner(MASTER, clock=clock)
@@ -60,13 +67,12 @@ class Gateway:
             issuer=BASE, resource=Resource("acme", "billing"), subject="user:ana", client="c", grant="g1", id="t1",
             scopes=frozenset({"tools:call", "tools:read"}), expires=int(clock.now) + 300,
         )  # fmt: skip
-        self.asked = 0
+        self.masters = [MASTER]
         self.snapshots = Snapshots(owners, [])
         self.tokens = AccessTokens(self.jwks, Bases(BASE), self.snapshots)
 
     def jwks(self) -> Mapping[str, Any]:
-        self.asked += 1
-        return self.signer.jwks()
+        return published(self.masters)
 
     async def take(self, **changed: Any) -> tuple[Principal, Resource]:
         text = self.signer.sign(replace(self.usual, **changed))
@@ -118,10 +124,12 @@ async def test_a_token_of_a_tenant_that_had_this_id_before_is_good_no_more(gatew
 
 
 @pytest.mark.covers("access-tokens:acts")
-async def test_a_token_is_verified_once_and_looked_up_from_then_on(gateway: Gateway, owners: Owners) -> None:
+async def test_a_token_is_verified_once_and_looked_up_from_then_on(
+    gateway: Gateway, owners: Owners, clock: Clock
+) -> None:
     for _ in range(3):
         assert (await gateway.take())[0] == ANA
-    assert gateway.asked == 1
+    assert clock.verified == 1
     assert owners.asked.count(("auth", "snapshot")) == 1
     assert (await gateway.take())[0] is (await gateway.take())[0]
 
@@ -197,25 +205,36 @@ async def test_a_token_of_another_issuer_or_tenant_is_refused(gateway: Gateway) 
 
 
 @pytest.mark.covers("access-tokens:acts")
-async def test_the_first_of_too_many_are_forgotten(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_first_of_too_many_are_forgotten(
+    gateway: Gateway, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(access, "KEPT", 2)
     for name in ("t1", "t2", "t2", "t1", "t3", "t2", "t3"):
         assert (await gateway.take(id=name))[0] == ANA
-    assert gateway.asked == 3
+    assert clock.verified == 3
     assert (await gateway.take(id="t1"))[0] == ANA
-    assert gateway.asked == 4
+    assert clock.verified == 4
+
+
+@pytest.mark.covers("access-tokens:ends")
+async def test_a_token_that_was_taken_before_ends_with_the_key_that_it_is_signed_by(gateway: Gateway) -> None:
+    assert (await gateway.take())[0] == ANA
+    gateway.masters = [b"n" * 32, MASTER]
+    assert (await gateway.take())[0] == ANA
+    gateway.masters = [b"n" * 32]
+    assert await gateway.refuses() == "This is no access token of ours"
 
 
 @pytest.mark.covers("access-tokens:keys")
 def test_the_published_keys_are_those_of_every_master_that_holds() -> None:
     masters = [Keys("a" * 32), Keys("b" * 32)]
     live = [(masters[0],)]
-    published = PublishedKeys(lambda: live[0], "auth")
+    keys = PublishedKeys(lambda: live[0], "auth")
     one, two = (AccessTokenSigner(master.subkey("auth")).jwks()["keys"] for master in masters)
-    first = published.jwks()
+    first = keys.jwks()
     assert first == {"keys": one}
-    assert published.jwks() is first
+    assert keys.jwks() is first
     live[0] = (masters[1], masters[0])
-    assert published.jwks() == {"keys": [*two, *one]}
+    assert keys.jwks() == {"keys": [*two, *one]}
     live[0] = ()
-    assert published.jwks() == PublishedKeys(tuple, "auth").jwks() == {"keys": []}
+    assert keys.jwks() == PublishedKeys(tuple, "auth").jwks() == {"keys": []}

@@ -390,6 +390,19 @@ async def test_what_a_key_vouched_for_that_is_gone_holds_no_longer(
     assert len(issuer.asked) == issued + 2
 
 
+@pytest.mark.covers("oidc:keys")
+async def test_a_token_that_lives_long_is_held_against_the_keys_of_the_hour(
+    taking: ExternalIssuer, issuer: Issuer, clock: Clock
+) -> None:
+    old = token(exp=NOW + 86_400)
+    assert await taken(taking, old) == VIEWER
+    issuer.keys = [KEYS["new"].as_dict(private=False)]
+    clock.running += 3600.0
+    assert await taken(taking, old) == VIEWER
+    clock.running += 0.1
+    assert await refused(taking, old) == NO_KEY
+
+
 @pytest.mark.covers("oidc:ends")
 async def test_a_token_ends_to_the_second(taking: ExternalIssuer, clock: Clock, issuer: Issuer) -> None:
     text = token(exp=NOW + 0.5)
@@ -471,13 +484,15 @@ async def test_the_first_of_too_many_are_forgotten(
 ) -> None:
     monkeypatch.setattr(external, "KEPT", 2)
     texts = [token(jti=number) for number in range(3)]
-    kept = [await taken(taking, text) for text in texts]
+    kept = [await taken(taking, texts[0])]
+    clock.running += 10.0
+    kept += [await taken(taking, text) for text in texts[1:]]
     assert [await taken(taking, text) for text in texts[1:]] == kept[1:]
     assert all(
         again is one for again, one in zip([await taken(taking, text) for text in texts[1:]], kept[1:], strict=True)
     )
     issuer.keys = [KEYS["new"].as_dict(private=False)]
     issuer.down = True
-    clock.running += 3601.0
-    assert await taken(taking, texts[1]) is kept[1]  # verified before: nobody is asked
+    clock.running += 3591.0
+    assert await taken(taking, texts[1]) is kept[1]  # verified within the hour: nobody is asked
     assert await refused(taking, texts[0], Unavailable)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import anyio
 import pytest
 
 from owners import Owners
@@ -84,3 +87,53 @@ async def test_another_process_of_the_owner_drops_everything(owners: Owners) -> 
 async def test_a_tenant_that_is_not_there_is_not_found(owners: Owners) -> None:
     with pytest.raises(NotFound, match="no such tenant, server or tool"):
         await Snapshots(owners, []).tenant("nobody")
+
+
+@pytest.mark.covers("snapshots:others-write")
+async def test_a_tenant_that_writes_without_end_holds_up_no_other(owners: Owners) -> None:
+    async def meanwhile(service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = await owners(service, tool, tenant, arguments)
+        if tool != "changes":
+            owners.touch("globex")
+            await found.follow()
+        found.expire()
+        return answer
+
+    found = Snapshots(meanwhile, [])
+    with anyio.fail_after(10):
+        assert await found.key("h1") is not None
+        assert await found.key("h2") is None
+        assert "k1" in (await found.tenant("acme")).keys
+
+
+@pytest.mark.covers("snapshots:write-seen-at-once")
+async def test_an_answer_that_was_under_way_when_something_was_written_does_not_count(owners: Owners) -> None:
+    asked, told = anyio.Event(), anyio.Event()
+    told.set()
+
+    async def slowly(service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = await owners(service, tool, tenant, arguments)
+        if tool == "changes":
+            asked.set()
+            await told.wait()
+        return answer
+
+    async def revoke() -> None:
+        await asked.wait()
+        del owners.keys["h1"]
+        owners.touch()
+        found.expire()
+        tasks.start_soon(answered)
+        assert await found.key("h1") is None
+
+    async def answered() -> None:
+        told.set()
+
+    found = Snapshots(slowly, [])
+    assert await found.key("h1") is not None
+    asked, told = anyio.Event(), anyio.Event()
+    found.expire()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(revoke)
+            await found.follow()

@@ -184,6 +184,7 @@ async def test_an_earlier_head_that_is_put_back_is_found(tmp_path: Path, ledger:
     await ledger.append(line("later"), line("more"))
     after = path.read_bytes()
     path.write_bytes(before if tail == "of then" else before[:HEAD_BYTES] + after[HEAD_BYTES:])
+    assert not (await ledger.verify("acme")).ok, "before anything is written to it"
     await ledger.append(line("next"))
     found = await ledger.verify("acme")
     assert (found.ok, "the ledger was found damaged here" in str(found.wrong)) == (False, True), found

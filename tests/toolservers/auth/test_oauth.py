@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tausestack import testing
@@ -13,7 +14,7 @@ from tausestack.access_tokens import AccessTokenSigner, Resource, part
 from tausestack.errors import RateLimited, ToolFailed
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
-from tausestack_toolservers.auth.passwords import LONGEST_PAUSE_SECONDS, Attempts
+from tausestack_toolservers.auth.passwords import LONGEST_PAUSE_SECONDS, WAITING, Attempts
 from tausestack_toolservers.auth.server import server
 from tausestack_toolservers.auth.state import State
 
@@ -129,6 +130,29 @@ async def test_a_person_who_is_disabled_can_not_sign_in_until_enabled(stack: tes
     assert signed_in["user"]["last_login_at"] is None
     (user,) = (await stack.acme.call("list_users"))["users"]
     assert user["last_login_at"] is not None
+
+
+@pytest.mark.covers("oauth:passwords-shared-out")
+async def test_a_tenant_with_many_passwords_at_once_is_refused_and_holds_up_no_other(stack: testing.Stack) -> None:
+    await consented(stack)
+    await stack.operator.call("create_tenant", {"id": "globex"})
+    outcomes: list[str] = []
+
+    async def set_password() -> None:
+        try:
+            await stack.acme.call("set_password", {"user": "ana", "password": PASSWORD})
+        except RateLimited:
+            outcomes.append("refused")
+        else:
+            outcomes.append("set")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5 * WAITING):
+            tasks.start_soon(set_password)
+        await stack.globex.call("create_user", {"id": "bea", "roles": ["agent"], "password": PASSWORD})
+    assert outcomes.count("set") >= WAITING
+    assert "refused" in outcomes
+    await stack.acme.call("login", {"user": "ana", "password": PASSWORD})
 
 
 @pytest.mark.covers("oauth:guessing")

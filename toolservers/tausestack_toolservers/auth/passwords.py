@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import anyio
 import anyio.to_thread
@@ -18,7 +19,7 @@ MIN_CHARACTERS, MAX_CHARACTERS = 8, 256
 AT_ONCE = 2
 """How many passwords are checked at once, in 19 MiB each."""
 WAITING = 8
-"""How many checks of one tenant may be under way or wait."""
+"""How many passwords of one tenant may be under way or wait."""
 FREE_FAILURES = 5
 """How many wrong passwords in a row cost nothing."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 15, 300
@@ -68,24 +69,31 @@ class Passwords:
         self._waiting: Counter[str] = Counter()
         self._nobody = self._hasher.hash("a password that nobody has")
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, tenant: str, password: str) -> str:
         """Return what is kept of a password, or raise `InvalidArguments` for one that is too short or too long."""
         if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
             raise InvalidArguments(f"A password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters")
-        return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._threads)
+        with self._waits(tenant):
+            return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._threads)
 
     async def is_right(self, tenant: str, kept: str | None, password: str) -> bool:
         """Return whether a password is the one that is kept; without one it takes as long, and is wrong."""
+        with self._waits(tenant):
+            right = await anyio.to_thread.run_sync(self._check, kept, password, limiter=self._threads)
+        return right and kept is not None
+
+    @contextmanager
+    def _waits(self, tenant: str) -> Generator[None]:
+        """Take a place among a tenant's, or raise `RateLimited`: who has many is not to hold up who has one."""
         if self._waiting[tenant] >= WAITING:
-            raise RateLimited("Too many people sign in at this moment", retry_after=1)
+            raise RateLimited("Too many passwords are checked or set at this moment", retry_after=1)
         self._waiting[tenant] += 1
         try:
-            right = await anyio.to_thread.run_sync(self._check, kept, password, limiter=self._threads)
+            yield
         finally:
             self._waiting[tenant] -= 1
             if not self._waiting[tenant]:
                 del self._waiting[tenant]
-        return right and kept is not None
 
     def _check(self, kept: str | None, password: str) -> bool:
         try:

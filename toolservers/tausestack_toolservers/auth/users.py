@@ -37,7 +37,7 @@ class Users:
     ) -> dict[str, Any]:  # fmt: skip
         """Make a user and return them; `Conflict` where there is one of that name."""
         values = _values(user, name or user, roles, scopes, by)
-        values["password"] = None if password is None else await self._passwords.hash(password)
+        values["password"] = None if password is None else await self._passwords.hash(tenant, password)
         async with self._databases.transaction(tenant) as db:
             if await _one(db, user) is not None:
                 raise Conflict(f"There is a user '{user}' already")
@@ -75,16 +75,17 @@ class Users:
 
     async def set_password(self, tenant: str, user: str, password: str) -> dict[str, Any]:
         """Give a user another password."""
-        return await self.change(tenant, user, password=await self._passwords.hash(password))
+        return await self.change(tenant, user, password=await self._passwords.hash(tenant, password))
 
-    async def check(self, tenant: str, user: str, password: str) -> dict[str, Any]:
+    async def check(self, tenant: str, user: str, password: str, *, there: bool = True) -> dict[str, Any]:
         """Return the user whose password this is.
 
         Raises `WrongPassword` in one way for a wrong name, a wrong password and a user who is disabled, and
-        `RateLimited` where too many were wrong. Of no tenant at all nobody is a user.
+        `RateLimited` where too many were wrong. Nobody is a user of `_system`, nor of a tenant that is not `there`,
+        whose wrong passwords are counted as any other's.
         """
         self.attempts.admit(tenant, user)
-        row = None if tenant == SYSTEM_TENANT else await self._row(tenant, user)
+        row = await self._row(tenant, user) if there and tenant != SYSTEM_TENANT else None
         kept = None if row is None or row.disabled_at is not None else row.password
         if not await self._passwords.is_right(tenant, kept, password) or row is None:
             self.attempts.failed(tenant, user)

@@ -51,6 +51,7 @@ class AccessTokens:
         self._jwks = jwks
         self._bases = bases
         self._snapshots = snapshots
+        self._believed = jwks()
         self._verified: OrderedDict[str, AccessToken] = OrderedDict()
         self._principals: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
@@ -59,9 +60,14 @@ class AccessTokens:
 
         Raises `Unauthenticated` for one that is not good now.
         """
+        jwks = self._jwks()
+        if jwks is not self._believed:
+            if jwks != self._believed:
+                self._verified.clear()  # what a key vouched for that is gone holds no longer
+            self._believed = jwks
         token = self._verified.get(hashed)
         if token is None:
-            token = AccessTokenVerifier(self._jwks()).verify(credential)
+            token = AccessTokenVerifier(jwks).verify(credential)
             if not self._bases.owns(token.issuer):
                 raise Unauthenticated("The access token is from another issuer")
             _keep(self._verified, hashed, token)

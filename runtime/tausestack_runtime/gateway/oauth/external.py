@@ -62,6 +62,8 @@ class _Said:
     resource: Resource
     expires: float
     issued: float
+    verified: float
+    """When, by the clock that runs on: its key is asked for again as often as any."""
 
     def user(self, issuer: str) -> str:
         return external_user(issuer, self.subject)
@@ -92,7 +94,7 @@ class ExternalIssuer:
     async def principal(self, token: str, hashed: str) -> tuple[Principal, Resource]:
         """Return who acts by a token, and what it is for; raises `Unauthenticated` for one that is not good now."""
         said = self._verified.get(hashed)
-        if said is None:
+        if said is None or time.monotonic() - said.verified > KEPT_SECONDS:
             said = self._read(await self._claims(token))
             self._verified[hashed] = said
             _bound(self._verified)
@@ -186,7 +188,7 @@ class ExternalIssuer:
         asked = frozenset(scope for scope in scopes_of(claims.get("scope")) if is_grantable(scope))
         name = str(claims.get("name") or claims.get("preferred_username") or subject)[:120]
         issued = float(claims.get("iat", math.inf))
-        return _Said(tenant, subject, name, held, asked or None, resource, float(expires), issued)
+        return _Said(tenant, subject, name, held, asked or None, resource, float(expires), issued, time.monotonic())
 
     def _resource(self, audiences: Sequence[str], tenant: str) -> Resource:
         """Return what a token is for: all of its tenant by the operator's name for this stack, or an endpoint."""

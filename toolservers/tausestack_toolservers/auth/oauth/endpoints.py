@@ -97,12 +97,12 @@ async def _decide(request: Request, ctx: Context) -> Response:
 
 
 async def _allowed(ctx: Context, asked: Asked, sealed: str, name: str, password: str) -> Response:
-    # Brought to no tenant, or to another than the page was for: nobody is a user there.
-    tenant = ctx.tenant if ctx.tenant == asked.resource.tenant else SYSTEM_TENANT
+    tenant = asked.resource.tenant
     # A name is what a stranger typed: quoted, it ends no header.
     about = {SUBJECT: f"user:{quote(name[:MAX_USER], safe=_PLAIN)}"}
     try:
-        user = await ctx.state.users.check(tenant, name, password)
+        # Brought to no tenant, or to another than the page was for: nobody is a user there.
+        user = await ctx.state.users.check(tenant, name, password, there=ctx.tenant == tenant)
     except WrongPassword:
         return _told(pages.consent(asked, sealed, user=name, wrong="wrong"), {**about, REFUSAL: "access_denied"})
     except RateLimited as error:
