@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -329,6 +330,21 @@ def test_a_list_whose_pages_go_round_is_broken_off_and_what_was_approved_stands(
     assert len(red.log()) - asked < 10
     reply = tenant.client.post("/plans", json={"ref": red.url, "name": "other"})
     assert "round in a circle" in reply.text
+
+
+@pytest.mark.covers("doors:foreign-cursors")
+def test_a_cursor_that_a_list_did_not_give_is_refused(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for method in ("prompts/list", "resources/list", "resources/templates/list", "tools/list"):
+        texts = ["²", "9" * 5_000, "-1", "zz", "1000", "other/list 0", method, f"{method} "]
+        if method != "tools/list":
+            texts += [f"{method} ²", f"{method} -1", f"{method} " + "9" * 5_000]
+        cursors = [base64.urlsafe_b64encode(text.encode()).decode() for text in texts]
+        foreign: list[Any] = [*cursors, base64.urlsafe_b64encode(b"\xff\xfe").decode(), "x", "%%", "é", 5, True, [], {}]
+        for cursor in foreign:
+            reply = tenant.rpc(method, {"cursor": cursor})
+            assert (reply.status_code, reply.json()["error"]["code"]) == (400, -32602), (method, cursor)
+        assert tenant.rpc(method, {"cursor": None}).status_code == 200
 
 
 @pytest.mark.covers("remote:pinned")
