@@ -122,9 +122,29 @@ def test_what_stands_before_a_server_speaks_by_its_status(tenant: Tenant, red: P
         return tenant.rpc("tools/call", asked, server="red").json()["error"]["message"]
 
     assert "does not accept the credential" in said(401)
+    health = tenant.client.get("/servers/red").json()["health"]
+    assert (health["state"], "HTTP 401" in health["reason"]) == ("closed", True)
     assert "HTTP 500" in said(500)
+    assert "has moved" in said(308)
+    assert "HTTP 404" in said(404)
+    assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
     assert said(503) == "red takes no connections"
     assert "not JSON" in said(200)
+
+
+@pytest.mark.covers("remote:away")
+def test_a_server_that_its_proxy_does_not_reach_is_left_alone(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    asked = {"name": "proxied", "arguments": {"status": 502}}
+    failed = [tenant.rpc("tools/call", asked, server="red") for _ in range(4)]
+    assert [reply.status_code for reply in failed] == [502, 502, 502, 503]
+    health = tenant.client.get("/servers/red").json()["health"]
+    assert (health["state"], "HTTP 502" in health["reason"]) == ("open", True)
+    tools = {tool["name"]: tool for tool in result(tenant, "tools/list", {})["tools"]}
+    assert "HTTP 502" in tools["red__echo"]["_meta"]["pro.tause/stale"]
+    call = {"name": "red__echo", "arguments": {"text": "again"}}
+    eventually(lambda: tenant.rpc("tools/call", call).status_code == 200, 30)
+    assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
 
 
 @pytest.mark.covers("remote:streams", "remote:merged")
