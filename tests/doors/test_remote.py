@@ -222,6 +222,37 @@ def test_a_server_that_asks_for_input_gets_it(tenant: Tenant, red: Party) -> Non
     assert sorted(filter(None, outcomes)) == ["done", "input_required", "input_required"]
 
 
+@pytest.mark.covers("remote:default")
+def test_a_task_that_no_server_made_is_unknown_and_no_default_server_without_tasks_hears_of_it(
+    tenant: Tenant, red: Party
+) -> None:
+    install(tenant, red, "red", default=True)
+    meta = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+    for task in ("nobody's", "", "a:b"):
+        reply = tenant.rpc("tasks/get", {"taskId": task, "_meta": meta})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, -32602)
+    assert not [one for one in red.log() if str(one.get("message", {}).get("method")).startswith("tasks/")]
+
+
+@pytest.mark.covers("remote:private")
+def test_what_is_read_is_for_its_reader_alone_whatever_the_server_says_of_it(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for uri, server in ((NOTE, None), ("note://one", "red")):
+        read = result(tenant, "resources/read", {"uri": uri}, server)
+        assert (read["cacheScope"], read["ttlMs"], bool(read["contents"])) == ("private", 0, True)
+
+
+@pytest.mark.covers("remote:rounds")
+@pytest.mark.parametrize(
+    "ref", [None, [], {}, {"name": "greet"}, {"type": "ref/tool", "name": "x"}, {"type": "ref/prompt"}]
+)
+def test_a_completion_of_nothing_is_told_what_it_lacks(tenant: Tenant, red: Party, ref: Any) -> None:
+    install(tenant, red, "red")
+    reply = tenant.rpc("completion/complete", {"ref": ref, "argument": {"name": "who", "value": ""}})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, -32602)
+    assert "ref/prompt" in reply.json()["error"]["message"]
+
+
 @pytest.mark.covers("remote:mirrors")
 def test_a_mirrored_parameter_has_to_agree_and_is_mirrored_onward(tenant: Tenant, red: Party) -> None:
     install(tenant, red, "red")
