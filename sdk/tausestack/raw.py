@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MAX_DIGITS = 15
+"""How many digits a number may have that comes as text: a few thousand are more than Python reads at all."""
+
 
 def as_object(value: Any) -> dict[str, Any] | None:
     """Return a JSON object, or None where the value is something else."""
@@ -35,6 +38,11 @@ def objects_in(value: Any) -> list[dict[str, Any]]:
     """Return the objects in a JSON array; what is something else is left out."""
     found = (as_object(each) for each in as_array(value) or [])
     return [each for each in found if each is not None]
+
+
+def number_of(text: str) -> int | None:
+    """Return the number that a text writes in plain digits, `MAX_DIGITS` at most; None where it is something else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,13 @@ def test_the_list_of_tools_pages_without_loss(tenant: Tenant) -> None:
     assert tenant.client.get("/tools", params={"cursor": "-1"}).status_code == 400
 
 
+@pytest.mark.covers("doors:foreign-cursors")
+@pytest.mark.parametrize("cursor", ["²", "٣", "9" * 5_000, "-1", "1 000", "x", "\0"])
+def test_a_cursor_that_is_no_number_is_refused_over_rest(tenant: Tenant, cursor: str) -> None:
+    assert tenant.client.get("/tools", params={"cursor": cursor}).status_code == 400
+    assert tenant.client.get("/audit", params={"cursor": cursor}).status_code == 422
+
+
 @pytest.mark.covers("doors:idempotency-key")
 def test_the_same_key_is_one_write_and_other_arguments_are_refused(tenant: Tenant) -> None:
     first = tenant.call("billing/create_invoice", _invoice("uno"), key="order-77")

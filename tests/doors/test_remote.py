@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -121,9 +122,29 @@ def test_what_stands_before_a_server_speaks_by_its_status(tenant: Tenant, red: P
         return tenant.rpc("tools/call", asked, server="red").json()["error"]["message"]
 
     assert "does not accept the credential" in said(401)
+    health = tenant.client.get("/servers/red").json()["health"]
+    assert (health["state"], "HTTP 401" in health["reason"]) == ("closed", True)
     assert "HTTP 500" in said(500)
+    assert "has moved" in said(308)
+    assert "HTTP 404" in said(404)
+    assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
     assert said(503) == "red takes no connections"
     assert "not JSON" in said(200)
+
+
+@pytest.mark.covers("remote:away")
+def test_a_server_that_its_proxy_does_not_reach_is_left_alone(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    asked = {"name": "proxied", "arguments": {"status": 502}}
+    failed = [tenant.rpc("tools/call", asked, server="red") for _ in range(4)]
+    assert [reply.status_code for reply in failed] == [502, 502, 502, 503]
+    health = tenant.client.get("/servers/red").json()["health"]
+    assert (health["state"], "HTTP 502" in health["reason"]) == ("open", True)
+    tools = {tool["name"]: tool for tool in result(tenant, "tools/list", {})["tools"]}
+    assert "HTTP 502" in tools["red__echo"]["_meta"]["pro.tause/stale"]
+    call = {"name": "red__echo", "arguments": {"text": "again"}}
+    eventually(lambda: tenant.rpc("tools/call", call).status_code == 200, 30)
+    assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
 
 
 @pytest.mark.covers("remote:streams", "remote:merged")
@@ -199,6 +220,37 @@ def test_a_server_that_asks_for_input_gets_it(tenant: Tenant, red: Party) -> Non
     assert (over_rest.status_code, over_rest.json()["code"]) == (409, "input_required")
     outcomes = [line["outcome"] for line in tenant.must("platform/query_audit", {})["entries"] if line["tool"] == "ask"]
     assert sorted(filter(None, outcomes)) == ["done", "input_required", "input_required"]
+
+
+@pytest.mark.covers("remote:default")
+def test_a_task_that_no_server_made_is_unknown_and_no_default_server_without_tasks_hears_of_it(
+    tenant: Tenant, red: Party
+) -> None:
+    install(tenant, red, "red", default=True)
+    meta = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+    for task in ("nobody's", "", "a:b"):
+        reply = tenant.rpc("tasks/get", {"taskId": task, "_meta": meta})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, -32602)
+    assert not [one for one in red.log() if str(one.get("message", {}).get("method")).startswith("tasks/")]
+
+
+@pytest.mark.covers("remote:private")
+def test_what_is_read_is_for_its_reader_alone_whatever_the_server_says_of_it(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for uri, server in ((NOTE, None), ("note://one", "red")):
+        read = result(tenant, "resources/read", {"uri": uri}, server)
+        assert (read["cacheScope"], read["ttlMs"], bool(read["contents"])) == ("private", 0, True)
+
+
+@pytest.mark.covers("remote:rounds")
+@pytest.mark.parametrize(
+    "ref", [None, [], {}, {"name": "greet"}, {"type": "ref/tool", "name": "x"}, {"type": "ref/prompt"}]
+)
+def test_a_completion_of_nothing_is_told_what_it_lacks(tenant: Tenant, red: Party, ref: Any) -> None:
+    install(tenant, red, "red")
+    reply = tenant.rpc("completion/complete", {"ref": ref, "argument": {"name": "who", "value": ""}})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, -32602)
+    assert "ref/prompt" in reply.json()["error"]["message"]
 
 
 @pytest.mark.covers("remote:mirrors")
@@ -329,6 +381,21 @@ def test_a_list_whose_pages_go_round_is_broken_off_and_what_was_approved_stands(
     assert len(red.log()) - asked < 10
     reply = tenant.client.post("/plans", json={"ref": red.url, "name": "other"})
     assert "round in a circle" in reply.text
+
+
+@pytest.mark.covers("doors:foreign-cursors")
+def test_a_cursor_that_a_list_did_not_give_is_refused(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for method in ("prompts/list", "resources/list", "resources/templates/list", "tools/list"):
+        texts = ["²", "9" * 5_000, "-1", "zz", "1000", "other/list 0", method, f"{method} "]
+        if method != "tools/list":
+            texts += [f"{method} ²", f"{method} -1", f"{method} " + "9" * 5_000]
+        cursors = [base64.urlsafe_b64encode(text.encode()).decode() for text in texts]
+        foreign: list[Any] = [*cursors, base64.urlsafe_b64encode(b"\xff\xfe").decode(), "x", "%%", "é", 5, True, [], {}]
+        for cursor in foreign:
+            reply = tenant.rpc(method, {"cursor": cursor})
+            assert (reply.status_code, reply.json()["error"]["code"]) == (400, -32602), (method, cursor)
+        assert tenant.rpc(method, {"cursor": None}).status_code == 200
 
 
 @pytest.mark.covers("remote:pinned")

@@ -98,7 +98,8 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
             "resourceTemplates": [{"uriTemplate": "note://{id}/x y", "name": "any", "description": "Any."}],
         }
     if method == "resources/read":
-        return {**about, "contents": [{"uri": params["uri"], "text": f"{NAME} has {params['uri']}"}]}
+        contents = [{"uri": params["uri"], "text": f"{NAME} has {params['uri']}"}]
+        return {**about, "cacheScope": "public", "contents": contents}
     if method == "completion/complete":
         ref = params["ref"]
         return {**about, "completion": {"values": [ref.get("name") or ref.get("uri"), params["argument"]["value"]]}}

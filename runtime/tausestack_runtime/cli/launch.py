@@ -20,6 +20,7 @@ import httpx2
 
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.settings import Settings, read_settings
+from tausestack_runtime.supervisor.ground import bind_port
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -67,7 +68,11 @@ class Launched:
 
 @contextmanager
 def launched(settings: Settings, log: IO[bytes] | None = None) -> Generator[Launched]:
-    """Start a stack, and stop it at the end; Ctrl-C and SIGTERM end this process by way of the stack's clean stop."""
+    """Start a stack, and stop it at the end; Ctrl-C and SIGTERM end this process by way of the stack's clean stop.
+
+    Raises `StartError` where its port is taken: whoever listens there is not asked whether the stack is ready.
+    """
+    bind_port(settings.host, settings.port).close()
     command = [sys.executable, "-m", "tausestack_runtime.cli", "up", "--with-parent"]
     environment = {**os.environ, "TAUSESTACK_DATABASE_URL": "", **settings.environment()}
     # A session of its own: Ctrl-C then reaches it once, from here, and not a second time from the terminal.

@@ -12,6 +12,7 @@ from tausestack.confidential import restored
 from tausestack.contract import Principal
 from tausestack.errors import Forbidden, InvalidArguments, NotFound, TauseError, Unauthenticated, Unavailable
 from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import number_of
 from tausestack.scopes import OPERATOR, SYSTEM, TENANT_ADMIN, missing, within
 from tausestack_runtime.gateway.approvals import PAGE, Approvals
 from tausestack_runtime.gateway.call import Call, Outcome, failed
@@ -241,9 +242,10 @@ class Platform:
         given = call.arguments
         limit, before, cursor = given.get("limit", 100), given.get("before"), given.get("cursor")
         if cursor is not None:
-            if not cursor.isdecimal() or before is not None:
+            start = number_of(cursor)
+            if start is None or before is not None:
                 raise InvalidArguments("cursor is what an earlier page gave as next_cursor, and goes without before")
-            before = int(cursor)
+            before = start
         entries = await self._ledger.audit(call.tenant, limit=limit, before=before)
         more = len(entries) == limit and entries[-1]["seq"] > 1
         return {"entries": entries, "next_cursor": str(entries[-1]["seq"]) if more else None}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tausestack_runtime.cli.launch import own_stack
+from tausestack_runtime.cli.launch import launched, own_stack
+from tausestack_runtime.settings import StartError, read_settings
 
 
 @pytest.mark.covers("cli:own-stack-apart")
@@ -29,3 +31,14 @@ def test_a_passing_stack_leaves_the_lasting_ones_database_alone(
         assert made.status_code == 201, made.text
         assert (stack.data / "tenants" / "acme" / "auth.db").is_file()
     assert not stack.data.exists()
+
+
+@pytest.mark.covers("cli:taken-port")
+def test_whoever_has_the_port_already_is_not_taken_for_the_stack(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = read_settings(host="127.0.0.1", port=other.getsockname()[1], data=tmp_path)
+        with pytest.raises(StartError, match="is taken"), launched(settings):
+            pytest.fail("a stack was started")
+        other.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            other.accept()

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 import pytest
 
 from tausestack.errors import DeadlineExceeded, TauseError, Unavailable
-from tausestack_runtime.gateway.upstreams.breaker import Breaker
+from tausestack_runtime.gateway.upstreams.breaker import Breaker, Speechless
 
 
 def fails(through: AbstractContextManager[None], error: TauseError, times: int = 3) -> None:
@@ -46,4 +46,13 @@ def test_a_list_that_can_not_be_had_at_all_counts_as_a_call_does() -> None:
     breaker.retry_at = 0.0
     fails(breaker.brief(), DeadlineExceeded("still nothing"), 1)
     assert breaker.open
+    assert breaker.in_flight == 0
+
+
+@pytest.mark.covers("remote:away")
+@pytest.mark.parametrize(("status", "left_alone"), [(502, True), (504, True), (500, False), (401, False), (307, False)])
+def test_a_status_without_an_answer_is_told_and_opens_where_nobody_is_behind_it(status: int, left_alone: bool) -> None:
+    breaker = Breaker("far")
+    fails(breaker, Speechless(f"HTTP {status}", status))
+    assert (breaker.open, breaker.stale) == (left_alone, f"HTTP {status}")
     assert breaker.in_flight == 0

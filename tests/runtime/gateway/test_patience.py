@@ -177,6 +177,21 @@ async def test_requests_sent_ahead_are_answered_in_turn_but_not_without_end(port
     assert (await answer(port, few * 20)).count(b"200 OK") < 17
 
 
+@pytest.mark.covers("doors:bodies")
+@pytest.mark.parametrize("body", [b"zz\r\nhi\r\n", b"-1\r\nhi\r\n", b"2\nhi\n0\n\n", b"2\r\nhiXX", b"f" * 20 + b"\r\n"])
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_a_body_that_is_none_is_told_so(port: int, body: bytes, pause: float) -> None:
+    head = b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    pieces = (head, body) if pause else (head + body,)
+    told = await answer(port, *pieces, pause=pause)
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert told.count(b"HTTP/1.1") == 1
+    # Behind a request that is answered nothing is said, so that no answer is taken for another's.
+    before = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
+    assert b"400" not in await answer(port, before + head, body, pause=0.05)
+    assert b"400" not in await answer(port, before, b"no request\r\n\r\n", pause=0.05)
+
+
 @pytest.mark.covers("doors:trailers")
 async def test_what_comes_after_a_body_is_no_header_and_has_an_end(port: int) -> None:
     head = b"POST /names HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"

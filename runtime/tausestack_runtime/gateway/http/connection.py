@@ -262,9 +262,12 @@ class Connection(Patient):
             self.transport.close()
 
     def _refuse(self) -> None:
-        """Refuse what is no request; in the middle of another's answer there is no place to say so."""
-        if self._answering is None:
+        """Refuse what is no request, or no body of one; where an answer has begun there is no place to say so."""
+        answering = self._answering
+        own = self._receiving is not None and not self._waiting  # what is read is of the request that is answered
+        if answering is None or (own and not (answering.replied or answering.streaming)):
             self.transport.write(_NOT_HTTP)
+            self.gone = True  # whoever waits for the body says nothing more
             self.transport.close()
         else:
             self.transport.abort()

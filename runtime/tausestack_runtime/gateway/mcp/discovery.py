@@ -45,6 +45,11 @@ def capabilities_of(snapshot: TenantSnapshot, server: str | None) -> dict[str, A
     return merged
 
 
+def has_tasks(capabilities: dict[str, Any]) -> bool:
+    """Whether somebody who can do this, an endpoint or a client, can do tasks."""
+    return TASKS in object_at(capabilities, "extensions")
+
+
 def identity_of(snapshot: TenantSnapshot, server: str | None) -> dict[str, Any]:
     """Return the name and version that an endpoint goes by: a third party's as it says, for people to read."""
     if server is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import orjson
 
 from tausestack.errors import INVALID_PARAMS, Forbidden
 from tausestack.names import wire_name
+from tausestack.raw import number_of
 from tausestack.scopes import OPERATOR, TOOLS_CALL, TOOLS_READ, covers, missing, reaches
 from tausestack_runtime.gateway.call import Outcome, digest
 from tausestack_runtime.gateway.installed import Tool
@@ -67,10 +67,11 @@ class Lists:
             outward = Outward(one.name, plain=ask.server is not None or one.default)
             items += [_outward(outward, kind, item) for item in listed.marked()]
         ttl = min([LIST_TTL_MS, *(listed.ttl_ms for listed in found)])
-        after = _after(ask)
-        start = int(after) if after.isdigit() else 0
+        start = number_of(_after(ask) or "0")
+        if start is None:
+            raise _not_ours(ask)
         page = {kind: items[start : start + PAGE_SIZE]}
-        more = {"nextCursor": _cursor(str(start + PAGE_SIZE))} if start + PAGE_SIZE < len(items) else {}
+        more = {"nextCursor": _cursor(ask.method, str(start + PAGE_SIZE))} if start + PAGE_SIZE < len(items) else {}
         return Outcome({"resultType": "complete", **page, **more, "ttlMs": ttl, "cacheScope": "private"})
 
     async def shortened(self, snapshot: TenantSnapshot, name: str) -> Named | None:
@@ -126,7 +127,7 @@ def _page_of_tools(named: list[tuple[str, Tool]], after: str, away: Mapping[str,
     shown = b",".join(tool.definition(name, away.get(tool.server)) for name, tool in page)
     about: dict[str, Any] = {"resultType": "complete", "ttlMs": LIST_TTL_MS, "cacheScope": "private"}
     if len(rest) > PAGE_SIZE:
-        about["nextCursor"] = _cursor(_place(page[-1]))
+        about["nextCursor"] = _cursor("tools/list", _place(page[-1]))
     return orjson.dumps(about)[:-1] + b',"tools":[' + shown + b"]}"
 
 
@@ -140,16 +141,25 @@ def _may_call(limit: frozenset[str]) -> bool:
     return any(scope.startswith(TOOLS_CALL) for scope in limit)
 
 
-def _cursor(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode()
+def _cursor(method: str, after: str) -> str:
+    return base64.urlsafe_b64encode(f"{method} {after}".encode()).decode()
 
 
 def _after(ask: Ask) -> str:
-    """Return the place that a cursor of ours names, "" for the start."""
+    """Return the place that a cursor of this list names, "" for the start."""
     cursor = ask.params.get("cursor")
-    if cursor is None:
+    if cursor is None or cursor == "":
         return ""
+    if not isinstance(cursor, str):
+        raise _not_ours(ask)
     try:
-        return base64.b64decode(cursor if isinstance(cursor, str) else b"", altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise Refused(INVALID_PARAMS, "This cursor is not one of ours", ask.id) from error
+        method, _, after = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
+    except ValueError as error:  # no base64, or no text in it
+        raise _not_ours(ask) from error
+    if method != ask.method or not after:
+        raise _not_ours(ask)
+    return after
+
+
+def _not_ours(ask: Ask) -> Refused:
+    return Refused(INVALID_PARAMS, "This cursor is none that this list gave", ask.id)

@@ -33,7 +33,7 @@ from tausestack_runtime.gateway.installed import Installation, not_found
 from tausestack_runtime.gateway.mcp import naming
 from tausestack_runtime.gateway.mcp.approving import ELICITATION, Approving
 from tausestack_runtime.gateway.mcp.asking import Ask
-from tausestack_runtime.gateway.mcp.discovery import TASKS, capabilities_of, discovery
+from tausestack_runtime.gateway.mcp.discovery import TASKS, capabilities_of, discovery, has_tasks
 from tausestack_runtime.gateway.mcp.envelope import Refused
 from tausestack_runtime.gateway.mcp.lists import KINDS, Lists
 from tausestack_runtime.gateway.mcp.naming import Named, Outward, needs_renaming
@@ -134,6 +134,9 @@ class Methods:
         if arguments is None:
             raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
         outcome = await self._pipeline.run(_call(ask, named.installation.name, named.name, arguments))
+        if outcome.result.get("cacheScope") == "public":
+            # What its server would tell anybody was told here to somebody who may ask.
+            outcome = Outcome({**outcome.result, "cacheScope": "private"})
         return self._left(ask, named.installation, outcome)
 
     async def _named(self, ask: Ask, snapshot: TenantSnapshot) -> Named:
@@ -142,13 +145,7 @@ class Methods:
         if ask.method not in NAMED and ask.method != "completion/complete":
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method[:120]}", ask.id)
         _require(ask, snapshot, capability)
-        if ask.method == "completion/complete":
-            ref = object_at(ask.params, "ref")
-            about = ref.get("name" if ref.get("type") == "ref/prompt" else "uri")
-        else:
-            about = ask.params.get(NAMED[ask.method])
-        if not isinstance(about, str):
-            raise Refused(INVALID_PARAMS, "What the request is about has to be said, as a string", ask.id)
+        about = _about(ask)
         if ask.server is not None:
             return Named(snapshot.installations[ask.server], about)
         found = await self._merged(ask, snapshot, capability, about)
@@ -208,13 +205,28 @@ def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
     """Raise where an endpoint has not said that it can do what is asked."""
     offered = capabilities_of(snapshot, ask.server)
     if capability == "tasks":
-        if TASKS not in object_at(offered, "extensions"):
+        if not has_tasks(offered):
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
-        if TASKS not in object_at(ask.capabilities, "extensions"):
+        if not has_tasks(ask.capabilities):
             needed: dict[str, Any] = {"extensions": {TASKS: {}}}
             raise Refused(MISSING_CLIENT_CAPABILITY, f"{ask.method} needs {TASKS}", ask.id, requiredCapabilities=needed)
     elif capability not in offered:
         raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
+
+
+def _about(ask: Ask) -> str:
+    """Return the name, URI or id that a request is about, or raise what says that it has none."""
+    if ask.method != "completion/complete":
+        field = NAMED[ask.method]
+        about, wanted = ask.params.get(field), f"params.{field} has to be a string"
+    else:
+        ref = object_at(ask.params, "ref")
+        field = {"ref/prompt": "name", "ref/resource": "uri"}.get(str(ref.get("type")), "")
+        about = ref.get(field)
+        wanted = 'params.ref has to be {"type": "ref/prompt", "name": …} or {"type": "ref/resource", "uri": …}'
+    if not isinstance(about, str):
+        raise Refused(INVALID_PARAMS, wanted, ask.id)
+    return about
 
 
 def _rest(ask: Ask, name: str, arguments: dict[str, Any]) -> dict[str, Any]:

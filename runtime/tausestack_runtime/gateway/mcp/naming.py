@@ -11,6 +11,7 @@ from tausestack.errors import InvalidRequest
 from tausestack.names import parse_resource_uri, resource_template, resource_uri, task_id, wire_name
 from tausestack.raw import as_array, as_object, objects_in
 from tausestack_runtime.gateway.installed import Installation
+from tausestack_runtime.gateway.mcp.discovery import capabilities_of, has_tasks
 from tausestack_runtime.gateway.snapshots import TenantSnapshot
 
 _SHORTENED = re.compile(r"_[0-9a-f]{10}\Z")
@@ -54,12 +55,13 @@ def resource(snapshot: TenantSnapshot, uri: str) -> Named | None:
 
 
 def task(snapshot: TenantSnapshot, identifier: str) -> Named | None:
-    """Return the server and task that a merged id means."""
+    """Return the server and task that a merged id means; any other is the default server's, where that has tasks."""
     server, found, rest = identifier.partition(":")
     installation = snapshot.installations.get(server)
     if found and installation is not None:
         return Named(installation, rest)
-    return plain(snapshot, identifier)
+    default = snapshot.default
+    return plain(snapshot, identifier) if default and has_tasks(capabilities_of(snapshot, default.name)) else None
 
 
 @dataclass(frozen=True, slots=True)

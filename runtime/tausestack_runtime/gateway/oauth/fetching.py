@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tausestack.errors import Forbidden, InvalidRequest, Unavailable
-from tausestack.raw import as_object
+from tausestack.raw import as_object, number_of
 from tausestack_runtime.egress import Egress, read_url
 from tausestack_runtime.gateway.nesting import loads_strictly
 from tausestack_runtime.gateway.upstreams.wire import Pool, WireError
@@ -67,6 +67,6 @@ def _max_age(said: bytes) -> int:
         name, _, value = part.strip().partition("=")
         if name in {"no-store", "no-cache"}:
             return 0
-        if name == "max-age" and value.isdigit():
-            return min(int(value), 86_400)
+        if name == "max-age" and (seconds := number_of(value)) is not None:
+            return min(seconds, 86_400)
     return 3600

@@ -22,6 +22,7 @@ from tausestack.errors import (
     ToolFailed,
 )
 from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import number_of
 from tausestack.scopes import OPERATOR, TOOLS_READ
 from tausestack_runtime.gateway.call import CALL_SECONDS, Call, Notify, Outcome
 from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
@@ -376,15 +377,11 @@ def _query(exchange: Exchange) -> dict[str, str]:
     return dict(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True))
 
 
-def _counts(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 10
-
-
 def _page(query: dict[str, str]) -> tuple[int, int]:
-    start, limit = query.get("cursor", "0"), query.get("limit", str(PAGE_SIZE))
-    if not (_counts(start) and _counts(limit) and int(limit) > 0):
+    start, limit = number_of(query.get("cursor", "0")), number_of(query.get("limit", str(PAGE_SIZE)))
+    if start is None or not limit:
         raise InvalidRequest("limit is a positive integer, and cursor one that an earlier page gave")
-    return int(start), min(int(limit), PAGE_SIZE)
+    return start, min(limit, PAGE_SIZE)
 
 
 def _addressed(tools: list[Tool]) -> list[tuple[str, Tool]]:

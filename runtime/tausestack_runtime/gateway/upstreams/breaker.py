@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from tausestack.errors import DeadlineExceeded, InDoubt, RateLimited, TauseError, Unavailable
+from tausestack.errors import DeadlineExceeded, InDoubt, RateLimited, TauseError, Unavailable, UpstreamError
 
 FAILURES = 3
 """How many times in a row a server has to fail before calls to it fail at once."""
@@ -18,12 +18,25 @@ MAX_IN_FLIGHT = 128
 """How many calls to one of its third-party servers a tenant may have in flight: half of all that it may have."""
 
 
+_NOBODY_BEHIND = frozenset({502, 504})
+"""The HTTP statuses by which a proxy says that it does not reach what it stands before."""
+
+
+class Speechless(UpstreamError):
+    """An HTTP status without a JSON-RPC response: whatever stands before the server spoke in its stead."""
+
+    def __init__(self, message: str, http: int) -> None:
+        super().__init__(message)
+        self.away = http in _NOBODY_BEHIND
+
+
 @dataclass(slots=True)
 class Breaker:
     """One server of one tenant: `closed` while it answers, `open` while it is left alone, `trying` for one call.
 
     A call is sent `with` it, and so is the way in which it learns of the server. An answer is an answer: a failed tool
-    and a JSON-RPC error count as one.
+    and a JSON-RPC error count as one. An HTTP status alone is none: it is told as the reason, and opens the breaker
+    where it says that nobody is behind it.
     """
 
     server: str
@@ -66,6 +79,8 @@ class Breaker:
         self.trying = False
         if isinstance(error, (Unavailable, InDoubt)):
             self._failed(error.message)
+        elif isinstance(error, Speechless):
+            self._failed(error.message, opens=error.away)
         elif error is None or isinstance(error, TauseError):
             self.heard = monotonic()
             if self.failures:

@@ -12,6 +12,7 @@ from tausestack.raw import as_object
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.nesting import loads, repeats
+from tausestack_runtime.gateway.upstreams.breaker import Speechless
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
 _EVENTS = b"text/event-stream"
@@ -69,7 +70,7 @@ def message_of(call: Call, raw: bytes, status: int = 200) -> dict[str, Any]:
         message, wrong = None, "JSON"
     if message is not None:
         return message
-    if status < 400:
+    if status < 300:
         raise UpstreamError(f"{call.server} answered with something that is not {wrong}")
     return {}  # a page, or a few words, of whatever stands before the server
 
@@ -102,8 +103,12 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
     if status == 503:
         raise NotSent("the server is restarting")
     if status in {401, 403}:
-        raise UpstreamError(f"{call.server} does not accept the credential that it is installed with (HTTP {status})")
-    raise UpstreamError(f"{call.server} answered with HTTP {status} and no JSON-RPC response")
+        said = f"{call.server} does not accept the credential that it is installed with (HTTP {status})"
+        raise Speechless(said, status)
+    if 300 <= status < 400:
+        raise Speechless(f"{call.server} has moved (HTTP {status}): install it at its new address", status)
+    said = f"{call.server} answered with HTTP {status} and no JSON-RPC response"
+    raise Speechless(said, status) if status >= 500 else UpstreamError(said)
 
 
 def _answers(call: Call, message: dict[str, Any]) -> bool:

@@ -214,22 +214,23 @@ class Upstreams:
 
 def _raise_unless_repeatable(call: Call, error: NotSent | Broken | TimedOut, *, safe: bool, last: bool) -> None:
     """Raise what a failure comes to where the call may not be sent again, or was sent often enough."""
+    what = call.tool or call.method
     if isinstance(error, NotSent):
         if last:
             raise Unavailable(f"{call.server} takes no connections") from error
     elif isinstance(error, Broken):
         if not safe:
             raise InDoubt(
-                f"{call.server} broke off in the middle of {call.tool}: it may or may not have taken effect",
+                f"{call.server} broke off in the middle of {what}: it may or may not have taken effect",
                 call=call.id,
             ) from error
         if last:
-            raise Unavailable(f"{call.server} keeps breaking off in the middle of {call.tool}") from error
+            raise Unavailable(f"{call.server} keeps breaking off in the middle of {what}") from error
     elif safe:
-        raise DeadlineExceeded(f"{call.server} did not answer {call.tool} in time") from error
+        raise DeadlineExceeded(f"{call.server} did not answer {what} in time") from error
     else:
         raise InDoubt(
-            f"{call.server} did not answer {call.tool} in time: it may or may not have taken effect", call=call.id
+            f"{call.server} did not answer {what} in time: it may or may not have taken effect", call=call.id
         ) from error
 
 

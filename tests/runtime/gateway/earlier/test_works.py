@@ -37,3 +37,11 @@ async def test_a_tenant_that_asks_much_takes_nothing_of_what_others_can_come_bac
     assert works.find(f"{quiet.id}-0", session) == (quiet, 0)
     assert works.find(f"{first.id}-0", loud) is None
     assert works.find(f"{last.id}-0", loud) == (last, 0)
+
+
+@pytest.mark.covers("earlier:cancel")
+@pytest.mark.parametrize("number", ["", "-1", "²", "9" * 5_000, "0x1", "1-1"])
+async def test_an_event_id_that_nobody_was_given_finds_nothing(number: str) -> None:
+    works = Works(1)
+    work, session = await over(works, "acme")
+    assert works.find(f"{work.id}-{number}", session) is None

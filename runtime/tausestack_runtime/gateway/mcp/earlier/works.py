@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from tausestack.errors import RateLimited, TauseError
+from tausestack.raw import number_of
 from tausestack_runtime.gateway.mcp.earlier.session import Session
 
 MAX_AHEAD = 256
@@ -221,11 +222,11 @@ class Works:
 
     def find(self, event_id: str, session: Session) -> tuple[Work, int] | None:
         """Return the work of an event, and the event's number; None where that is not known, or another session's."""
-        identifier, _, number = event_id.partition("-")
-        work = self._kept.get(identifier)
-        if work is None or work.session.id != session.id or not number.isdecimal():
+        identifier, _, written = event_id.partition("-")
+        work, number = self._kept.get(identifier), number_of(written)
+        if work is None or work.session.id != session.id or number is None:
             return None
-        return work, int(number)
+        return work, number
 
     async def aclose(self) -> None:
         """Cancel what is under way."""
