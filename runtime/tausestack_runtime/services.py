@@ -27,8 +27,8 @@ class ServiceSpec:
     """Imports 50 MB that no other needs: its own process does, in a second, rather than the fork server for all."""
     vendors_keys: bool = False
     """Speaks to vendors with the operator's own credentials, which no other service is left with."""
-    worker: bool = False
-    """Works without being called: comes back at once after a crash, and at the start where it left work behind."""
+    work: tuple[str, ...] = ()
+    """The tables of `_system` in which a row stands for each thing that it is to do without being called."""
     template: bool = False
     """One process a tenant, made on demand, rather than one for all."""
     stateless: bool = False
@@ -36,6 +36,11 @@ class ServiceSpec:
 
     travels: str | None = None
     """`package.module:class` of what takes what it keeps beside its tables out of an installation, and into one."""
+
+    @property
+    def worker(self) -> bool:
+        """Whether it works uncalled: it comes back at once after a crash, and at the start where work is left."""
+        return bool(self.work)
 
     @property
     def tables(self) -> str | None:
@@ -53,7 +58,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
         "tausestack_agents.server:server",
         idle_seconds=None,
         heavy=True,
-        worker=True,
+        work=("dispatch", "timers", "mcp_task_processes"),
         vendors_keys=True,
         travels="tausestack_agents.travelling:TravellingCheckpoints",
     ),

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,86 +18,15 @@ import pytest
 from benchmarks._postgres import database
 
 from remotes import EARLIER, MODERN, Party, eventually, party
-from sessions import Earlier, Message
-from stack import Stack, Tenant, free_port, running
+from sessions import Earlier, Message, heard
+from stack import Tenant, free_port, running
+from two_gateways import Gateways, until
 
 CONNECTIONS = 32
 INVOICE = "Crea una factura para Café Andino por 250.000 COP de asesoría"
 NIT = {"nit": "900123456-8"}
-WITHIN_SECONDS = 60.0
 CLIENTS = 6
 CALLS_AROUND_A_KILL = 40
-
-
-@dataclass
-class Gateways:
-    """A stack with two gateways, and a way to each of them alone."""
-
-    stack: Stack
-    superuser_url: str
-
-    def figures(self) -> list[dict[str, Any]]:
-        """Return what the supervisor knows of each gateway."""
-        return self.stack.operator("GET", "doctor").json()["gateways"]
-
-    def client(self, number: int) -> httpx2.Client:
-        """Return a client of one gateway's own socket."""
-        run = self.stack.operator("GET", "doctor").json()["supervisor"]["run"]
-        transport = httpx2.HTTPTransport(uds=f"{run}/gateway-{number}.sock", verify=False)
-        return httpx2.Client(transport=transport, base_url="http://localhost", timeout=60)
-
-    def met_first(self, number: int, tenant: Tenant) -> Tenant:
-        """Return a tenant whose calls meet one gateway first; its client is the caller's to close."""
-        found = Tenant(tenant.name, tenant.key, tenant.url)
-        found.client.close()
-        found.client = self.client(number)
-        found.client.base_url = f"http://localhost/api/v2/tenants/{tenant.name}"
-        found.client.headers.update(tenant.headers)
-        return found
-
-    def scraped(self, name: str) -> dict[str, float]:
-        """Return a metric's sum by gateway, as a scrape of the port tells it."""
-        text = httpx2.get(f"{self.stack.url}/metrics", timeout=60, trust_env=False, verify=False).text
-        found: dict[str, float] = {}
-        for number, value in re.findall(rf'^{name}\{{[^}}]*gateway="(\d+)"[^}}]*\}} (\S+)$', text, re.MULTILINE):
-            found[number] = found.get(number, 0) + float(value)
-        return found
-
-    def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> int:
-        """End a gateway's process, and return its id."""
-        pid = until(lambda: self._other_pid(number, None))
-        os.kill(pid, how)
-        return pid
-
-    @contextlib.contextmanager
-    def away(self, number: int) -> Iterator[None]:
-        """Keep a gateway from serving: the process that comes after the killed one is held at its start."""
-        for _ in range(10):
-            killed = self.kill(number)
-            new = until(lambda killed=killed: self._other_pid(number, killed))
-            os.kill(new, signal.SIGSTOP)
-            if self._figures_of(number)["connections"] is None:
-                break
-            os.kill(new, signal.SIGCONT)  # it was quicker than we
-            until(self.all_serve)
-        else:
-            raise AssertionError("each time it served before it could be held")
-        try:
-            yield
-        finally:
-            os.kill(new, signal.SIGCONT)
-            until(self.all_serve)
-
-    def _figures_of(self, number: int) -> dict[str, Any]:
-        return next(one for one in self.figures() if one["number"] == number)
-
-    def _other_pid(self, number: int, known: int | None) -> int | None:
-        pid = self._figures_of(number)["pid"]
-        return None if pid == known else pid
-
-    def all_serve(self) -> bool:
-        """Whether each gateway takes connections."""
-        return all(one["connections"] is not None for one in self.figures())
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +54,6 @@ def through(gateways: Gateways, tenant: Tenant) -> Iterator[dict[int, Tenant]]:
     yield found
     for one in found.values():
         one.client.close()
-
-
-def until(what: Callable[[], Any]) -> Any:
-    """Return the first truth of something, looked at until the deadline."""
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.mark.covers("gateways:share-the-port", "gateways:scrape")
@@ -365,6 +281,24 @@ def test_an_earlier_clients_session_is_every_gateways(gateways: Gateways, tenant
     assert client[2].end() == 200
     for number in (1, 2):
         until(lambda one=client[number]: one.post(one.request("ping")).status_code == 404)
+
+
+@pytest.mark.covers("earlier:one-stream")
+def test_of_streams_at_two_gateways_one_is_told_each_message(gateways: Gateways, tenant: Tenant, red: Party) -> None:
+    client = session(gateways, tenant)
+    note, anew = "notifications/resources/updated", "notifications/resources/list_changed"
+    updated: Message = {"jsonrpc": "2.0", "method": note, "params": {"uri": "note://one"}}
+    assert client[1].result("resources/subscribe", {"uri": "tausestack://red/note%3A%2F%2Fone"}) == {}
+    with heard(client[1], gateways.client(1)) as older:
+        eventually(lambda: red.tell(updated) and older)
+        with heard(client[2], gateways.client(2)) as newer:
+            eventually(lambda: red.tell(updated) and note in newer)
+            before = older.count(note)
+            for n in range(len(newer), len(newer) + 10):
+                red.tell(updated)
+                eventually(lambda n=n: len(newer) > n)
+        eventually(lambda: red.tell({"jsonrpc": "2.0", "method": anew}) and anew in older)
+        assert older.count(note) == before
 
 
 @pytest.mark.covers("earlier:gateways")

@@ -7,14 +7,18 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from remotes import eventually
 from stack import TAUSESTACK, Stack, Tenant, running
+from tausestack_runtime.supervisor.work import has_work
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,3 +128,35 @@ def _kill(stack: Stack) -> None:
     """Kill the supervisor outright; its children go with it."""
     stack.process.kill()
     stack.process.wait()
+
+
+@pytest.mark.covers("start:workers-with-work")
+def test_the_agents_start_by_themselves_where_work_is_left_and_not_where_none_is(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(data) as stack:
+        asked = {"agent": "concierge", "input": "Guarda 1 en la clave k", "wait": 60}
+        assert stack.tenant("acme").must("agents/run", asked)["status"] == "success"
+    with running(data) as stack:
+        stack.tenant("other").must("storage/list_keys", {})
+        left = time.time()
+        kept = {"for_tenant": "acme", "kind": "schedule", "id": "none", "due": left, "lease_until": 0, "created": left}
+        columns, values = ", ".join(kept), ", ".join(f":{name}" for name in kept)
+        with contextlib.closing(sqlite3.connect(data / "tenants" / "_system" / "agents.db")) as file, file:
+            file.execute(f"INSERT INTO timers ({columns}) VALUES ({values})", kept)
+        agents = eventually(lambda: (one := stack.services()["agents"])["pid"] and one)
+        assert agents["started_at"] >= left
+        assert agents["restarts"] == 0
+
+
+@pytest.mark.covers("start:workers-with-work")
+def test_a_file_that_cannot_be_read_may_hold_work(tmp_path: Path) -> None:
+    path = tmp_path / "agents.db"
+    assert not has_work(path, ["dispatch"])
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        file.execute("CREATE TABLE dispatch (id)")
+        assert not has_work(path, ["dispatch"])
+        assert has_work(path, ["dispatch", "timers"])
+        file.execute("INSERT INTO dispatch VALUES (1)")
+    assert has_work(path, ["dispatch"])
+    path.write_bytes(b"no database" * 1000)
+    assert has_work(path, ["dispatch"])

@@ -11,7 +11,7 @@ SERVICES = (
     ServiceSpec("plain", "supervised_service:plain", seals="secrets"),
     ServiceSpec("brief", "supervised_service:brief", idle_seconds=0.5),
     ServiceSpec("broken", "supervised_service:missing"),
-    ServiceSpec("worker", "supervised_service:worker", idle_seconds=None, worker=True),
+    ServiceSpec("worker", "supervised_service:worker", idle_seconds=None, work=("work",)),
     ServiceSpec("heavy", "supervised_heavy:heavy", heavy=True),
 )
 ADAPTER = ServiceSpec("adapter", "supervised_service:adapter", template=True)

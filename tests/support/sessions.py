@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -131,6 +132,23 @@ class Earlier:
                 self.retries.append(int(value))
             elif field == "data" and value:
                 yield json.loads(value)
+
+
+@contextlib.contextmanager
+def heard(client: Earlier, http: httpx2.Client | None = None) -> Iterator[list[str]]:
+    """Open a stream of a session through another client, and give the methods of what is told on it, as they come."""
+    methods: list[str] = []
+
+    def read(messages: Iterator[Message]) -> None:
+        with contextlib.suppress(httpx2.TransportError, httpx2.StreamError):  # it is read until it is closed
+            methods.extend(message["method"] for message in messages)
+
+    through = client.through(http or httpx2.Client(trust_env=False, verify=False, timeout=60))
+    with contextlib.ExitStack() as last, through.listening() as messages:
+        reader = threading.Thread(target=read, args=(messages,))
+        reader.start()
+        last.callback(reader.join, 60)
+        yield methods
 
 
 def endpoint(tenant: Any, server: str | None = None) -> str:

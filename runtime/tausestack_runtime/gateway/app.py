@@ -27,6 +27,7 @@ from tausestack_runtime.gateway.limits.budgets import Budgets
 from tausestack_runtime.gateway.limits.limiter import Connections, Limiter
 from tausestack_runtime.gateway.mcp.approving import Approving
 from tausestack_runtime.gateway.mcp.earlier.door import RETIRED, EarlierDoor, retired
+from tausestack_runtime.gateway.mcp.earlier.listening import PATH as STREAMS
 from tausestack_runtime.gateway.mcp.earlier.relay import Relay
 from tausestack_runtime.gateway.mcp.earlier.session import Tokens
 from tausestack_runtime.gateway.mcp.earlier.store import States
@@ -193,6 +194,9 @@ class Gateway:
                 await self._mcp(exchange, *place)
             elif exchange.path.startswith(("/oauth/", "/.well-known/")):
                 await self._oauth(exchange)
+            elif exchange.internal and exchange.path.startswith(STREAMS):
+                held = self._earlier.listening.holds(exchange.path.removeprefix(STREAMS))
+                await exchange.reply(200, held.encode(), b"text/plain")
             elif exchange.internal and exchange.path.startswith("/siblings/"):
                 order, tenant = parse_path(exchange.path)
                 await exchange.reply_json(200, {"left": await self._gateways.here(order, tenant)})

@@ -34,6 +34,7 @@ from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order
 from tausestack_runtime.supervisor.ready import ReadyProbe
 from tausestack_runtime.supervisor.spawn import split_off
+from tausestack_runtime.supervisor.work import has_work
 
 DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
 GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
@@ -212,14 +213,14 @@ class Supervisor:
         self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
 
     def _wake_workers(self) -> None:
-        """Start the services that may have work: those whose own database is there, also once an import has made it.
+        """Start the services that have work, also once an import has brought it; on PostgreSQL other machines may.
 
         Not before the stack is ready: what they import would slow its start.
         """
         for instance in self._instances:
             own = self._settings.data / "tenants" / SYSTEM_TENANT / f"{instance.spec.name}.db"
             idle = instance.spec.worker and instance.state == "stopped"
-            if idle and (self._settings.database_url is not None or own.exists()):
+            if idle and (self._settings.database_url is not None or has_work(own, instance.spec.work)):
                 self._instances.start(instance)
         self._loop.after(WORK_SECONDS, self._wake_workers)
 

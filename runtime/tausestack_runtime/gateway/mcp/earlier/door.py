@@ -64,8 +64,16 @@ class EarlierDoor:
         self._relay = relay
         self._questions = Questions(siblings.number)
         self._works = Works(siblings.number)
-        self._listening = Listening(identity, methods, subscriptions, states, relay, leaving)
-        self._requests = Requests(methods, states, Rounds(methods, self._questions), relay, self._listening)
+        self.listening = Listening(
+            identity=identity,
+            methods=methods,
+            subscriptions=subscriptions,
+            states=states,
+            relay=relay,
+            siblings=siblings,
+            leaving=leaving,
+        )
+        self._requests = Requests(methods, states, Rounds(methods, self._questions), relay, self.listening)
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -194,7 +202,7 @@ class EarlierDoor:
     async def _listen(self, exchange: Exchange, session: Session, principal: Principal) -> None:
         last = exchange.header(b"last-event-id")
         if last is None:
-            await self._listening.serve(exchange, session, principal, bearer(exchange.header(b"authorization")))
+            await self.listening.serve(exchange, session, principal, bearer(exchange.header(b"authorization")))
             return
         found = self._works.find(last, session)
         if found is None:
