@@ -72,8 +72,8 @@ def save_agent(
         show_json(found)
         return
     print(f"{found['name']}: version {found['version']}{'' if found['new'] else ', as it was'}")
-    if found["unknown_handoffs"]:
-        print(f"it hands over to agents that are not there: {', '.join(found['unknown_handoffs'])}")
+    for warning in found["warnings"]:
+        print(f"look at {warning}")
 
 
 @agent_app.command("delete")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
@@ -182,9 +182,27 @@ def parse_spec(raw: Mapping[str, Any]) -> AgentSpec:
     if len(json.dumps(raw, ensure_ascii=False, default=str).encode()) > MAX_SPEC_BYTES:
         raise InvalidArguments(f"The agent is too large: {MAX_SPEC_BYTES // 1024} KiB as JSON are the most")
     try:
-        return AgentSpec.model_validate(raw)
+        spec = AgentSpec.model_validate(raw)
     except ValidationError as error:
         raise invalid("agent", error) from error
+    # Not in the model itself: what was saved before goes on being read.
+    if wrong := list(_never_matching(spec)):
+        told = "; ".join(f"{each['path']}: {each['message']}" for each in wrong[:10])
+        raise InvalidArguments(f"The agent is not right: {told}"[:1000], errors=wrong[:10])
+    return spec
+
+
+def _never_matching(spec: AgentSpec) -> Iterator[dict[str, str]]:
+    """Yield the patterns that nothing can match, whatever is installed."""
+    rules = [(f"approvals.{place}.tool", rule.tool) for place, rule in enumerate(spec.approvals) if rule.tool]
+    for path, pattern in [*((f"tools.{place}", each) for place, each in enumerate(spec.tools)), *rules]:
+        if not set(pattern) & set("/*?["):
+            name = pattern.removeprefix("!")
+            yield {"path": path, "message": f"'{name[:40]}' is no address of a tool, which is server/tool: '{name}/*'?"}
+    for place, pattern in enumerate(spec.servers):
+        if "/" in pattern:
+            message = f"'{pattern[:40]}' can't be a server's name: addresses of tools stand in 'tools'"
+            yield {"path": f"servers.{place}", "message": message}
 
 
 def invalid(what: str, error: ValidationError) -> InvalidArguments:

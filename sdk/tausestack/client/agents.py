@@ -74,7 +74,7 @@ class Agents:
         return await self._tenant.wire.request("GET", self._tenant.path("agents", agent))
 
     async def save(self, spec: AgentSpec | Mapping[str, Any]) -> dict[str, Any]:
-        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs"}`."""
+        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs", "warnings"}`."""
         return await self._changed("POST", ("agents",), "agents/save_agent", _plain(spec))
 
     async def delete(self, agent: str) -> None:

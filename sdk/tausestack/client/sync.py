@@ -59,7 +59,7 @@ class SyncAgents:
         return self._thread.run(self._agents.spec, agent)
 
     def save(self, spec: AgentSpec | Mapping[str, Any]) -> dict[str, Any]:
-        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs"}`."""
+        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs", "warnings"}`."""
         return self._thread.run(self._agents.save, spec)
 
     def delete(self, agent: str) -> None:

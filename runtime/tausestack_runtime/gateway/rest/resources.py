@@ -52,6 +52,11 @@ def _body(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> 
     return {**body, **path}
 
 
+def _begun(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    """Where a run is answered as it stands: a program asks again or follows its events, and says so if it waits."""
+    return {"wait": 0, **body, **path}
+
+
 def _query(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
     return {**{name: _number(name, value) for name, value in query.items()}, **path}
 
@@ -62,10 +67,12 @@ def _paged(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) ->
 
 
 def _number(name: str, value: str) -> Any:
-    if name not in {"limit", "before"}:
+    if name == "wait" and re.fullmatch(r"\d{1,6}(?:\.\d{1,3})?", value):
+        return float(value)
+    if name not in {"limit", "before", "wait"}:
         return value == "true" if name == "purge" else value
     if not re.fullmatch(r"-?\d{1,15}", value):
-        raise InvalidRequest(f"{name} has to be an integer")
+        raise InvalidRequest(f"{name} has to be {'a number of seconds' if name == 'wait' else 'an integer'}")
     return int(value)
 
 
@@ -89,10 +96,10 @@ RESOURCES = (
     Resource("POST", "servers/{name}/approve", "registry", "approve", _body),
     Resource("DELETE", "servers/{name}", "registry", "uninstall", _query),
     Resource("POST", "plans", "registry", "plan", _body),
-    Resource("POST", "runs", "agents", "run", _body, _run_status),
+    Resource("POST", "runs", "agents", "run", _begun, _run_status),
     Resource("GET", "runs", "agents", "list_runs", _query),
     Resource("GET", "runs/{run}", "agents", "get_run", _query),
-    Resource("POST", "runs/{run}/resume", "agents", "resume", _body),
+    Resource("POST", "runs/{run}/resume", "agents", "resume", _begun),
     Resource("POST", "runs/{run}/cancel", "agents", "cancel", _body),
     Resource("POST", "runs/{run}/pause", "agents", "pause", _body),
     Resource("POST", "runs/{run}/fork", "agents", "fork", _body, lambda _: 202),
@@ -113,7 +120,7 @@ RESOURCES = (
     Resource("GET", "teams", "agents", "list_teams", _query),
     Resource("POST", "teams", "agents", "save_team", _whole("team"), _saved),
     Resource("DELETE", "teams/{team}", "agents", "delete_team", _query),
-    Resource("POST", "teams/{team}/runs", "agents", "run_team", _body, _run_status),
+    Resource("POST", "teams/{team}/runs", "agents", "run_team", _begun, _run_status),
     Resource("GET", "approvals", "platform", "list_approvals", _query),
     Resource("POST", "approvals/{id}", "platform", "decide_approval", _body),
     Resource("GET", "limits", "platform", "get_limits", _query),
