@@ -104,7 +104,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
             await check_room(ctx, db)
             pinned = await specs.pin(db, asked.agent)
             origin = await _origin(ctx, db, asked.budget)
-            rules = rules_of(pinned.spec, origin.pop("rules", None))
+            rules = rules_of(pinned.spec, origin.pop("rules", None), await specs.allowed(db))
             await store.add_run(db, {**values, **origin, "version": pinned.version, "rules": rules})
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
             raise KeyReused("This key, or message, was used for another run", key=asked.message or ctx.idempotency_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from tausestack.agents import AgentSpec
 from tausestack.scopes import RUNS_WRITE, covers
@@ -12,11 +13,17 @@ SPOKEN_OFFLINE = ("es", "en")
 """What the offline planner speaks."""
 
 
-def doubts(spec: AgentSpec, tools: Mapping[str, Sequence[str]], agents: Collection[str], *, offline: bool) -> list[str]:
+class Seen(NamedTuple):
+    """A tool of the tenant's: the scopes that it needs, and its side effect."""
+
+    scopes: Sequence[str]
+    side_effect: str
+
+
+def doubts(spec: AgentSpec, tools: Mapping[str, Seen], agents: Collection[str], *, offline: bool) -> list[str]:
     """Return what had better be looked at in a spec, each with its field.
 
-    `tools` are the tenant's as they are now, by address, each with the scopes that it needs; `agents` those that there
-    are.
+    `tools` are the tenant's as they are now, by address; `agents` those that there are.
     """
     servers = {address.partition("/")[0] for address in tools}
     found = [
@@ -36,13 +43,22 @@ def doubts(spec: AgentSpec, tools: Mapping[str, Sequence[str]], agents: Collecti
         for place, rule in enumerate(spec.approvals)
         if rule.tool is not None and not _matched(rule.tool, tools)
     ]
-    found += [_unreached(spec, address, tools[address]) for address in spec.tools if address in tools]
+    found += [_unreached(spec, address, tools[address].scopes) for address in spec.tools if address in tools]
+    unasked = [address for address, seen in tools.items() if _unasked(spec, address, seen)]
+    if unasked:
+        named = ", ".join(unasked[:5]) + (f" and {len(unasked) - 5} more" if len(unasked) > 5 else "")
+        found.append(f"approvals: nobody is asked before {named}: they act outside, or don't say that they only read")
     found += [f"handoffs: there is no agent '{name}'" for name in spec.handoffs if name not in agents]
     return [each for each in found if each] + _languages(spec, offline=offline)
 
 
 def _matched(pattern: str, tools: Collection[str]) -> bool:
     return any(fnmatchcase(address, pattern) for address in tools)
+
+
+def _unasked(spec: AgentSpec, address: str, seen: Seen) -> bool:
+    external = seen.side_effect == "external" and spec.takes(address)
+    return external and not any(rule.asks(address, seen.side_effect, {}) for rule in spec.approvals)
 
 
 def _unreached(spec: AgentSpec, address: str, needs: Sequence[str]) -> str:
