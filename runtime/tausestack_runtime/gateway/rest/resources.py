@@ -76,9 +76,15 @@ def _number(name: str, value: str) -> Any:
     return int(value)
 
 
-def _whole(name: str) -> Arguments:
-    """Return what takes the whole body for one argument."""
-    return lambda path, query, body: {name: body, **path}
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Takes the whole body for one argument."""
+
+    argument: str
+
+    def __call__(self, path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """Return the tool's arguments."""
+        return {self.argument: body, **path}
 
 
 def _saved(found: dict[str, Any]) -> int:
@@ -114,11 +120,11 @@ RESOURCES = (
     Resource("PATCH", "schedules/{name}", "agents", "save_schedule", _body),
     Resource("DELETE", "schedules/{name}", "agents", "delete_schedule", _query),
     Resource("GET", "agents", "agents", "list_agents", _query),
-    Resource("POST", "agents", "agents", "save_agent", _whole("spec"), _saved),
+    Resource("POST", "agents", "agents", "save_agent", Whole("spec"), _saved),
     Resource("GET", "agents/{agent}", "agents", "get_agent", _query),
     Resource("DELETE", "agents/{agent}", "agents", "delete_agent", _query),
     Resource("GET", "teams", "agents", "list_teams", _query),
-    Resource("POST", "teams", "agents", "save_team", _whole("team"), _saved),
+    Resource("POST", "teams", "agents", "save_team", Whole("team"), _saved),
     Resource("DELETE", "teams/{team}", "agents", "delete_team", _query),
     Resource("POST", "teams/{team}/runs", "agents", "run_team", _begun, _run_status),
     Resource("GET", "approvals", "platform", "list_approvals", _query),
