@@ -11,12 +11,11 @@ from tausestack.agents import AgentSpec
 from tausestack.mcp import Context, Server
 from tausestack.mcp.tools import ToolOptions, make_tool
 from tausestack_agents import specs
-from tausestack_agents.parameters import MAX_INPUT, TEXT, Facts, Thread
+from tausestack_agents.parameters import MAX_INPUT, TEXT, WAIT_SECONDS, Facts, Thread, Wait
 from tausestack_agents.specs.builtin import released
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 ASK = "ask-"
-WAIT_SECONDS = 90.0
 MAX_DESCRIPTION = 800
 
 
@@ -25,7 +24,7 @@ async def ask(
     input: Annotated[str, Field(description="What is asked for, in words.", max_length=MAX_INPUT, pattern=TEXT)],
     thread: Thread = None,
     context: Facts = None,
-    wait: Annotated[float, Field(description="How many seconds to wait for the answer.", ge=0)] = WAIT_SECONDS,
+    wait: Wait = WAIT_SECONDS,
 ) -> Run:
     """Ask an agent; the run that is returned has the answer as its output, or says what it waits for."""
     return await start(ctx, Asked(ctx.tool.removeprefix(ASK), input, thread, context=context), wait)

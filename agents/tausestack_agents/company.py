@@ -20,7 +20,7 @@ from tausestack_agents.journal import Journal
 from tausestack_agents.models import Chosen, choose
 from tausestack_agents.others import PersonThinker, TeamThinker
 from tausestack_agents.own import OwnThinker
-from tausestack_agents.specs.builtin import builtin
+from tausestack_agents.specs.builtin import builtin, released
 from tausestack_agents.spending import Spending
 from tausestack_agents.state import Duty, Member, RunPlan, Thinker
 from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
@@ -115,7 +115,7 @@ class Company:
             return Duty(agent=to, version=known.get("version"))
         async with self._databases.transaction(self._principal.tenant) as db:
             found = await specs.pin(db, to)
-        rules = rules_of(found.spec, self._rules)
+            rules = rules_of(found.spec, self._rules, await specs.allowed(db))
         about = {"from": path[-1]["agent"], "to": to, "reason": reason}
         await self._journal.hand_over(len(path), about, found.version, rules)
         self._rules = rules
@@ -161,8 +161,20 @@ class Company:
         return self._toolbox(self._delegation(spec, name), spec)
 
 
-def rules_of(spec: AgentSpec, inherited: Sequence[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """Return the approvals that hold for an agent in a run: its own, and those that hold for the run already."""
+def rules_of(
+    spec: AgentSpec, inherited: Sequence[dict[str, Any]] | None, allowed: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the approvals that hold for an agent in a run: its own, and those that hold for the run already.
+
+    `allowed` are the tools that the rules of this release's agents do not hold, where the tenant says so.
+    """
     own = [rule.model_dump(mode="json", exclude_defaults=True) for rule in spec.approvals]
+    if allowed and released().get(spec.name) == spec:
+        own = [{**rule, "unless": sorted({*rule.get("unless", ()), *allowed})} for rule in own]
     held = list(inherited or ())
-    return [*held, *(rule for rule in own if rule not in held)]
+    known = [_but_for_allowed(rule) for rule in held]
+    return [*held, *(rule for rule in own if _but_for_allowed(rule) not in known)]
+
+
+def _but_for_allowed(rule: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in rule.items() if name != "unless"}

@@ -37,6 +37,12 @@ class AnswerInvalid(UpstreamError):
     code, title = "answer_invalid", "The answer does not fit its schema"
 
 
+class AgentFailed(UpstreamError):
+    """The operator's own code of an agent raised something: it says where, and the log what."""
+
+    code, title = "agent_failed", "The agent's own code failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What a person decided on what a run waits for; `arguments` replace those of the call that was held."""
@@ -82,6 +88,8 @@ def parse_decision(given: dict[str, Any]) -> Decision:
             'A decision is {"approve": true}, {"approve": false, "reason": "…"}, {"arguments": {…}} to edit the call, '
             'or {"input": "…"} to answer'
         )
+    if arguments is not None and not approve:
+        raise InvalidArguments("A rejected call is not made: leave out its `arguments`, or approve it with them")
     return Decision(bool(approve), reason, arguments)  # pyright: ignore[reportUnknownArgumentType] raw JSON
 
 

@@ -23,7 +23,7 @@ from tausestack_agents import expiring, specs, store, threads
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import FIRST, Checkpoints, config
 from tausestack_agents.company import Company
-from tausestack_agents.domain import ENDED, PAUSE, subject
+from tausestack_agents.domain import ENDED, PAUSE, AgentFailed, subject
 from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import GatewayClient
 from tausestack_agents.graph import RunGraph
@@ -109,28 +109,35 @@ class Executor:
 
         `holds` tells whether the lease on it still runs, without asking anybody.
         """
-        lone = False
+        stopped = False
         try:
             # More than once where the decision was there before the run came to wait for it.
             while (claimed := await self._claim(tenant, run)) is not None:
-                lone = claimed.parent is None
                 self._bell.ring(tenant, run, stops=False)
                 with structlog.contextvars.bound_contextvars(tenant=tenant, run=run), of_run(self._tracing, claimed):
-                    if await self._taken(tenant, claimed, holds) in ENDED:
+                    stopped = await self._taken(tenant, claimed, holds) not in ENDED
+                    if not stopped:
                         break
         except Fenced:
             logger.info("run was taken over or cancelled", tenant=tenant, run=run)
         finally:
             self._bell.ring(tenant, run)
         # Before this run's own work is struck off: whoever takes that up after a crash comes here again.
-        if not lone:
-            await self._tell_parent(tenant, run)
+        if not stopped:
+            await self._tell_waiting(tenant, run)
 
-    async def _tell_parent(self, tenant: str, run: str) -> None:
-        """Have the run looked at that waits for one that has ended."""
-        row = await self._databases.read(tenant, lambda db: store.find_run(db, run))
-        if row is not None and row.parent is not None and row.status in ENDED:
-            await self._wake(tenant, row.parent)
+    async def _tell_waiting(self, tenant: str, run: str) -> None:
+        """Have those looked at that wait for a run which has ended: what started it, and its thread's next turn."""
+
+        async def look(db: Connection) -> list[str]:
+            row = await store.find_run(db, run)
+            if row is None or row.status not in ENDED:
+                return []
+            above = [] if row.parent is None else [row.parent]
+            return above + (await store.turns_waiting(db, row.thread))[:1]
+
+        for each in await self._databases.read(tenant, look):
+            await self._wake(tenant, each)
 
     async def _claim(self, tenant: str, run: str) -> Row | None:
         async def work(db: Connection) -> Row | None:
@@ -138,6 +145,9 @@ class Executor:
             if row is None:
                 raise Absent(run)
             waits = row.status == "interrupted" and await store.decision_on(db, row) is None
+            # A message from outside may have come while an earlier turn of its thread went on.
+            if row.status == "pending" and "message" in (row.origin or {}):
+                waits = await store.ahead(db, row) is not None
             return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
         claimed = await self._databases.write(tenant, work)
@@ -164,7 +174,8 @@ class Executor:
             return await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
         except TauseError as error:
             log.warning("run failed", code=error.code, reason=error.message)
-            return await self._end(tenant, row, "error", error={"code": error.code, "message": error.message})
+            where = error.data if isinstance(error, AgentFailed) else {}
+            return await self._end(tenant, row, "error", error={"code": error.code, "message": error.message, **where})
         except BudgetExceeded as error:
             log.info("run is over its budget", kind=error.budget)
             return await self._unfinished(tenant, row, "error", error.told())

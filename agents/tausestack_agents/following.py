@@ -13,6 +13,8 @@ from tausestack_agents.domain import ENDED
 
 WAIT_SECONDS = 0.5
 """How long to wait for a ring before the log is read anyway: another process may have written."""
+LAST_EVENT = 2**31 - 1
+"""The greatest number that an event may have, as databases keep it."""
 HEARTBEAT_SECONDS = 15.0
 """How often a quiet stream is kept open by a comment."""
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
+import structlog
 from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.types import interrupt
 from pydantic_ai import Agent, RunContext
+from pydantic_ai.exceptions import AgentRunError
 from pydantic_ai.exceptions import ToolFailed as CallFailed
 from pydantic_ai.models import Model
 from pydantic_ai.toolsets import CombinedToolset, ToolsetTool, WrapperToolset
@@ -21,13 +25,24 @@ from pydantic_core import to_jsonable_python
 
 from tausestack.agents.own import MODULES, Registered, within
 from tausestack.confidential import SHOWN, replaced
-from tausestack.errors import NotFound, ToolFailed
+from tausestack.errors import NotFound, TauseError, ToolFailed
+from tausestack_agents.domain import AgentFailed
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.planner.text import Language
+from tausestack_agents.spending import BudgetExceeded
 from tausestack_agents.state import Answer, Planned, Result, StepInput
+from tausestack_agents.store import Fenced, Paused
 from tausestack_agents.thinkers import REQUESTS_PER_STEP, Equipment, Models
 from tausestack_agents.threads import Turn
 from tausestack_agents.toolset import GatewayToolset, Held
+
+logger = structlog.get_logger("agents")
+
+_NOTE = "During task with name '{}'"
+"""How LangGraph notes on an error which node raised it; an agent's functions do likewise."""
+_RAISED_IN = re.compile(_NOTE.format("(.+?)"))
+_TOLD_OTHERWISE = (Held, TauseError, BudgetExceeded, AgentRunError, GraphBubbleUp, GraphRecursionError, Fenced, Paused)
+"""What comes up through own code and is none of its failures."""
 
 
 def load(environment: Mapping[str, str]) -> None:
@@ -68,6 +83,10 @@ class OwnThinker:
                 text = await (self._agent(step, run) if isinstance(self._own.runnable, Agent) else self._graph(step))
             except CallFailed as error:
                 raise ToolFailed(str(error)) from error
+            except _TOLD_OTHERWISE:
+                raise
+            except Exception as error:
+                raise self._failed(error) from error
         return Result(part=step.part["text"], text=text, task=step.task, calls=await self._has.made(step.task))
 
     async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
@@ -89,6 +108,20 @@ class OwnThinker:
             ran = await agent.run(step.request, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP))
         output: Any = to_jsonable_python(ran.output)
         return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+    def _failed(self, error: Exception) -> AgentFailed:
+        """Return what a run says of an error in the operator's code: where it was, and no word of what it said.
+
+        That may hold anybody's data; it is in the log.
+        """
+        name, where = self._own.spec.name, _where(error)
+        logger.exception("an agent's own code failed", agent=name, step=where or None)
+        place = f" in '{where}'" if where else ""
+        return AgentFailed(
+            f"The agent '{name}' failed{place}: its own code raised {type(error).__name__}; the agents' log says more",
+            agent=name,
+            **({"step": where} if where else {}),
+        )
 
     async def _graph(self, step: StepInput) -> str:
         graph: Any = self._own.runnable
@@ -159,9 +192,21 @@ class _Once(WrapperToolset[Any]):
         """Call a function, or return what it returned before."""
 
         async def work() -> Any:
-            return await self.wrapped.call_tool(name, tool_args, ctx, tool)
+            try:
+                return await self.wrapped.call_tool(name, tool_args, ctx, tool)
+            except Exception as error:
+                error.add_note(_NOTE.format(name))
+                raise
 
         return await self._run.toolset.own(name, to_jsonable_python(tool_args), ctx.tool_call_id or name, work)
+
+
+def _where(error: BaseException) -> str:
+    """Return the node of a graph, or the function of an agent, that raised an error; "" where that is not known."""
+    for note in reversed(getattr(error, "__notes__", ())):
+        if (found := _RAISED_IN.match(note)) is not None:
+            return found[1][:120]
+    return ""
 
 
 def _in_own_graph() -> bool:

@@ -18,6 +18,16 @@ Thread = Annotated[
     str | None,
     Field(description="A conversation to go on with; left out, a new one begins.", max_length=MAX_THREAD, pattern=LINE),
 ]
+WAIT_SECONDS = 50.0
+"""How long a call that starts a run or lets it go on waits by itself: chat clients give a call up after a minute."""
+Wait = Annotated[
+    float,
+    Field(
+        description="How many seconds (110 at most) to wait for the run to end or to need a person; 0: not at all. "
+        "One that still goes on says by `next` how to come back to it.",
+        ge=0,
+    ),
+]
 Facts = Annotated[
     dict[str, Any] | None,
     Field(description="What is known already: told to the agent as facts, and nothing that is asked."),

@@ -36,12 +36,12 @@ from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
 from tausestack_agents.domain import PAUSE, Decision, RunStatus, check_fits, parse_decision, subject
 from tausestack_agents.execution import Executor
-from tausestack_agents.following import follow
+from tausestack_agents.following import LAST_EVENT, follow
 from tausestack_agents.gateway import connected
 from tausestack_agents.keeping import RunsKeeper, State
 from tausestack_agents.looks import looks
 from tausestack_agents.models import Wanted
-from tausestack_agents.parameters import LINE, MAX_INPUT, TEXT, Facts, RunId, Thread
+from tausestack_agents.parameters import LINE, MAX_INPUT, TEXT, WAIT_SECONDS, Facts, RunId, Thread, Wait
 from tausestack_agents.readers import check_reader
 from tausestack_agents.starting import Asked, Run, settled, shown, start, state_of, waits
 from tausestack_agents.stopping import stop
@@ -92,9 +92,7 @@ async def run(
         Field(description="What is asked for, in the words of whoever asks.", max_length=MAX_INPUT, pattern=TEXT),
     ],
     thread: Thread = None,
-    wait: Annotated[
-        float, Field(description="How many seconds to wait for the run to end or to need a decision.", ge=0)
-    ] = 0,
+    wait: Wait = WAIT_SECONDS,
     budget: Annotated[
         Budget | None,
         Field(description="What the run may use at most, beside its agent's own budget.", examples=[{"tokens": 20000}]),
@@ -114,7 +112,10 @@ async def run(
         ),
     ] = None,
 ) -> Run:
-    """Start a run of an agent and return it; it goes on by itself until it ends or needs a decision."""
+    """Start a run of an agent and return it once it ended or needs a person, or as it stands when the wait is over.
+
+    It goes on by itself, whoever waits.
+    """
     asked = Asked(agent, input, thread, context=context, budget=budget, model=model, message=message)
     if ctx.in_task:
         return await followed(ctx, (await start(ctx, asked, 0))["id"])
@@ -137,7 +138,7 @@ async def resume(
             ],
         ),
     ] = None,
-    wait: Annotated[float, Field(description="How many seconds to wait for the run to end.", ge=0)] = 0,
+    wait: Wait = WAIT_SECONDS,
     call: Annotated[
         str | None,
         Field(
@@ -224,10 +225,11 @@ async def cancel(
 async def get_run(
     ctx: Context,
     run: RunId,
+    wait: Wait = 0,
 ) -> Run:
-    """Show a run: its status, steps, cost, what it waits for, and its answer."""
+    """Show a run: its status, steps, cost, what it waits for, and its answer; with `wait`, once it has one."""
     check_reader(ctx.principal)
-    return await shown(ctx, run)
+    return await settled(ctx, run, wait)
 
 
 @server.tool("agents/list_runs", side_effect="read", scopes=[ANY])
@@ -252,13 +254,13 @@ async def limits_used(ctx: Context) -> dict[str, int]:
 
 @server.http("runs/{run}/events")
 async def run_events(request: Request, ctx: Context) -> Response:
-    """Follow a run's events; `Last-Event-ID` says which came last."""
+    """Follow a run's events; `Last-Event-ID` says which came last: beyond a run's end there is nothing more."""
     check_reader(ctx.principal)
     identifier = str(request.path_params["run"])
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
         if await store.find_run(db, identifier) is None:
             raise NotFound("There is no such run, or it is not yours")
-    after = number_of(request.headers.get("last-event-id", "")) or 0
+    after = min(number_of(request.headers.get("last-event-id", "")) or 0, LAST_EVENT)
     stream = follow(state_of(ctx).databases, state_of(ctx).bell, ctx.tenant, identifier, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 

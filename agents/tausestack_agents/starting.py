@@ -14,10 +14,11 @@ from tausestack.database import Connection, Row
 from tausestack.errors import Conflict, InvalidArguments, KeyReused, Unavailable
 from tausestack.limits import month, until_month_end
 from tausestack.mcp import Context
+from tausestack.raw import object_at
 from tausestack.scopes import SYSTEM, within
 from tausestack_agents import specs, store
 from tausestack_agents.company import rules_of
-from tausestack_agents.domain import ENDED, WAITS_FOR_RUN, message_run_id, run_id
+from tausestack_agents.domain import ENDED, PAUSE, WAITS_FOR_RUN, message_run_id, run_id
 from tausestack_agents.failpoints import passing
 from tausestack_agents.keeping import State
 from tausestack_agents.models import choose
@@ -30,8 +31,19 @@ LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 4.0
 MAX_CONTEXT = 64 * 1024
 MAX_DEPTH = 3
 """How deep runs may start runs."""
+MAX_TURNS_WAITING = 20
+"""How many messages from outside may wait in a thread for the turns before them."""
 MAX_BELOW = 50
 """How many runs one run may start, with all that those start."""
+
+_GOES_ON = "It goes on by itself: agents/get_run with this id and a `wait` shows it once it ended or needs a person"
+_NEXT = {
+    "approval": "A person has to decide: agents/resume with this id and a decision, or the approval itself",
+    "decision": "A person has to say whether to repeat the call: agents/resume with this id and a decision",
+    "input": 'A person has to answer: agents/resume with this id and the decision {"input": "…"}',
+    PAUSE: "It was paused: agents/resume with this id lets it go on",
+}
+"""What whoever started a run can do about it, by what it waits for."""
 
 Run = dict[str, Any]
 
@@ -88,13 +100,11 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
     async def accept(db: Connection) -> None:
         known = await store.find_run(db, identifier)
         if known is None:
-            active = await store.active_run(db, values["thread"])
-            if active is not None:
-                raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
+            await _take_turn(db, values["thread"], asked.message)
             await check_room(ctx, db)
             pinned = await specs.pin(db, asked.agent)
             origin = await _origin(ctx, db, asked.budget)
-            rules = rules_of(pinned.spec, origin.pop("rules", None))
+            rules = rules_of(pinned.spec, origin.pop("rules", None), await specs.allowed(db))
             await store.add_run(db, {**values, **origin, "version": pinned.version, "rules": rules})
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
             raise KeyReused("This key, or message, was used for another run", key=asked.message or ctx.idempotency_key)
@@ -109,6 +119,20 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
     state.worker.wake()
     # One that a run starts is waited for by the run itself, which keeps no worker busy with that.
     return await settled(ctx, identifier, wait if ctx.principal.run is None else 0)
+
+
+async def _take_turn(db: Connection, thread: str, message: str | None) -> None:
+    """Raise `Conflict` where a thread's turn can't be taken: a message from outside waits for it, nobody else does."""
+    active = await store.active_run(db, thread)
+    if active is None:
+        return
+    if message is None:
+        found = await store.get_run(db, active)
+        text = f"The thread has a run that has not ended: {active} ({found.status}). One with a `message` id waits"
+        raise Conflict(text, reason="thread_busy", run=active)
+    if len(await store.turns_waiting(db, thread)) >= MAX_TURNS_WAITING:
+        text = f"{MAX_TURNS_WAITING} turns of the thread wait already for the run {active}"
+        raise Conflict(text, reason="thread_full", run=active)
 
 
 async def _may_start(ctx: Context, db: Connection, identifier: str, asked: Asked) -> None:
@@ -211,22 +235,29 @@ def origin_of(ctx: Context, message: str | None) -> dict[str, Any] | None:
 
 
 async def shown(ctx: Context, identifier: str) -> Run:
-    """Return a run as the doors show it; it waits for a person where a run that it started does."""
+    """Return a run as the doors show it; it waits for a person where a run that it started does.
+
+    `behind` is the earlier turn that a message from outside waits for; `next` says how to come back to a run that has
+    not ended.
+    """
 
     async def look(db: Connection) -> tuple[Row, Run, Row | None]:
         row = await store.get_run(db, identifier)
         waiting = await waits(db, row) if row.status == "interrupted" else None
-        return row, store.shape(row, await store.journal_of(db, identifier)), waiting
+        found = store.shape(row, await store.journal_of(db, identifier))
+        if row.status == "pending" and (before := await store.ahead(db, row)) is not None:
+            found["behind"] = before
+        return row, found, waiting
 
     row, found, waiting = await state_of(ctx).databases.read(ctx.tenant, look)
-    if row.status != "interrupted":
-        return found
-    if waiting is None:
+    if row.status == "interrupted" and waiting is None:
         # It is on its way again: the decision is there and the worker has yet to take it up, or another run works.
         found["status"] = "running"
         del found["interrupt"]
-    elif waiting.id != row.id:
+    elif waiting is not None and waiting.id != row.id:
         found["interrupt"] = {**waiting.interrupt, "run": waiting.id}
+    if found["status"] not in ENDED:
+        found["next"] = _NEXT.get(str(object_at(found, "interrupt").get("kind", "")), _GOES_ON)
     return found
 
 

@@ -111,6 +111,26 @@ async def active_run(db: Connection, thread: str) -> str | None:
     return await db.scalar(query)
 
 
+async def ahead(db: Connection, run: Row) -> str | None:
+    """Return the run that one which has not begun has to wait for in its thread, or None.
+
+    It is the last that was asked for before it, else one that has begun, whenever that was asked for.
+    """
+    earlier = sa.or_(
+        runs.c.created_at < run.created_at, sa.and_(runs.c.created_at == run.created_at, runs.c.id < run.id)
+    )
+    query = sa.select(runs.c.id).where(runs.c.thread == run.thread, runs.c.id != run.id)
+    open_ones = query.where(runs.c.status.not_in(sorted(ENDED)), sa.or_(runs.c.status != "pending", earlier))
+    pending_first = sa.case((runs.c.status == "pending", 0), else_=1)
+    return await db.scalar(open_ones.order_by(pending_first, runs.c.created_at.desc(), runs.c.id.desc()).limit(1))
+
+
+async def turns_waiting(db: Connection, thread: str) -> list[str]:
+    """Return the runs of a thread that have not begun, in the order in which they were asked for."""
+    query = sa.select(runs.c.id).where(runs.c.thread == thread, runs.c.status == "pending")
+    return [row.id for row in await db.execute(query.order_by(runs.c.created_at, runs.c.id))]
+
+
 async def list_runs(db: Connection, *, limit: int, status: str | None) -> list[Row]:
     """Return runs, newest first."""
     query = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)

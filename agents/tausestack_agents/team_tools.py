@@ -18,7 +18,7 @@ from tausestack.scopes import RUNS_WRITE, SERVERS_MANAGE, TOOLS_READ
 from tausestack_agents import specs
 from tausestack_agents.agent_tools import check_person
 from tausestack_agents.asking import publish
-from tausestack_agents.parameters import LINE, MAX_THREAD, TEXT
+from tausestack_agents.parameters import LINE, MAX_THREAD, TEXT, WAIT_SECONDS, Wait
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 MAX_TEAMS = 100
@@ -99,7 +99,7 @@ async def run_team(
     thread: Annotated[
         str | None, Field(description="A conversation to go on with.", max_length=MAX_THREAD, pattern=LINE)
     ] = None,
-    wait: Annotated[float, Field(description="How many seconds to wait for its end or a decision.", ge=0)] = 0,
+    wait: Wait = WAIT_SECONDS,
 ) -> Run:
     """Start a run of a team: each task is a run of its agent, side by side where none depends on the other."""
     return await start(ctx, Asked(TEAM + team, input, thread), wait)

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from pydantic import BaseModel, Field
-from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict
+from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict, capture_run_messages
 from pydantic_ai.exceptions import UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import Model
@@ -28,6 +28,7 @@ from tausestack_agents.gateway import Delegation
 from tausestack_agents.grounds import Grounds
 from tausestack_agents.handoffs import HandedOver, Handoffs
 from tausestack_agents.journal import Journal
+from tausestack_agents.models.failures import wrong_with
 from tausestack_agents.models.offline import Journaled, OfflinePlanner
 from tausestack_agents.planner.answer import compose, say_answered
 from tausestack_agents.planner.arguments import Earlier, fill
@@ -249,7 +250,14 @@ class LanguageThinker:
             prompt += "\n\nDone already by another agent:\n" + json.dumps(
                 await self._has.calls(before), ensure_ascii=False
             )
-        parts = (await agent.run(prompt, message_history=self._history(turns))).output.parts
+        with capture_run_messages() as said:
+            try:
+                parts = (await agent.run(prompt, message_history=self._history(turns))).output.parts
+            except UnexpectedModelBehavior:
+                if not _plain(said):
+                    raise
+                # Told that a plan is wanted, it talks on: then the request is one part, in which it may.
+                parts = [request]
         return [
             Planned(each, tuple(range(index))) if isinstance(each, str) else Planned(each.text, tuple(each.after))
             for index, each in enumerate(parts)
@@ -332,7 +340,10 @@ class LanguageThinker:
         try:
             return _structured(schema, (await agent.run(told)).output)
         except UnexpectedModelBehavior as error:
-            raise AnswerInvalid(f"The model gave no answer that fits its schema: {str(error)[:300]}") from error
+            wrong = wrong_with(error)
+            raise AnswerInvalid(
+                f"The model gave no answer that fits its schema{wrong and ': '}{wrong[:300]}"
+            ) from error
 
     def _known(self) -> str:
         summed_up = self._spec.memory.summary
@@ -349,6 +360,12 @@ class LanguageThinker:
             messages.append(ModelRequest(parts=[UserPromptPart(turn["input"])]))
             messages.append(ModelResponse(parts=[TextPart(turn["output"])]))
         return messages
+
+
+def _plain(messages: Sequence[ModelMessage]) -> bool:
+    """Whether the last thing that a model said is text and nothing else."""
+    last = next((each for each in reversed(messages) if isinstance(each, ModelResponse)), None)
+    return last is not None and bool(last.text) and not last.tool_calls
 
 
 def _call(line: Any) -> dict[str, Any]:

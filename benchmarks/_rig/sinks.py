@@ -45,7 +45,7 @@ def tool(address: str, description: str, name: str, **policy: Any) -> dict[str, 
 TOOLS = [
     tool("clinic/check_room", "Check whether a room is free.", "room", side_effect="read"),
     tool("ledger/record_visit", "Record a visit of a patient.", "patient", side_effect="write", keyed=True),
-    tool("post/send_letter", "Send a letter to a customer.", "customer", side_effect="external"),
+    tool("post/send_letter", "Send a letter to a customer.", "customer", side_effect="write"),
 ]
 
 

@@ -120,7 +120,7 @@ async def test_what_was_reserved_when_a_worker_died_stays_counted(process: Any, 
     model.always = model.slow(Answer("Nunca"))
     agents = await process.start()
     run = await agents.acme.call(
-        "run", {"agent": "concierge", "input": "¿Qué hora es en Lima?", "budget": {"tokens": 10_000}}
+        "run", {"agent": "concierge", "input": "¿Qué hora es en Lima?", "budget": {"tokens": 10_000}, "wait": 0}
     )
 
     async def asked() -> bool:

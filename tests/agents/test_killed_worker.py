@@ -92,7 +92,7 @@ async def test_an_unkeyed_call_that_was_cut_off_by_a_kill_is_not_repeated_but_wa
     process: Any, gateway: Any, until: Callable[..., Any]
 ) -> None:
     tool = next(tool for tool in gateway.tools if tool["address"] == "storage/put_json")
-    tool["_meta"]["pro.tause/tool"] = {"side_effect": "external"}
+    tool["_meta"]["pro.tause/tool"] = {"side_effect": "write"}
     agents = await process.start()
     gate = gateway.hold("storage/put_json")
     started = await agents.acme.run('Guarda {"modo": "oscuro"} en la clave ajustes/tema', wait=0)

@@ -63,7 +63,7 @@ async def test_what_a_model_says_is_told_as_it_comes_and_not_a_token_at_a_time(p
     text = " ".join(f"palabra{number}" for number in range(600))
     model.script = [plans("Cuéntame algo"), model.slow(Answer(text))]
     agents = await process.start()
-    run = await agents.acme.call("run", {"agent": "concierge", "input": "Cuéntame algo"})
+    run = await agents.acme.call("run", {"agent": "concierge", "input": "Cuéntame algo", "wait": 0})
     model.gate.set()
     told = await agents.events(run["id"])
     pieces = [data for kind, data in told if kind == "token"]

@@ -91,6 +91,8 @@ async def test_without_a_fallback_the_run_ends_typed(process: Any, gateway: Any,
             run,
         )
         assert "sk-secret" not in str(run), name
+        for leaked in ("pydantic", "retries", "request_limit"):
+            assert leaked not in run["error"]["message"], run["error"]
         assert len(model.asked) - before <= 4, name
     assert gateway.calls == []
 
@@ -172,3 +174,42 @@ def _peak_kb(pid: int) -> int:
     """How much memory a process held at its most."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.covers("models:misbehaving")
+async def test_a_model_that_talks_instead_of_planning_is_told_once_and_then_heard(
+    process: Any, gateway: Any, model: Any
+) -> None:
+    process.environ = model.environ(FIRST)
+    agents = await process.start()
+    model.script = [
+        says("Son las cinco."),
+        plans(REQUEST),
+        calls(TIME, {"timezone": "America/Lima"}),
+        says("Las seis."),
+    ]
+    run = await agents.acme.run(REQUEST)
+    assert (run["status"], run["output"]) == ("success", "Las seis."), run
+    assert model.asked[1].messages[-1]["role"] == "user"  # what it was told
+    before = len(model.asked)
+    model.script = [says("¡Hola!"), says("¡Hola de nuevo!"), says("¡Hola! ¿En qué te ayudo?")]
+    run = await agents.acme.run("hola")
+    assert (run["status"], run["output"]) == ("success", "¡Hola! ¿En qué te ayudo?"), run
+    assert len(model.asked) - before == 3
+    replayed = await agents.acme.call("replay", {"run": run["id"]})
+    assert replayed["output"] == run["output"]
+
+
+@pytest.mark.covers("models:misbehaving")
+async def test_what_was_wrong_with_a_models_answer_is_said_in_plain_words(process: Any, model: Any) -> None:
+    process.environ = model.environ(FIRST)
+    agents = await process.start()
+    _served(model, calls("billing__wire_everything", {}))
+    run = await agents.acme.run(REQUEST)
+    assert run["error"]["message"] == (
+        "The model gave no answer that can be used, and was told so in vain: "
+        "it called billing__wire_everything, which is no tool here"
+    )
+    _served(model, lambda asked: calls(TIME, {"timezone": "America/Lima"}, f"call_{len(model.asked)}")(asked))
+    run = await agents.acme.run(REQUEST)
+    assert run["error"]["message"] == "The model came to no end within the requests that one step may make"

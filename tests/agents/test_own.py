@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.graph import END, START, StateGraph
 from pydantic_ai import Agent, FunctionToolset
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
@@ -138,3 +139,48 @@ async def test_what_is_registered_is_checked_and_calls_belong_to_a_run(agents: A
     ]
     run = await agents.acme.run("hola", agent="mine")
     assert (run["status"], run["error"]["code"]) == ("error", "not_found"), run
+
+
+class Noted(TypedDict, total=False):
+    """A graph's state."""
+
+    input: str
+    output: str
+
+
+@pytest.mark.covers("agents:own-failures")
+@pytest.mark.usefixtures("registry")
+async def test_own_code_that_raises_ends_the_run_with_its_agent_and_its_step_and_none_of_its_data(agents: Any) -> None:
+    async def charge(state: Noted) -> Noted:
+        raise KeyError(f"card 4111 1111 1111 1111 of {state.get('input')}")
+
+    graph = StateGraph(Noted)
+    graph.add_node("charge", charge)
+    graph.add_edge(START, "charge")
+    graph.add_edge("charge", END)
+    ts.agents.register("till", graph)
+
+    functions: FunctionToolset[None] = FunctionToolset()
+
+    @functions.tool_plain
+    def notify(whom: str) -> str:
+        """Tell somebody."""
+        raise ConnectionResetError(f"{whom} 4111 1111 1111 1111")
+
+    def think(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse([ToolCallPart("notify", {"whom": "Ana"}, "c1")])
+
+    ts.agents.register("notifier", Agent(FunctionModel(think), toolsets=[functions]))
+    ts.agents.register("mute", StateGraph(Noted).add_node("silent", lambda _: {}).add_edge(START, "silent"))
+    for name, step, kind in (("till", "charge", "KeyError"), ("notifier", "notify", "ConnectionResetError")):
+        run = await agents.acme.run("Cobra a Ana", agent=name)
+        assert run["status"] == "error"
+        error = run["error"]
+        assert (error["code"], error["agent"], error["step"]) == ("agent_failed", name, step)
+        assert error["message"] == (
+            f"The agent '{name}' failed in '{step}': its own code raised {kind}; the agents' log says more"
+        )
+        assert "4111" not in str(run["error"])
+        assert "4111" not in str(await agents.events(run["id"]))
+    run = await agents.acme.run("Cobra a Ana", agent="mute")
+    assert run["error"]["message"].startswith("The agent 'mute' failed: its own code raised ValueError")

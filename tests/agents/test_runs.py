@@ -243,7 +243,7 @@ async def test_bad_input_is_refused_before_a_run_begins(agents: Any) -> None:
 @pytest.mark.covers("agents:unkeyed-doubt-waits")
 async def test_an_unkeyed_call_that_broke_midway_waits_for_a_decision(agents: Any, in_doubt: Callable[[], Any]) -> None:
     tool = next(tool for tool in agents.gateway.tools if tool["address"] == "auth/create_api_key")
-    policy = {"pro.tause/tool": {"side_effect": "external"}}
+    policy = {"pro.tause/tool": {"side_effect": "write"}}
     agents.gateway.tools = [{**tool, "address": "keys/create_key", "name": "create_key", "_meta": policy}]
     agents.gateway.answers["keys/create_key"] = lambda _: in_doubt()
     held = await agents.acme.run("Create an API key for a viewer")

@@ -21,10 +21,11 @@ async def save(caller: Any, **more: Any) -> dict[str, Any]:
 @pytest.mark.covers("agents:saved")
 async def test_an_agent_is_saved_in_versions_and_the_same_again_is_no_new_one(agents: Any) -> None:
     first = await save(agents.acme)
-    assert first == {"name": "clock", "version": 1, "new": True, "unknown_handoffs": []}
+    assert first == {"name": "clock", "version": 1, "new": True, "unknown_handoffs": [], "warnings": []}
     assert await save(agents.acme) == {**first, "new": False}
     second = await save(agents.acme, title="The clock", handoffs=["billing", "nobody"])
     assert (second["version"], second["unknown_handoffs"]) == (2, ["nobody"])
+    assert second["warnings"] == ["handoffs: there is no agent 'nobody'"]
     shown = await agents.acme.call("get_agent", {"agent": "clock"})
     assert shown["spec"] == {**CLOCK, "title": "The clock", "handoffs": ["billing", "nobody"]}
     assert [each["version"] for each in shown["versions"]] == [2, 1]
@@ -163,3 +164,41 @@ async def test_an_agent_with_a_schema_answers_with_what_fits_it_or_not_at_all(ag
     await save(agents.acme, servers=["colombia"], output=schema)
     run = await agents.acme.run("¿Es válido el NIT 900.123.456-8?", agent="clock")
     assert (run["status"], run["error"]["code"]) == ("error", "answer_invalid"), run
+
+
+@pytest.mark.covers("agents:saved-with-warnings")
+@pytest.mark.parametrize(
+    ("more", "warnings"),
+    [
+        ({"tools": ["colombia/*"]}, []),
+        ({"servers": ["bilding"]}, ["servers: 'bilding' matches no installed server"]),
+        ({"tools": ["billing/pay_*", "!colombia/x*"]}, ["tools: '!colombia/x*' matches no tool of the installed"]),
+        ({"tools": ["!*/*"]}, ["the agent has no tool"]),
+        ({"approvals": [{"tool": "billing/refund*"}]}, ["approvals.0.tool: 'billing/refund*' matches no tool"]),
+        ({"tools": ["auth/create_api_key"]}, ["scopes: 'auth/create_api_key' needs tenant:admin"]),
+        ({"languages": ["fr"], "instructions": "Dis l'heure."}, ["languages: 'fr' is spoken by language models alone"]),
+        ({"languages": ["es", "pt"]}, ["no instructions in 'pt': those in 'es'", "'pt' is spoken by language models"]),
+        ({"languages": ["fr"], "instructions": "x", "model": "openai/gpt-5-mini"}, []),
+    ],
+)
+async def test_what_may_not_be_meant_is_saved_and_said(agents: Any, more: dict[str, Any], warnings: list[str]) -> None:
+    saved = await save(agents.acme, **more)
+    assert saved["new"]
+    assert len(saved["warnings"]) == len(warnings), saved
+    for told, part in zip(saved["warnings"], warnings, strict=True):
+        assert part in told
+
+
+@pytest.mark.covers("agents:saved-with-warnings")
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"tools": ["billing"]}, "tools.0: 'billing' is no address of a tool, which is server/tool: 'billing/*'?"),
+        ({"servers": ["billing/pay_invoice"]}, "servers.0: 'billing/pay_invoice' can't be a server's name"),
+        ({"approvals": [{"tool": "pay_invoice"}]}, "approvals.0.tool: 'pay_invoice' is no address"),
+    ],
+)
+async def test_a_pattern_that_nothing_can_match_is_refused(agents: Any, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidArguments) as refused:
+        await save(agents.acme, **more)
+    assert told in refused.value.message

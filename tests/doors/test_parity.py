@@ -14,6 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 import tausestack as ts
 from stack import Stack, Tenant
+from tausestack_runtime.gateway.rest.endpoint import ROUTES
+from tausestack_runtime.gateway.rest.resources import RESOURCES
 
 ADDRESS = "storage/put_json"
 ARGUMENTS = {"key": "parity", "value": {"n": 1, "ñ": "Bogotá"}}
@@ -101,12 +103,42 @@ def test_the_openapi_document_is_valid_and_lists_what_mcp_lists(tenant: Tenant) 
     assert found["openapi"] == "3.1.0"
     openapi_spec_validator.validate(found)
     listed = tenant.rpc("tools/list", {}).json()["result"]["tools"]
-    assert {path["post"]["operationId"] for path in found["paths"].values()} == {tool["name"] for tool in listed}
+    called = [path for at, path in found["paths"].items() if f"/tenants/{tenant.name}/tools/" in at]
+    assert {path["post"]["operationId"] for path in called} == {tool["name"] for tool in listed}
     by_name = {tool["name"]: tool for tool in listed}
     rest = tenant.client.get("/tools").json()["tools"]
     assert {tool["address"].replace("/", "__"): tool["input_schema"] for tool in rest} == {
         name: tool["inputSchema"] for name, tool in by_name.items()
     }
+
+
+@pytest.mark.covers("doors:openapi-routes")
+def test_the_openapi_document_has_every_route_to_a_tool_that_its_reader_sees(stack: Stack, tenant: Tenant) -> None:
+    found = tenant.client.get("/openapi.json").json()
+    below = f"/api/v2/tenants/{tenant.name}/"
+    shown = {(method.upper(), at.removeprefix(below)) for at, path in found["paths"].items() for method in path}
+    table = {(route.method, route.path) for route in (*RESOURCES, *ROUTES)} - {("POST", "tools/{server}/{tool}")}
+    assert table <= shown
+    assert {at for _, at in shown - table if "tools/" not in at} == {"docs", "/health", "/health/ready", "/metrics"}
+    names = [path[method]["operationId"] for path in found["paths"].values() for method in path]
+    assert len(names) == len(set(names))
+
+    started = found["paths"][f"{below}runs"]["post"]
+    body = started["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["agent", "input"]
+    assert {"200", "202", "default"} == started["responses"].keys()
+    decided = found["paths"][f"{below}approvals/{{id}}"]["post"]
+    assert [one["name"] for one in decided["parameters"] if one["in"] == "path"] == ["id"]
+    assert "id" not in decided["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    listed = found["paths"][f"{below}runs"]["get"]
+    assert {one["name"] for one in listed["parameters"] if one["in"] == "query"} == {"limit", "status"}
+
+    key = tenant.must("auth/create_api_key", {"role": "agent"})["api_key"]
+    url = f"{tenant.url}/api/v2/tenants/{tenant.name}/openapi.json"
+    narrower = httpx2.get(url, headers={"authorization": f"Bearer {key}"}).json()
+    openapi_spec_validator.validate(narrower)
+    assert f"{below}keys" not in narrower["paths"]
+    assert {"get", "post"} == narrower["paths"][f"{below}runs"].keys()
 
 
 @pytest.mark.covers("doors:search")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
 
 import tausestack as ts
@@ -60,3 +61,43 @@ def test_a_key_that_is_narrowed_to_other_tools_reads_no_run_thread_or_schedule(s
         narrowed("agent", "tools:call:agents/ask-concierge"),
     ):
         assert [reader.client.get(path).status_code for path in paths[:5]] == [200] * 5
+
+
+@pytest.mark.covers("agents:run-waits")
+def test_each_door_answers_a_run_as_its_callers_expect_it(stack: Stack, tenant: Tenant) -> None:
+    """A chat client and an agent get an outcome; a program gets the run at once, and waits by asking again."""
+    asked = {"agent": "concierge", "input": "Valida el NIT 900.123.456-8"}
+    chatted = tenant.rpc("tools/call", {"name": "agents__run", "arguments": asked}).json()["result"]
+    assert chatted["structuredContent"]["status"] == "success", chatted
+    posted = tenant.client.post("/runs", json=asked)
+    assert posted.status_code == 202
+    assert "agents/get_run" in posted.json()["next"]
+    ended = tenant.client.get(f"/runs/{posted.json()['id']}", params={"wait": "30"}).json()
+    assert (ended["status"], "next" in ended) == ("success", False)
+    assert tenant.client.get(f"/runs/{posted.json()['id']}", params={"wait": "soon"}).status_code == 400
+
+
+@pytest.mark.covers("agents:thread-turns")
+def test_a_message_during_an_approval_is_accepted_and_served_after_it(stack: Stack, tenant: Tenant) -> None:
+    def sent(text: str, message: str | None) -> httpx2.Response:
+        body = {"agent": "concierge", "input": text, "thread": "wa-57300", "message": message, "wait": 20}
+        return tenant.client.post("/runs", json=body)
+
+    held = sent(INVOICE, "wamid.1").json()
+    assert held["status"] == "interrupted"
+    body = {"agent": "concierge", "input": "Valida el NIT 900.123.456-8", "thread": "wa-57300"}
+    refused = tenant.client.post("/runs", json=body)
+    assert (refused.status_code, refused.json()["reason"]) == (409, "thread_busy")
+    waiting = tenant.client.post("/runs", json={**body, "message": "wamid.2"})
+    assert (waiting.status_code, waiting.json()["behind"]) == (202, held["id"])
+    wrong = {"decision": {"approve": False, "arguments": {}}}
+    assert tenant.client.post(f"/runs/{held['id']}/resume", json=wrong).status_code == 422
+    wrong = {"decision": "reject", "arguments": {}}
+    assert tenant.client.post(f"/approvals/{held['interrupt']['approval']}", json=wrong).status_code == 422
+    tenant.client.post(f"/runs/{held['id']}/resume", json={"decision": {"approve": True}}).raise_for_status()
+    ended = tenant.client.get(f"/runs/{waiting.json()['id']}", params={"wait": "30"}).json()
+    assert ended["status"] == "success", ended
+    events = f"/runs/{ended['id']}/events"
+    beyond = tenant.client.get(events, headers={"Last-Event-ID": "99999999999"})
+    assert (beyond.status_code, beyond.text) == (200, "")
+    assert tenant.client.get(events, headers={"Last-Event-ID": "last"}).status_code == 400

@@ -85,7 +85,7 @@ def test_a_worker_that_died_on_another_machine_is_taken_over_once_its_lease_is_o
     with world(nursery, tmp_path, postgres_url) as here:
         there = started(here, "there", TAUSESTACK_MACHINE="there")
         here.arm("result.before", signal.SIGSTOP)
-        run = there.call("run", {"agent": "concierge", "input": request("1")}, "k1")["id"]
+        run = there.call("run", {"agent": "concierge", "input": request("1"), "wait": 0}, "k1")["id"]
         stopped(there)
         waiting = started(here, "here", TAUSESTACK_MACHINE="here")
         there.die(0)
@@ -112,7 +112,7 @@ def freeze(here: World, place: str) -> Process:
     key = f"k-{place}"
     # It stops, and only there it is checkpointed, where it waits for a person.
     asked = request(place) + (" Let me talk to a person." if place.startswith(("checkpoint", "writes")) else "")
-    here.accepted[key] = process.call("run", {"agent": "concierge", "input": asked}, key)["id"]
+    here.accepted[key] = process.call("run", {"agent": "concierge", "input": asked, "wait": 0}, key)["id"]
     here.arm(place, signal.SIGSTOP)  # once it is accepted: its calls take a while
     stopped(process)
     assert not here.failpoint.exists()

@@ -48,7 +48,7 @@ def test_saved_runs_of_a_release_are_resumed(nursery: Nursery, tmp_path: Path, r
         before = {name: [step["status"] for step in run["steps"]] for name, run in runs.items()}
         assert {name: runs[name]["interrupt"]["kind"] for name in WAIT} == WAIT
         for name, decision in DECIDED.items():
-            process.call("resume", {"run": runs[name]["id"], **decision})
+            process.call("resume", {"run": runs[name]["id"], "wait": 0, **decision})
         shown = {name: eventually(lambda run=run: ended(process, run["id"])) for name, run in runs.items()}
         nightly = eventually(lambda: (one := process.call("get_schedule", {"name": "nightly"}))["last_at"] and one)
         process.die(0)

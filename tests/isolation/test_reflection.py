@@ -60,6 +60,7 @@ LOGGED = {
     "error", "exc_info", "gateway", "installation", "kind", "left_out", "method", "module", "number", "path",
     "pid", "reason", "run", "runs", "seconds", "server", "service", "session", "state", "task", "tenant",
     "tenants", "tool", "url", "why",
+    "step",  # a node or a function of the operator's own code
     "text",  # what a third party's process says on its standard error, under its tenant's name
 }  # fmt: skip
 """The fields of log lines; none of them holds what a tenant stored or said."""

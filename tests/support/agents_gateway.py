@@ -213,7 +213,7 @@ class FakeGateway:
 
 def _policy(tool: dict[str, Any]) -> dict[str, Any]:
     own = tool.get("_meta", {}).get("pro.tause/tool")
-    return own or {"side_effect": "read" if tool.get("annotations", {}).get("readOnlyHint") else "external"}
+    return own or {"side_effect": "read" if tool.get("annotations", {}).get("readOnlyHint") is True else "external"}
 
 
 def _echo(arguments: dict[str, Any]) -> Any:

@@ -309,14 +309,14 @@ class Crowd:
 
     def _start(self, process: Process, key: str) -> None:
         given = {"agent": "concierge", "input": self.world.asked[key]}
-        self.world.accepted[key] = process.call("run", given, key)["id"]
+        self.world.accepted[key] = process.call("run", {"wait": 0, **given}, key)["id"]
 
     def _decide(self, process: Process, run: str) -> None:
         again = self.random.random() < 0.5
         if again:
             self.world.repeated[run] += 1  # before: it may take effect though the answer is lost
         with contextlib.suppress(Refused):  # it was decided on before, and that answer was lost
-            process.call("resume", {"run": run, "decision": {"approve": again}})
+            process.call("resume", {"run": run, "decision": {"approve": again}, "wait": 0})
 
 
 @contextmanager

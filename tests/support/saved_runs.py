@@ -52,7 +52,7 @@ def _waits(process: Process) -> None:
     process.call("save_agent", {"spec": CAREFUL})
     held = process.call("run", {"agent": "careful", "input": f'Check the room "a-{HELD}"', "wait": 30}, HELD)
     assert held["interrupt"]["kind"] == "approval", held
-    paused = process.call("run", {"agent": "concierge", "input": request(PAUSED)}, PAUSED)["id"]
+    paused = process.call("run", {"agent": "concierge", "input": request(PAUSED), "wait": 0}, PAUSED)["id"]
     eventually(lambda: process.call("get_run", {"run": paused})["steps"])
     process.call("pause", {"run": paused})
     eventually(lambda: process.call("get_run", {"run": paused}).get("interrupt") == {"kind": "pause"})
@@ -80,7 +80,7 @@ def _cut_off(here: World, key: str, place: str, *, skip: int) -> None:
     process = here.start()
     assert await_serving(process)
     asked = {"agent": "concierge", "input": request(key)}
-    here.accepted[key] = process.call("run", asked, key)["id"]
+    here.accepted[key] = process.call("run", {"wait": 0, **asked}, key)["id"]
     process.die(60)
     assert not here.failpoint.exists()
 

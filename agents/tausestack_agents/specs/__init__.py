@@ -5,6 +5,8 @@ from __future__ import annotations
 from tausestack_agents.specs.builtin import builtin
 from tausestack_agents.specs.saved import (
     Pinned,
+    allow,
+    allowed,
     delete,
     find,
     head,
@@ -20,6 +22,8 @@ from tausestack_agents.specs.saved import (
 
 __all__ = [
     "Pinned",
+    "allow",
+    "allowed",
     "builtin",
     "delete",
     "find",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from tausestack_agents.specs.builtin import builtin
 from tausestack_agents.store import now
 from tausestack_agents.tables import agents, specs
 
+ALLOWED = "allowed:tools"
+"""What the tools are kept under that built-in agents call without asking a person."""
 MAX_AGENTS = 100
 """How many agents of its own a tenant may have, its teams counted apart."""
 
@@ -94,6 +97,17 @@ async def listed(db: Connection) -> list[Pinned]:
     taken = {each.spec.name for each in own}
     others = [Pinned(spec, 0, own=False) for name, spec in builtin().items() if name not in taken]
     return sorted([*own, *others], key=lambda each: each.spec.name)
+
+
+async def allowed(db: Connection) -> list[str]:
+    """Return the patterns of tools that the rules of this release's agents do not hold in a tenant."""
+    version = await head(db, ALLOWED)
+    return [] if version is None else list((await load(db, ALLOWED, version))["tools"])
+
+
+async def allow(db: Connection, patterns: Sequence[str], *, by: str) -> None:
+    """Let the rules of this release's agents hold none of these tools; who said so is kept."""
+    await save_under(db, ALLOWED, {"tools": sorted(set(patterns))}, by=by)
 
 
 async def versions(db: Connection, name: str) -> list[dict[str, Any]]:

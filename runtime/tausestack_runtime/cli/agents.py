@@ -72,8 +72,8 @@ def save_agent(
         show_json(found)
         return
     print(f"{found['name']}: version {found['version']}{'' if found['new'] else ', as it was'}")
-    if found["unknown_handoffs"]:
-        print(f"it hands over to agents that are not there: {', '.join(found['unknown_handoffs'])}")
+    for warning in found["warnings"]:
+        print(f"look at {warning}")
 
 
 @agent_app.command("delete")
@@ -86,6 +86,28 @@ def delete_agent(agent: Annotated[str, typer.Argument(metavar="AGENT")], tenant:
 
     run(work())
     print(f"{agent} is deleted")
+
+
+@agent_app.command("allow")
+def allow_tools(
+    tenant: TenantOption,
+    tools: Annotated[list[str] | None, typer.Argument(metavar="[PATTERN]…", help="such as web-search/*")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name all tools that built-in agents call without asking a person; with none they ask about all again.
+
+    They ask before a tool that acts outside, or whose server does not say that it only reads.
+    """
+
+    async def work() -> list[str]:
+        async with tenant_client(tenant) as client:
+            return await client.agents.allow_tools(tools or [])
+
+    found = run(work())
+    if as_json:
+        show_json({"tools": found})
+    else:
+        print(f"built-in agents don't ask about: {', '.join(found)}" if found else "built-in agents ask about all")
 
 
 def spec_in(file: Path) -> dict[str, Any]:

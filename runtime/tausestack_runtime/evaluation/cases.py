@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +23,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+Status = Literal["pending", "running", "interrupted", "success", "error", "timeout", "cancelled"]
+"""How a run may stand."""
+
+
 class Call(_Part):
     """A call that is expected; of its arguments those that are given here."""
 
@@ -32,7 +37,7 @@ class Call(_Part):
 class Checks(_Part):
     """What has to be true of the run beside its calls."""
 
-    status: str | list[str] | None = None
+    status: Status | list[Status] | None = None
     output_contains: list[Text] = Field(default_factory=list[Text])
     output_excludes: list[Text] = Field(default_factory=list[Text])
     most_calls: int | None = Field(default=None, ge=0)
@@ -115,13 +120,49 @@ def _told(error: ValidationError, whole: Any) -> str:
     """What is wrong first, and in which case."""
     first = error.errors()[0]
     steps = list(first["loc"])
-    reasons = {"extra_forbidden": "there is no such field", "missing": "it is missing"}
-    reason = reasons.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
+    reason = _reason(first, steps)
     where = ""
     if len(steps) >= 2 and steps[0] == "cases" and isinstance(steps[1], int):
         listed = as_array((as_object(whole) or {}).get("cases")) or []
         identifier = (as_object(listed[steps[1]]) or {}).get("id", "") if steps[1] < len(listed) else ""
         where = f"case {steps[1] + 1}" + (f" ('{identifier}')" if identifier else "") + ": "
         steps = steps[2:]
-    field = ".".join(str(step) for step in steps)
+    # pydantic names the branches of a union as well, which are no fields.
+    field = ".".join(str(step) for step in steps if not str(step).startswith(("list[", "literal[")))
     return f"{where}{field}: {reason}" if field else f"{where}{reason}"
+
+
+_EXPECTED = {
+    "string_type": "a text is expected (in quotes where it looks like a number or a date)",
+    "string_too_short": "a text of at least one character is expected",
+    "list_type": "a list is expected",
+    "dict_type": "an object is expected",
+    "model_type": "an object is expected",
+    "int_type": "a whole number is expected",
+    "greater_than_equal": "a whole number from 0 is expected",
+}
+"""What is expected, by pydantic's word for what is wrong."""
+_ADDRESS = "a tool's address is expected, server/tool, such as colombia/validate_nit"
+
+
+def _reason(error: Any, steps: Sequence[int | str]) -> str:
+    """Say what is expected, and what is there instead."""
+    kind, there = str(error["type"]), json.dumps(error.get("input"), ensure_ascii=False, default=str)
+    if kind == "missing":
+        return "it is missing"
+    if kind == "too_short" and list(steps) == ["cases"]:
+        return "at least one case is expected"
+    if kind == "extra_forbidden":
+        inner = {"calls": Call, "checks": Checks}.get(str(steps[2]) if len(steps) > 3 else "", Case)
+        fields = (inner if len(steps) > 2 else Suite).model_fields
+        return f"there is no such field: there are {', '.join(fields)}"
+    if not steps and kind == "model_type":
+        return f"a list of cases, or an object with 'cases', is expected, not {there[:60]}"
+    expected = _EXPECTED.get(kind, str(error["msg"]).removeprefix("Value error, "))
+    if kind == "value_error":
+        return expected
+    if kind == "string_pattern_mismatch":
+        expected = _ADDRESS
+    elif kind == "literal_error":
+        expected = f"one of {', '.join(get_args(Status))} is expected"
+    return f"{expected}, not {there if len(there) <= 60 else there[:59] + '…'}"

@@ -100,6 +100,8 @@ class Platform:
         given = call.arguments
         edited: dict[str, Any] | None = given.get("arguments")
         schema: dict[str, Any] = {}
+        if edited is not None and given["decision"] == "reject":
+            raise InvalidArguments("A rejected call is not made: leave out its `arguments`, or approve it with them")
         if edited is not None:
             # Before the approval is spent: a slip in the edit leaves it to be decided again.
             held = await self._approvals.one(call.tenant, given["id"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
@@ -70,14 +70,17 @@ class ApprovalRule(_Part):
     when: Annotated[str, AfterValidator(_checked_condition)] | None = Field(
         default=None, description="a condition on the arguments, such as total > 1000000"
     )
+    unless: tuple[Glob, ...] = Field(
+        default=(), max_length=200, description="patterns of addresses that it does not hold, whatever else is true"
+    )
     reason: Line = Field(default="", description="what the person who decides is told")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.side_effect is None and self.tool is None and self.when is None:
             raise ValueError("it says nothing: give side_effect, tool or when")
-        if self.tool is not None and self.tool.startswith("!"):
-            raise ValueError("tool: a rule holds what its pattern matches: '!' has no meaning here")
+        if any(pattern.startswith("!") for pattern in (self.tool or "", *self.unless)):
+            raise ValueError("tool, unless: a rule goes by what its patterns match: '!' has no meaning here")
         return self
 
     def asks(self, address: str, side_effect: str, arguments: Mapping[str, Any]) -> bool:
@@ -85,6 +88,8 @@ class ApprovalRule(_Part):
         if self.side_effect is not None and self.side_effect != side_effect:
             return False
         if self.tool is not None and not fnmatchcase(address, self.tool):
+            return False
+        if any(fnmatchcase(address, pattern) for pattern in self.unless):
             return False
         return self.when is None or parse(self.when).holds(arguments) is not False
 
@@ -182,9 +187,28 @@ def parse_spec(raw: Mapping[str, Any]) -> AgentSpec:
     if len(json.dumps(raw, ensure_ascii=False, default=str).encode()) > MAX_SPEC_BYTES:
         raise InvalidArguments(f"The agent is too large: {MAX_SPEC_BYTES // 1024} KiB as JSON are the most")
     try:
-        return AgentSpec.model_validate(raw)
+        spec = AgentSpec.model_validate(raw)
     except ValidationError as error:
         raise invalid("agent", error) from error
+    # Not in the model itself: what was saved before goes on being read.
+    if wrong := list(_never_matching(spec)):
+        told = "; ".join(f"{each['path']}: {each['message']}" for each in wrong[:10])
+        raise InvalidArguments(f"The agent is not right: {told}"[:1000], errors=wrong[:10])
+    return spec
+
+
+def _never_matching(spec: AgentSpec) -> Iterator[dict[str, str]]:
+    """Yield the patterns that nothing can match, whatever is installed."""
+    rules = [(f"approvals.{place}.tool", rule.tool) for place, rule in enumerate(spec.approvals) if rule.tool]
+    rules += [(f"approvals.{place}.unless", each) for place, rule in enumerate(spec.approvals) for each in rule.unless]
+    for path, pattern in [*((f"tools.{place}", each) for place, each in enumerate(spec.tools)), *rules]:
+        if not set(pattern) & set("/*?["):
+            name = pattern.removeprefix("!")
+            yield {"path": path, "message": f"'{name[:40]}' is no address of a tool, which is server/tool: '{name}/*'?"}
+    for place, pattern in enumerate(spec.servers):
+        if "/" in pattern:
+            message = f"'{pattern[:40]}' can't be a server's name: addresses of tools stand in 'tools'"
+            yield {"path": f"servers.{place}", "message": message}
 
 
 def invalid(what: str, error: ValidationError) -> InvalidArguments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,7 +74,7 @@ class Agents:
         return await self._tenant.wire.request("GET", self._tenant.path("agents", agent))
 
     async def save(self, spec: AgentSpec | Mapping[str, Any]) -> dict[str, Any]:
-        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs"}`."""
+        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs", "warnings"}`."""
         return await self._changed("POST", ("agents",), "agents/save_agent", _plain(spec))
 
     async def delete(self, agent: str) -> None:
@@ -93,6 +93,11 @@ class Agents:
         """Save a team that comes ready, with its agents."""
         path = ("tools", "agents", "save_preset")
         return await self._changed("POST", path, "agents/save_preset", {"preset": preset})
+
+    async def allow_tools(self, tools: Sequence[str]) -> list[str]:
+        """Name the tools that built-in agents call without asking a person, in place of those before; return them."""
+        path, body = ("tools", "agents", "allow_tools"), {"tools": list(tools)}
+        return (await self._changed("POST", path, "agents/allow_tools", body))["tools"]
 
     async def delete_team(self, team: str) -> None:
         """Delete a team; its agents stay."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
@@ -59,7 +59,7 @@ class SyncAgents:
         return self._thread.run(self._agents.spec, agent)
 
     def save(self, spec: AgentSpec | Mapping[str, Any]) -> dict[str, Any]:
-        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs"}`."""
+        """Save a version of an agent: `{"name", "version", "new", "unknown_handoffs", "warnings"}`."""
         return self._thread.run(self._agents.save, spec)
 
     def delete(self, agent: str) -> None:
@@ -77,6 +77,10 @@ class SyncAgents:
     def save_preset(self, preset: str) -> dict[str, Any]:
         """Save a team that comes ready, with its agents."""
         return self._thread.run(self._agents.save_preset, preset)
+
+    def allow_tools(self, tools: Sequence[str]) -> list[str]:
+        """Name the tools that built-in agents call without asking a person, in place of those before; return them."""
+        return self._thread.run(self._agents.allow_tools, tools)
 
     def delete_team(self, team: str) -> None:
         """Delete a team; its agents stay."""

@@ -65,6 +65,38 @@ def test_cases_are_read_from_yaml_json_and_lines_of_json(tmp_path: Path) -> None
         ("a.jsonl", '{"id": "a", "input": ""}', "case 1 ('a'): input"),
         ("a.jsonl", '{"id": "a", "input": "x"}\n{"id": "a", "input": "y"}', "the id 'a' stands twice"),
         ("a.jsonl", "[]", "case 1"),
+        ("a.yaml", "", "a.yaml: a list of cases, or an object with 'cases', is expected"),
+        ("a.yaml", "cases: []", "a.yaml: cases: at least one case is expected"),
+        (
+            "a.yaml",
+            "- {id: 1, input: x}",
+            "case 1 ('1'): id: a text is expected (in quotes where it looks like a number",
+        ),
+        ("a.yaml", "- {id: a, input: x, call: []}", "call: there is no such field: there are id, input, calls, also"),
+        ("a.yaml", "- {id: a, input: x, calls: {}}", "case 1 ('a'): calls: a list is expected, not {}"),
+        ("a.yaml", "- {id: a, input: x, calls: [list]}", 'calls.0: an object is expected, not "list"'),
+        (
+            "a.yaml",
+            "- {id: a, input: x, calls: [{tool: list}]}",
+            "calls.0.tool: a tool's address is expected, server/to",
+        ),
+        ("a.yaml", "- {id: a, input: x, calls: [{tool: a/b, args: {}}]}", "there are tool, arguments"),
+        (
+            "a.yaml",
+            "- {id: a, input: x, checks: {status: succes}}",
+            "checks.status: one of pending, running, interrupted",
+        ),
+        ("a.yaml", "- {id: a, input: x, checks: {status: [ok]}}", 'error, timeout, cancelled is expected, not ["ok"]'),
+        (
+            "a.yaml",
+            "- {id: a, input: x, checks: {contains: [a]}}",
+            "checks.contains: there is no such field: there are st",
+        ),
+        (
+            "a.yaml",
+            "- {id: a, input: x, checks: {most_calls: two}}",
+            'most_calls: a whole number is expected, not "two"',
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_place(name: str, text: str, reason: str) -> None:
@@ -72,6 +104,8 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(name: str, text: str, 
         parse(text, name)
     assert reason in refused.value.message
     assert "\n" not in refused.value.message or name == "a.json"
+    assert refused.value.message.startswith(name)
+    assert "Input should" not in refused.value.message
 
 
 @pytest.mark.covers("evaluation:files")

@@ -140,6 +140,7 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "config": lambda picker: {"note": picker.text()},
     "context": lambda picker: {"note": picker.text()},
     "spec": lambda picker: {"name": f"agent-{picker.random.randrange(5)}", "instructions": picker.text()},
+    "tools": lambda picker: [f"{picker.parameter('tool')}/*"],
     "secrets": lambda picker: {"note": picker.text()},
     "file": Picker.text,
     "least": lambda _: 0.5,

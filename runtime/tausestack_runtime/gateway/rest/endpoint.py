@@ -236,6 +236,8 @@ class RestEndpoint:
         await self._answered(exchange, call)
         snapshot = await self._snapshots.tenant(principal.tenant)
         last = exchange.header(b"last-event-id")
+        if last and not (last.isascii() and last.isdigit()):
+            raise InvalidRequest("Last-Event-ID is the number of the event that came last")
         headers = [(b"last-event-id", last.encode("latin-1"))] if last else []
         call.deadline = asyncio.get_running_loop().time() + STREAM_SECONDS
         with self._streams.hold(principal.tenant):

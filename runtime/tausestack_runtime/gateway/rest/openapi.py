@@ -6,28 +6,28 @@ from collections.abc import Iterable
 from typing import Any
 
 from tausestack.contract import VERSION
-from tausestack.raw import as_array, as_object
-from tausestack_runtime.gateway.call import MAX_KEY
 from tausestack_runtime.gateway.installed import Tool
-
-MAX_NESTING = 8
-"""How deep a schema that refers to itself is written out."""
-
-_PROBLEM = {"$ref": "#/components/responses/Problem"}
+from tausestack_runtime.gateway.rest.fixed import IDEMPOTENCY_KEY, PROBLEM, fixed_paths
+from tausestack_runtime.gateway.rest.rebasing import rebased
 
 
 def document(tenant: str, tools: Iterable[Tool]) -> dict[str, Any]:
-    """Return the document: one path a tool, its body the input schema, its answer the output schema."""
+    """Return the document: one path a tool, its body the input schema, its answer the output schema; the fixed routes.
+
+    `tools` are those that are shown to whoever asks, and of the fixed routes those that lead to them.
+    """
+    shown = list(tools)
+    called = {f"/api/v2/tenants/{tenant}/tools/{tool.server}/{tool.name}": _path(tool) for tool in shown}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"TauseStack: {tenant}",
             "version": VERSION,
-            "description": "Every tool of the tenant's installed servers.",
+            "description": "Every tool of the tenant's installed servers, and the routes beside them.",
         },
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "security": [{"key": []}],
-        "paths": {f"/api/v2/tenants/{tenant}/tools/{tool.server}/{tool.name}": _path(tool) for tool in tools},
+        "paths": {**fixed_paths(tenant, shown), **called},
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "responses": {
@@ -74,44 +74,9 @@ def _path(tool: Tool) -> dict[str, Any]:
                 "description": "The tool's structured result, or its content where it has none.",
                 "content": {"application/json": {"schema": rebased(answer)}},
             },
-            "default": _PROBLEM,
+            "default": PROBLEM,
         },
     }
     if tool.policy.side_effect != "read":
-        operation["parameters"] = [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "schema": {"type": "string", "maxLength": MAX_KEY},
-                "description": "The same key and arguments are one write, however often they are sent.",
-            }
-        ]
+        operation["parameters"] = [IDEMPOTENCY_KEY]
     return {"post": operation}
-
-
-def rebased(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema whose `#/…` references still hold inside the document: it becomes a resource of its own."""
-    if "$defs" not in schema and "definitions" not in schema:
-        return schema
-    definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
-    return _inlined(
-        {name: value for name, value in schema.items() if name not in {"$defs", "definitions"}}, definitions, 0
-    )
-
-
-def _inlined(node: Any, definitions: dict[str, Any], depth: int) -> Any:
-    """Put each local definition where it is referred to; one that goes on for ever ends as any value."""
-    items = as_array(node)
-    if items is not None:
-        return [_inlined(item, definitions, depth) for item in items]
-    fields = as_object(node)
-    if fields is None:
-        return node
-    reference = fields.get("$ref")
-    if isinstance(reference, str) and reference.startswith(("#/$defs/", "#/definitions/")):
-        found = definitions.get(reference.rsplit("/", 1)[1])
-        if found is None or depth > MAX_NESTING:
-            return {}
-        rest = {name: value for name, value in fields.items() if name != "$ref"}
-        return {**_inlined(found, definitions, depth + 1), **_inlined(rest, definitions, depth)}
-    return {name: _inlined(value, definitions, depth) for name, value in fields.items()}

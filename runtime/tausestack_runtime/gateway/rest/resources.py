@@ -52,6 +52,11 @@ def _body(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> 
     return {**body, **path}
 
 
+def _begun(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    """Where a run is answered as it stands: a program asks again or follows its events, and says so if it waits."""
+    return {"wait": 0, **body, **path}
+
+
 def _query(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
     return {**{name: _number(name, value) for name, value in query.items()}, **path}
 
@@ -62,16 +67,24 @@ def _paged(path: dict[str, str], query: dict[str, str], body: dict[str, Any]) ->
 
 
 def _number(name: str, value: str) -> Any:
-    if name not in {"limit", "before"}:
+    if name == "wait" and re.fullmatch(r"\d{1,6}(?:\.\d{1,3})?", value):
+        return float(value)
+    if name not in {"limit", "before", "wait"}:
         return value == "true" if name == "purge" else value
     if not re.fullmatch(r"-?\d{1,15}", value):
-        raise InvalidRequest(f"{name} has to be an integer")
+        raise InvalidRequest(f"{name} has to be {'a number of seconds' if name == 'wait' else 'an integer'}")
     return int(value)
 
 
-def _whole(name: str) -> Arguments:
-    """Return what takes the whole body for one argument."""
-    return lambda path, query, body: {name: body, **path}
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Takes the whole body for one argument."""
+
+    argument: str
+
+    def __call__(self, path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """Return the tool's arguments."""
+        return {self.argument: body, **path}
 
 
 def _saved(found: dict[str, Any]) -> int:
@@ -89,10 +102,10 @@ RESOURCES = (
     Resource("POST", "servers/{name}/approve", "registry", "approve", _body),
     Resource("DELETE", "servers/{name}", "registry", "uninstall", _query),
     Resource("POST", "plans", "registry", "plan", _body),
-    Resource("POST", "runs", "agents", "run", _body, _run_status),
+    Resource("POST", "runs", "agents", "run", _begun, _run_status),
     Resource("GET", "runs", "agents", "list_runs", _query),
     Resource("GET", "runs/{run}", "agents", "get_run", _query),
-    Resource("POST", "runs/{run}/resume", "agents", "resume", _body),
+    Resource("POST", "runs/{run}/resume", "agents", "resume", _begun),
     Resource("POST", "runs/{run}/cancel", "agents", "cancel", _body),
     Resource("POST", "runs/{run}/pause", "agents", "pause", _body),
     Resource("POST", "runs/{run}/fork", "agents", "fork", _body, lambda _: 202),
@@ -107,13 +120,13 @@ RESOURCES = (
     Resource("PATCH", "schedules/{name}", "agents", "save_schedule", _body),
     Resource("DELETE", "schedules/{name}", "agents", "delete_schedule", _query),
     Resource("GET", "agents", "agents", "list_agents", _query),
-    Resource("POST", "agents", "agents", "save_agent", _whole("spec"), _saved),
+    Resource("POST", "agents", "agents", "save_agent", Whole("spec"), _saved),
     Resource("GET", "agents/{agent}", "agents", "get_agent", _query),
     Resource("DELETE", "agents/{agent}", "agents", "delete_agent", _query),
     Resource("GET", "teams", "agents", "list_teams", _query),
-    Resource("POST", "teams", "agents", "save_team", _whole("team"), _saved),
+    Resource("POST", "teams", "agents", "save_team", Whole("team"), _saved),
     Resource("DELETE", "teams/{team}", "agents", "delete_team", _query),
-    Resource("POST", "teams/{team}/runs", "agents", "run_team", _body, _run_status),
+    Resource("POST", "teams/{team}/runs", "agents", "run_team", _begun, _run_status),
     Resource("GET", "approvals", "platform", "list_approvals", _query),
     Resource("POST", "approvals/{id}", "platform", "decide_approval", _body),
     Resource("GET", "limits", "platform", "get_limits", _query),
