@@ -177,8 +177,16 @@ Work: TypeAlias = Callable[[Connection], Coroutine[Any, Any, _T]]
 """What is done in one transaction in one trip to a thread; it awaits nothing but its connection's statements."""
 
 
-def in_one_trip(tenant: str, raw: sa.Connection, threads: anyio.CapacityLimiter, work: Work[_T], *, keep: bool) -> _T:
-    """Do all of a transaction's work in this thread, commit it if it is to be kept, and close it."""
+def in_one_trip(
+    tenant: str,
+    raw: sa.Connection,
+    threads: anyio.CapacityLimiter,
+    work: Work[_T],
+    *,
+    keep: bool,
+    end: Callable[[sa.Connection], None] = sa.Connection.close,
+) -> _T:
+    """Do all of a transaction's work in this thread, commit it if it is to be kept, and `end` it."""
     try:
         coroutine = work(_Inline(tenant, raw, threads, no_turn))
         try:
@@ -192,4 +200,4 @@ def in_one_trip(tenant: str, raw: sa.Connection, threads: anyio.CapacityLimiter,
             raw.commit()
         return result
     finally:
-        raw.close()
+        end(raw)

@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.util import LRUCache
 
 from tausestack.errors import Unavailable
 
 _BUSY_SECONDS = 5
 _STATEMENTS = 1000
-_WRITE = "tausestack_write"
+_WRITES = "tausestack_writes"
 
 
-def open_engine(path: Path, *, migrating: bool = False) -> sa.Engine:
-    """Return an engine on a file, whose transactions are really SQLite's own.
+def open_engine(path: Path, *, migrating: bool = False, longest_log: int | None = None) -> sa.Engine:
+    """Return an engine on a file, whose transactions are `begin`'s.
 
     pysqlite's own idea of transactions loses updates and leaves half a migration behind, hence autocommit and
     explicit BEGINs. While migrating, foreign keys are not enforced, since SQLite alters tables by copying them.
+    `longest_log`: no commit writes the log into the file, which somebody else does once it has so many bytes.
     """
 
     def connect() -> sqlite3.Connection:
@@ -34,21 +33,22 @@ def open_engine(path: Path, *, migrating: bool = False) -> sa.Engine:
         raw.execute("PRAGMA journal_mode = WAL")
         raw.execute("PRAGMA synchronous = NORMAL")
         raw.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
+        if longest_log is not None:
+            raw.execute("PRAGMA wal_autocheckpoint = 0")
+            raw.execute(f"PRAGMA journal_size_limit = {longest_log}")  # so that its size tells how long it is
         return raw
 
     # Without a bound on the pool: waiting for a connection would hold a thread that the holder needs to end.
     pattern, statements = _pattern()
     opening: Any = connect  # the protocol for drivers' connections names more than sqlite3's has
     pool = sa.QueuePool(opening, pool_size=2, max_overflow=-1, dialect=pattern.dialect)
-    engine = sa.Engine(
+    return sa.Engine(
         pool,
         pattern.dialect,
         pattern.url,
         hide_parameters=True,  # an error is logged, and a tenant's data is not
         execution_options={"preserve_rowcount": True, "compiled_cache": statements},
     )
-    event.listen(engine, "begin", _on_begin)
-    return engine
 
 
 @cache
@@ -62,25 +62,37 @@ def _pattern() -> tuple[sa.Engine, LRUCache[Any, Any]]:
         return engine, LRUCache(_STATEMENTS)
 
 
-def _on_begin(raw: sa.Connection) -> None:
-    # By the driver itself: these two cost as much through SQLAlchemy as the rest of a short transaction.
-    write, driver = bool(raw.get_execution_options().get(_WRITE)), raw.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    if raw.info.get(_WRITE) is not write:
-        driver.execute(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
-        raw.info[_WRITE] = write
-    driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
 def begin(engine: sa.Engine, *, write: bool) -> sa.Connection:
     """Return a connection in a transaction: BEGIN IMMEDIATE to write, else BEGIN, within which nothing can write."""
-    options: dict[str, Any] = {_WRITE: write}
-    raw = engine.connect().execution_options(**options)
+    raw = engine.connect()
     try:
-        raw.begin()
-    except (OperationalError, sqlite3.OperationalError) as error:
+        begin_on(raw, write=write)
+    except sqlite3.OperationalError as error:
         raw.close()
-        if "locked" in str(error):
+        if is_busy(error):
             raise Unavailable("the tenant's database is busy: nothing was done, try again") from error
         raise
     return raw
+
+
+def begin_on(raw: sa.Connection, *, write: bool) -> None:
+    """Begin a transaction on a connection that is in none."""
+    # By the driver itself: these cost as much through SQLAlchemy as the rest of a short transaction.
+    driver = driver_of(raw)
+    if raw.info.get(_WRITES) is not write:
+        driver.execute(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
+        raw.info[_WRITES] = write
+    driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    raw.begin()
+
+
+def driver_of(raw: sa.Connection) -> sqlite3.Connection:
+    """Return the driver's own connection."""
+    driver = raw.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Return whether somebody else has locked the file."""
+    return "lock" in str(error)

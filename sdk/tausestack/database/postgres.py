@@ -77,8 +77,9 @@ class PostgresTables:
 
         return Connection(tenant, raw, self._threads, end)
 
-    async def at_once(self, tenant: str, work: Work[_T], *, write: bool) -> _T:
-        """Do a whole transaction in one trip to a thread."""
+    async def at_once(self, tenant: str, work: Work[_T], *, write: bool, short: bool = False) -> _T:
+        """Do a whole transaction in one trip to a thread, be it `short` or not: the server is waited for."""
+        del short
         await self._room()
         try:
             return await in_thread(

@@ -12,7 +12,7 @@ import anyio
 @dataclass
 class _Turn:
     # A semaphore, not a lock: a transaction may end in another task than it began in.
-    free: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1, max_value=1))
+    free: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1, max_value=1, fast_acquire=True))
     wanted: int = 0
     # The task itself: the id of one that is gone may come back as another's.
     holder: asyncio.Task[Any] | None = None
