@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from tausestack.agents import AgentSpec, ApprovalRule, TeamSpec
 from tausestack.agents.own import registered
@@ -27,6 +27,9 @@ from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinke
 from tausestack_agents.threads import SUMMARY, Past, extract
 from tausestack_agents.tools import ToolBox
 
+Known: TypeAlias = "tuple[AgentSpec, TeamSpec | None]"
+"""An agent, and the team that it stands for."""
+
 
 class Company:
     """The agents of one run under one claim."""
@@ -39,8 +42,12 @@ class Company:
         principal: Principal,
         run: Row,
         spending: Spending,
+        known: Known | None = None,
     ) -> None:
-        """`spending` is the run's; the budget of each agent that comes to work joins those that it holds."""
+        """`spending` is the run's; the budget of each agent that comes to work joins those that it holds.
+
+        `known` is what was read already of the agent that the run began with, if anything was.
+        """
         self._databases = databases
         self._gateway = gateway
         self._journal = journal
@@ -50,6 +57,7 @@ class Company:
         self._rules: list[dict[str, Any]] | None = run.rules
         self._context: dict[str, Any] = dict(run.context or {})
         self._members: dict[tuple[str, int | None], Member] = {}
+        self._known = {} if known is None else {(run.agent, run.version): known}
 
     def room(self) -> int:
         """Return how many steps the run's budgets surely have room for, and 1 where that is none."""
@@ -60,15 +68,10 @@ class Company:
         place = (duty["agent"], duty["version"])
         found = self._members.get(place)
         if found is None:
-
-            async def work(db: Connection) -> tuple[AgentSpec, TeamSpec | None]:
-                team = None
-                if duty["agent"].startswith(TEAM):
-                    team = TeamSpec.model_validate(await specs.load(db, duty["agent"], duty["version"] or 0))
-                return await specs.pinned(db, *place), team
-
-            spec, team = await self._databases.read(self._principal.tenant, work)
-            found = self._members[place] = self._made(spec, duty, team)
+            known = self._known.get(place)
+            if known is None:
+                known = await self._databases.read(self._principal.tenant, lambda db: known_of(db, *place))
+            found = self._members[place] = self._made(*known, duty)
         return found
 
     async def condense(self, past: Past, duty: Duty) -> str:
@@ -121,7 +124,7 @@ class Company:
         self._rules = rules
         return Duty(agent=to, version=found.version)
 
-    def _made(self, spec: AgentSpec, duty: Duty, team: TeamSpec | None) -> Member:
+    def _made(self, spec: AgentSpec, team: TeamSpec | None, duty: Duty) -> Member:
         delegation = self._delegation(spec, duty["agent"])
         tools = self._toolbox(delegation, spec)
         rules = [ApprovalRule.model_validate(each) for each in rules_of(spec, self._rules)]
@@ -159,6 +162,14 @@ class Company:
         async with self._databases.reading(self._principal.tenant) as db:
             spec = (await specs.find(db, name)).spec
         return self._toolbox(self._delegation(spec, name), spec)
+
+
+async def known_of(db: Connection, agent: str, version: int | None) -> Known:
+    """Return an agent in a version, and the team that stands in its place, where one does."""
+    team = None
+    if agent.startswith(TEAM):
+        team = TeamSpec.model_validate(await specs.load(db, agent, version or 0))
+    return await specs.pinned(db, agent, version), team
 
 
 def rules_of(

@@ -7,11 +7,11 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from tausestack.database import Connection, TenantDatabases
+from tausestack.database import Connection, TenantDatabases, Work
 from tausestack.names import SYSTEM_TENANT
 from tausestack_agents.failpoints import passing
 from tausestack_agents.machine import alive, machine, started
@@ -21,11 +21,15 @@ LEASE_SECONDS = 15.0
 """How long a worker that has gone silent keeps its runs."""
 TENANT_RUNS = 8
 """How many runs of one tenant are worked on at once, by all workers together."""
+SHORT_SECONDS = 0.002
+"""Of CPU; looking for what is due takes longer where thousands of runs are."""
 RUN = "run"
 CHANNEL = "tausestack_agents"
 """Where PostgreSQL tells every worker that there is work, or (`tenant/run`) that a run was cut off."""
 EVERY = "*"
 """Stands for all runs of a tenant where they are cut off."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Dispatch:
         self._databases = databases
         self.lease = lease
         self._tenant_runs = tenant_runs
+        self._is_short = False
         self._machine = host or machine()
         self._process = f"{self._machine}:{os.getpid()}:{started(os.getpid())}"
 
@@ -80,16 +85,15 @@ class Dispatch:
                 await db.execute(sa.insert(dispatch).values(**fresh, wakes=1, lease_until=0, owner=""))
             await _tell(db)
 
-        await self._databases.write(SYSTEM_TENANT, work)
+        await self._databases.write(SYSTEM_TENANT, work, short=True)
 
     async def cut(self, tenant: str, run: str) -> None:
         """Have whichever worker is at a run let go of it at once; its fence keeps it from writing in any case."""
 
-        async def work(db: Connection) -> None:
-            if db.dialect != "sqlite":
-                await db.execute(sa.select(sa.func.pg_notify(CHANNEL, f"{tenant}/{run}")))
-
-        await self._databases.write(SYSTEM_TENANT, work)
+        if self._databases.in_files:
+            return  # every worker is in this process
+        told = sa.select(sa.func.pg_notify(CHANNEL, f"{tenant}/{run}"))
+        await self._databases.write(SYSTEM_TENANT, lambda db: db.execute(told))
 
     async def strike(self, tenant: str) -> None:
         """Strike all work of a tenant off, and have every worker let go of it."""
@@ -108,13 +112,15 @@ class Dispatch:
             claimed: list[Due] = []
             for row in await db.execute(_FREE, {"now": now, "tenant_runs": self._tenant_runs, "most": most}):
                 owner = f"{self._process}:{secrets.token_hex(4)}"
-                taken = {"of_tenant": row.for_tenant, "of_run": row.id, "by": owner, "until": now + self.lease}
-                await db.execute(_TAKE, taken)
                 claimed.append(Due(row.for_tenant, row.id, row.wakes, row.created, owner))
+            if claimed:
+                until = now + self.lease
+                taken = [{"of_tenant": d.tenant, "of_run": d.run, "by": d.owner, "until": until} for d in claimed]
+                await db.execute(_TAKE, taken)
             return claimed
 
         passing("claim.before")
-        claimed = await self._databases.write(SYSTEM_TENANT, work)
+        claimed = await self._databases.write(SYSTEM_TENANT, self._timed(work), short=self._is_short)
         if claimed:
             passing("claim.between")
         return claimed
@@ -138,7 +144,7 @@ class Dispatch:
             await _tell(db)
 
         passing("strike.before")
-        await self._databases.write(SYSTEM_TENANT, work)
+        await self._databases.write(SYSTEM_TENANT, work, short=True)
         passing("strike.after")
 
     async def postpone(self, due: Due, seconds: float) -> None:
@@ -149,7 +155,7 @@ class Dispatch:
             await db.change(_claimed(due).values(lease_until=0, owner="", due=later))
             await _tell(db)
 
-        await self._databases.write(SYSTEM_TENANT, work)
+        await self._databases.write(SYSTEM_TENANT, work, short=True)
 
     async def free_the_dead(self) -> int:
         """End the leases of this machine's processes that are no more, and return how many there were."""
@@ -173,7 +179,19 @@ class Dispatch:
             first = await db.scalar(_NEXT, {"now": now})
             return None if first is None else max(0.0, first - now)
 
-        return await self._databases.read(SYSTEM_TENANT, work)
+        return await self._databases.read(SYSTEM_TENANT, self._timed(work), short=self._is_short)
+
+    def _timed(self, work: Work[_T]) -> Work[_T]:
+        """Return work that looks at all that is due, noting if that is little enough to be short the next time."""
+
+        async def timed(db: Connection) -> _T:
+            begun = time.thread_time()
+            try:
+                return await work(db)
+            finally:
+                self._is_short = time.thread_time() - begun < SHORT_SECONDS
+
+        return timed
 
 
 def _claimed(due: Due) -> sa.Update:

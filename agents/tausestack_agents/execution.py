@@ -18,11 +18,12 @@ from tausestack.agents import Budget
 from tausestack.contract import Principal
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import TauseError, Unavailable
+from tausestack.raw import object_at
 from tausestack.tracing import Tracing
-from tausestack_agents import expiring, specs, store, threads
+from tausestack_agents import expiring, store, threads
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import FIRST, Checkpoints, config
-from tausestack_agents.company import Company
+from tausestack_agents.company import Company, Known, known_of
 from tausestack_agents.domain import ENDED, PAUSE, AgentFailed, subject
 from tausestack_agents.failpoints import passing
 from tausestack_agents.gateway import GatewayClient
@@ -64,6 +65,8 @@ class _Found:
     """Seconds that its budgets leave; None where that is longer than any run may take."""
     lines: list[Row] = field(default_factory=list[Row])
     """Its journal."""
+    known: Known | None = None
+    """Its agent."""
     below: list[Row] = field(default_factory=list[Row])
     """The journals of the runs that it started."""
     last_event: int = 0
@@ -71,15 +74,17 @@ class _Found:
 
     async def read(self, db: Connection, row: Row) -> None:
         """Read all of it in one go."""
-        spec = await specs.pinned(db, row.agent, row.version)
+        self.known = spec, _ = await known_of(db, row.agent, row.version)
         self.budgets.append(spec.budget)
         self.longest = spec.seconds
         if any(budget.seconds is not None for budget in self.budgets):
             left = seconds_left(self.budgets, worked(await store.events_of(db, row.id, "run")))
             self.left = left if left is not None and left <= spec.seconds else None
-        self.lines, self.last_event = await store.journal_of(db, row.id), await store.last_event(db, row.id)
-        self.below = await store.journals_below(db, row.id)
-        self.past = await threads.past(db, row)
+        self.last_event = await store.last_event(db, row.id)
+        if not _is_new(row):
+            self.lines = await store.journal_of(db, row.id)
+            self.below = await store.journals_below(db, row.id)
+            self.past = await threads.past(db, row)
 
 
 class Executor:
@@ -136,7 +141,7 @@ class Executor:
             above = [] if row.parent is None else [row.parent]
             return above + (await store.turns_waiting(db, row.thread))[:1]
 
-        for each in await self._databases.read(tenant, look):
+        for each in await self._databases.read(tenant, look, short=True):
             await self._wake(tenant, each)
 
     async def _claim(self, tenant: str, run: str) -> Row | None:
@@ -150,7 +155,7 @@ class Executor:
                 waits = await store.ahead(db, row) is not None
             return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
-        claimed = await self._databases.write(tenant, work)
+        claimed = await self._databases.write(tenant, work, short=True)
         passing("claim.after")
         return claimed
 
@@ -159,7 +164,7 @@ class Executor:
         log = logger.bind(tenant=tenant, run=row.id, agent=row.agent)
         found = _Found(budgets=[Budget.model_validate(row.budget or {})])
         try:
-            await self._databases.read(tenant, lambda db: found.read(db, row))
+            await self._databases.read(tenant, lambda db: found.read(db, row), short=_is_new(row))
             with anyio.fail_after(found.longest if found.left is None else found.left):
                 return await self._graph(tenant, row, found, holds)
         except TimeoutError:
@@ -191,9 +196,12 @@ class Executor:
             text = f"Something went wrong on our side; it is in the log under {row.id}"
             return await self._end(tenant, row, "error", error={"code": "internal_error", "message": text})
 
-    async def _end(self, tenant: str, row: Row, status: str, **values: Any) -> str:
+    async def _end(self, tenant: str, row: Row, status: str, journal: Journal | None = None, **values: Any) -> str:
         passing("end.before")
-        await self._databases.write(tenant, lambda db: store.end_run(db, row.id, row.fence, status, **values))
+        if journal is not None:
+            await journal.end(status, **values)
+        else:
+            await self._databases.write(tenant, lambda db: store.end_run(db, row.id, row.fence, status, **values))
         passing("end.after")
         never_stopped = status == "success" and row.fence == FIRST
         if status in ENDED and not never_stopped:
@@ -230,7 +238,7 @@ class Executor:
         spending = Spending(found.budgets, rate)
         spending.count(found.lines)
         spending.count_below(found.below)
-        company = Company(self._databases, self._gateway, journal, acting, row, spending)
+        company = Company(self._databases, self._gateway, journal, acting, row, spending, found.known)
         graph = RunGraph(company)
         if row.pausing:
             raise Paused(row.id)
@@ -258,13 +266,13 @@ class Executor:
             if given is not None or not state.get("answered"):
                 try:
                     state = await compiled.ainvoke(given, place, durability="exit")
-                finally:
+                except BaseException:
                     await journal.flush()
+                    raise
         if state.get("answered"):
-            structured = state.get("structured")
-            return await self._end(
-                tenant, row, "success", output=state["answer"], structured=structured, interrupt=None
-            )
+            ended = {"output": state["answer"], "structured": state.get("structured"), "interrupt": None}
+            return await self._end(tenant, row, "success", journal, **ended)
+        await journal.flush()
         return await self._interrupted(tenant, row, state["__interrupt__"][0].value, used=used)
 
     async def _decision(self, tenant: str, row: Row, held: dict[str, Any]) -> dict[str, Any] | None:
@@ -300,6 +308,12 @@ class Executor:
         await self._databases.write(tenant, work)
         passing("end.after")
         return "interrupted"
+
+
+def _is_new(row: Row) -> bool:
+    """Return whether there is no more of a run than its row: no journal, no runs below it, nothing before it."""
+    alone = row.thread == f"thread_{row.id.removeprefix('run_')}" and "fork" not in object_at(row.origin)
+    return alone and row.fence == FIRST
 
 
 def _age(row: Row) -> float:

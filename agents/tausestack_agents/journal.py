@@ -19,9 +19,12 @@ from tausestack.tracing import Tracing
 from tausestack_agents import events as telling
 from tausestack_agents.events import Event, Kind
 from tausestack_agents.failpoints import passing
-from tausestack_agents.lines import Line, Lines, of_row
-from tausestack_agents.store import Fenced, Paused, add_events, change_line, check_fence, insert_lines
+from tausestack_agents.lines import Line, Lines, are_short, of_row
+from tausestack_agents.store import Fenced, Paused, add_events, change_line, check_fence, end_run, insert_lines
 from tausestack_agents.tables import runs
+
+SHORT_LINES = 100
+"""With more lines than this a run is not ended in the event loop's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Journal:
         """The number of the run's last event."""
         self._waiting: list[tuple[Line, list[Event]]] = []
         """Lines that are written with the next one, each with what is told of it."""
-        self._writing = anyio.Lock()
+        self._writing = anyio.Lock(fast_acquire=True)
         self.tracing = tracing
         self._under_way: set[tuple[str, str]] = set()
         self._settled = anyio.Event()
@@ -197,6 +200,21 @@ class Journal:
             if self._waiting:
                 await self._commit([], [])
 
+    async def end(self, status: str, **values: Any) -> None:
+        """Write what waits, and how the run ended; raises `Fenced`."""
+        async with self._writing:
+            lines, events = self._unwritten()
+            known = list(self._lines.values())
+
+            async def work(db: Connection) -> None:
+                await insert_lines(db, self.run, lines)
+                await add_events(db, self.run, events, after=self._events)
+                after = self._events + len(events)
+                await end_run(db, self.run, self.fence, status, lines=known, after=after, **values)
+
+            await self._databases.write(self._tenant, work, short=len(known) <= SHORT_LINES and are_short(lines))
+            self._waiting.clear()
+
     async def tool_calls(self, *tasks: str) -> list[Line]:
         """Return the lines of tasks' tool calls, in order."""
         lines = [line for line in self._lines.values() if line.task in tasks and line.kind == "tool"]
@@ -254,9 +272,10 @@ class Journal:
 
         Returns whether the run is to pause.
         """
-        known, waiting = self._lines, list(self._waiting)
-        lines = [*(line for line, _ in waiting), *fresh]
-        events = [*(event for _, about in waiting for event in about), *told]
+        known = self._lines
+        lines, events = self._unwritten()
+        lines, events = [*lines, *fresh], [*events, *told]
+        touched = (*fresh, *([] if changed is None else [changed]))
 
         async def work(db: Connection) -> bool:
             pausing = await check_fence(db, self.run, self.fence)
@@ -270,13 +289,18 @@ class Journal:
             await add_events(db, self.run, events, after=self._events)
             return pausing
 
-        pausing = await self._databases.write(self._tenant, work)
+        waiting = len(self._waiting)
+        pausing = await self._databases.write(self._tenant, work, short=are_short((*lines, *touched)))
         self._events += len(events)
-        del self._waiting[: len(waiting)]
-        for line in (*fresh, *([] if changed is None else [changed])):
+        del self._waiting[:waiting]
+        for line in touched:
             known[line.task, line.call] = line
         self._on_write()
         return pausing
+
+    def _unwritten(self) -> tuple[list[Line], list[Event]]:
+        """Return the lines that wait for the next write, and what is told of them."""
+        return [line for line, _ in self._waiting], [event for _, about in self._waiting for event in about]
 
     def _changed(self, task: str, call: str, values: dict[str, Any]) -> Line:
         """Return a call's line with some values changed; a new one comes after all others."""

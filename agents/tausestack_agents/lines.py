@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from tausestack.database import Row
 
@@ -33,6 +34,27 @@ class Line:
 NAMES = tuple(Line.__dataclass_fields__)
 Lines = dict[tuple[str, str], Line]
 """Lines by task and call."""
+
+
+_SHORT = 32 * 1024
+_SIZED = frozenset({str, dict, list})
+
+
+def are_short(lines: Iterable[Line]) -> bool:
+    """Return whether lines come to some ten thousand characters of JSON at most, without writing any."""
+    left = _SHORT
+    waiting: list[Any] = [each for line in lines for each in (line.arguments, line.result, line.error)]
+    while waiting and left > 0:
+        value = waiting.pop()
+        kind = cast("type[Any]", type(value))
+        if kind in _SIZED:
+            left -= len(value)
+        if kind is dict and left > 0:
+            waiting += value  # its names
+            waiting += value.values()
+        elif kind is list and left > 0:
+            waiting += value
+    return left > 0
 
 
 def of_row(row: Row) -> Line:

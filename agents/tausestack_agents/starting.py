@@ -202,7 +202,9 @@ async def settled(ctx: Context, identifier: str, wait: float) -> Run:
     pause = LONGEST_LOOK_SECONDS if state.databases.in_files else LOOK_SECONDS
     deadline = time.monotonic() + min(wait, MAX_WAIT_SECONDS)
     while True:
-        now = await state.databases.read(ctx.tenant, lambda db: store.standing(db, identifier, counted=follows))
+        now = await state.databases.read(
+            ctx.tenant, lambda db: store.standing(db, identifier, counted=follows), short=not follows
+        )
         told = await _progress(ctx, now, told) if follows else told
         left = deadline - time.monotonic()
         if left <= 0 or now.status in {*ENDED, "interrupted"}:

@@ -40,6 +40,7 @@ CUT_OFF = {
 _ADD_LINE, _ADD_EVENT = sa.insert(journal), sa.insert(events)
 _LAST_EVENT = sa.select(sa.func.max(events.c.seq)).where(events.c.run == sa.bindparam("of_run"))
 _OUTCOMES = frozenset({"done", "failed", "rejected"})
+_UNENDED = ("intent", "waiting")
 _CHANGING = ("arguments", "approval", "status", "result", "error")
 _CHANGE_LINE = (
     sa.update(journal)
@@ -99,7 +100,7 @@ async def standing(db: Connection, run: str, *, counted: bool) -> Standing:
     if not counted:
         return Standing(status)
     ended = sa.select(journal.c.server, journal.c.tool, journal.c.status).where(
-        journal.c.run == run, journal.c.kind == "tool", journal.c.status.not_in(("intent", "waiting"))
+        journal.c.run == run, journal.c.kind == "tool", journal.c.status.not_in(_UNENDED)
     )
     lines = await db.execute(ended.order_by(journal.c.position))
     return Standing(status, len(lines), f"{lines[-1].server}/{lines[-1].tool}: {lines[-1].status}" if lines else None)
@@ -161,17 +162,32 @@ async def check_fence(db: Connection, run: str, fence: int) -> bool:
     return bool(held.pausing)
 
 
-async def end_run(db: Connection, run: str, fence: int, status: str, **values: Any) -> None:
-    """Write how a run ended, or that it waits (`interrupted`), with the event; raises `Fenced`."""
+async def end_run(
+    db: Connection,
+    run: str,
+    fence: int,
+    status: str,
+    *,
+    lines: Sequence[Line] | None = None,
+    after: int | None = None,
+    **values: Any,
+) -> None:
+    """Write how a run ended, or that it waits (`interrupted`), with the event; raises `Fenced`.
+
+    `lines` is its journal and `after` the number of its last event, where these are known.
+    """
     await check_fence(db, run, fence)
     ended = now() if status in ENDED else None
     ending = sa.update(runs).where(runs.c.id == run)
     await db.execute(ending.values(status=status, ended_at=ended, pausing=False, **values))
     passing("end.within")
+    told = telling.status(status, values)
     if ended is not None:
-        await _close(db, run)
-        await add_event(db, run, "cost", cost(await journal_of(db, run)))
-    await add_events(db, run, telling.status(status, values))
+        if lines is None or any(line.kind == "tool" and line.status in _UNENDED for line in lines):
+            await _close(db, run)
+            lines, after = [of_row(row) for row in await journal_of(db, run)], None
+        told.insert(0, ("cost", cost(lines)))
+    await add_events(db, run, told, after=after)
 
 
 async def cancel_run(db: Connection, run: str) -> bool:
@@ -190,7 +206,7 @@ async def cancel_run(db: Connection, run: str) -> bool:
 
 async def _close(db: Connection, run: str) -> None:
     """Give every call of a run that ends without one an outcome: whoever reads its history later finds none open."""
-    unended = sa.and_(journal.c.kind == "tool", journal.c.status.in_(("intent", "waiting")))
+    unended = sa.and_(journal.c.kind == "tool", journal.c.status.in_(_UNENDED))
     for line in await db.execute(sa.select(journal).where(journal.c.run == run, unended).order_by(journal.c.position)):
         held = line.status == "waiting" and line.approval is not None
         values: dict[str, Any] = {"status": "cancelled", "error": telling.WITHDRAWN if held else CUT_OFF}
@@ -356,7 +372,7 @@ def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
     return shown
 
 
-def cost(lines: list[Row]) -> dict[str, Any]:
+def cost(lines: Sequence[Row | Line]) -> dict[str, Any]:
     """Return what a run's calls cost: how many, tokens of models, and their price in US dollars where it is known."""
     models = [line for line in lines if line.kind == "model" and line.result is not None]
     usage = [as_object(line.result.get("usage")) or {} for line in models]
@@ -374,7 +390,7 @@ def cost(lines: list[Row]) -> dict[str, Any]:
     }
 
 
-def _unanswered(lines: list[Row]) -> dict[str, Any]:
+def _unanswered(lines: Sequence[Row | Line]) -> dict[str, Any]:
     """What attempts at models used, or may have used, that brought no answer; nothing where there were none."""
     asked = [object_at(line.arguments).get("attempts") for line in lines if line.kind == "model"]
     found = [each for attempts in asked for each in objects_in(attempts)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import structlog
@@ -61,11 +62,7 @@ class ToolBox:
     async def given(self, addresses: Sequence[str]) -> list[Candidate]:
         """Return tools by address, ranked as given; those that are gone since are left out."""
         known = await self.all()
-        return [
-            Candidate(known[address].name, address, known[address].raw, rank)
-            for rank, address in enumerate(addresses)
-            if address in known
-        ]
+        return [replace(known[address], rank=rank) for rank, address in enumerate(addresses) if address in known]
 
     async def _index(self, part: str) -> list[str]:
         query = {"query": part[:500], "limit": self._spec.tools_per_step}

@@ -93,15 +93,15 @@ class Worker:
     async def _claim(self, group: TaskGroup) -> float:
         """Claim what is due, and return after how many seconds to look again."""
         room = CONCURRENT_RUNS - len(self._active)
-        upcoming = await self._dispatch.next_due()
-        if room <= 0 or upcoming is None:
+        if room <= 0:
             return POLL_SECONDS
-        if upcoming > 0:
-            return min(POLL_SECONDS, max(upcoming, SOON_SECONDS))
         if self._others:
+            if (pause := await self._pause()) > 0:
+                return pause
             await anyio.sleep(YIELD_SECONDS * min(len(self._active), YIELD_RUNS))
         until = time.monotonic() + self._dispatch.lease
-        for due in await self._dispatch.claim(room):
+        claimed = await self._dispatch.claim(room)
+        for due in claimed:
             if (due.tenant, due.run) in self._active:
                 # Its lease ran out while this process was frozen, and nobody took it: what was begun is begun anew.
                 self._active[due.tenant, due.run].cancel()
@@ -111,7 +111,14 @@ class Worker:
             self._active[due.tenant, due.run] = anyio.CancelScope()
             self._held[due.tenant, due.run] = (due, until)
             group.start_soon(self._one, due)
-        return SOON_SECONDS
+        return SOON_SECONDS if claimed else max(await self._pause(), SOON_SECONDS)
+
+    async def _pause(self) -> float:
+        """Return in how many seconds there may be a run to claim."""
+        upcoming = await self._dispatch.next_due()
+        if upcoming is None:
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(upcoming, SOON_SECONDS)) if upcoming > 0 else 0.0
 
     async def _one(self, due: Due) -> None:
         place = (due.tenant, due.run)

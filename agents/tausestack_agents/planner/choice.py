@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tausestack.contract import tool_policy
 from tausestack.errors import UpstreamError
-from tausestack.schemas import compiled
+from tausestack.schemas import Validator, compiled
 from tausestack_agents.planner.arguments import Earlier, Filled, fill
 from tausestack_agents.planner.schema import Schema, as_schema
 from tausestack_agents.planner.text import concepts, concepts_of, fold, glossary, stem, words
@@ -46,6 +46,15 @@ class Candidate:
     address: str
     raw: dict[str, Any]
     rank: int = 0
+    compiled_once: dict[str, Validator] = field(default_factory=dict[str, Validator], compare=False, repr=False)
+    """What its schema was compiled to, for whoever stands for the same tool."""
+
+    @property
+    def validator(self) -> Validator:
+        """What checks arguments by its schema; raises `UpstreamError` where that can't be used."""
+        if "input" not in self.compiled_once:
+            self.compiled_once["input"] = compiled(self.schema)
+        return self.compiled_once["input"]
 
     @property
     def schema(self) -> Schema:
@@ -99,7 +108,7 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
         if points < best_points * CLOSE:
             break
         filled = fill(tool.schema, source, earlier)
-        wrong = filled.missing or _wrong(tool.schema, filled.calls)
+        wrong = filled.missing or _wrong(tool, filled.calls)
         if not wrong:
             fitting.append((points + 0.15 * filled.strength - 0.8 * len(filled.unused), tool, filled))
         elif tool is best:
@@ -263,10 +272,10 @@ def score(
     return max(points + 0.4 / (1 + tool.rank), 0.01) if enough else 0.0
 
 
-def _wrong(schema: Schema, calls: Sequence[dict[str, Any]]) -> list[str]:
-    """What a schema finds wrong with any of the calls: the properties, or the call as a whole."""
+def _wrong(tool: Candidate, calls: Sequence[dict[str, Any]]) -> list[str]:
+    """What a tool's schema finds wrong with any of the calls: the properties, or the call as a whole."""
     try:
-        validator = compiled(schema)
+        validator = tool.validator
     except UpstreamError as error:
         return [error.message]
     wrong: list[str] = []

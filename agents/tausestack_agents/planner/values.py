@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from tausestack_agents.planner.places import Place, places
@@ -132,12 +132,17 @@ def number(text: str, *, spanish: bool) -> Decimal | None:
         return None
 
 
+@cache
+def _mere_words() -> frozenset[str]:
+    known = glossary()
+    return frozenset(known.concepts.keys() | known.stop | CURRENCIES.keys() | MONTHS.keys())
+
+
 def is_telling(value: Value) -> bool:
     """Return whether a value says something that has to be heeded: not `today`, and no name that is a mere word."""
     if value.kind == "date":
         return fold(value.text) not in {"hoy", "today"}
-    known = glossary()
-    mere = known.concepts.keys() | known.stop | CURRENCIES.keys() | MONTHS.keys()
+    mere = _mere_words()
     said = fold(value.text).split() if value.kind == "code" else words(value.text)
     return not all(word in mere or stem(word) in mere for word in said)
 
