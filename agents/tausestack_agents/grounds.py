@@ -15,7 +15,7 @@ from tausestack_agents.planner.choice import Candidate, allowed, asked
 from tausestack_agents.planner.schema import as_schema, resolved
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.strings import currencies
-from tausestack_agents.planner.text import fold, glossary
+from tausestack_agents.planner.text import MAX_READ, fold, glossary
 from tausestack_agents.planner.values import Source
 from tausestack_agents.planner.wishes import unwished
 
@@ -37,9 +37,14 @@ class Grounds:
         """Return whether people asked for a call: for that kind of change, with these very values. Reading is free."""
         if tool_policy(tool.raw).side_effect == "read":
             return True
-        return any(self._asks(part, tool) for text in self.said for part in split(text)) and all(
+        return any(self._asks(part, tool) for text in self._read for part in split(text)) and all(
             self._said(value, schema) for value, schema in _leaves(arguments, tool)
         )
+
+    @property
+    def _read(self) -> list[str]:
+        """What was said, without what is too long to be read: a call that only that asks for waits for a person."""
+        return [text for text in self.said if len(text) <= MAX_READ]
 
     def _asks(self, part: str, tool: Candidate) -> bool:
         verbs, _ = asked(part)
@@ -52,7 +57,7 @@ class Grounds:
             return True
         if "default" in schema and value == schema["default"]:
             return True
-        return any(_holds(text, Source(text, today=self.today), value) for text in self.said)
+        return any(_holds(text, Source(text, today=self.today), value) for text in self._read)
 
 
 def _holds(text: str, source: Source, value: Any) -> bool:

@@ -34,7 +34,7 @@ from tausestack_agents.planner.answer import compose, say_answered
 from tausestack_agents.planner.arguments import Earlier, fill
 from tausestack_agents.planner.choice import Candidate, asks_for_a_change, choose
 from tausestack_agents.planner.split import split
-from tausestack_agents.planner.text import Language, fold
+from tausestack_agents.planner.text import MAX_READ, Language, fold
 from tausestack_agents.planner.values import Source
 from tausestack_agents.spending import Spending
 from tausestack_agents.state import Answer, Planned, Result, StepInput
@@ -182,6 +182,8 @@ class OfflineThinker:
         """Return the parts' own texts under a label that says who speaks, or what the schema asks for of results."""
         if self._spec.output is None:
             return Answer(compose([result["text"] for result in results if result["text"]], spoken))
+        if len(request) > MAX_READ:
+            raise AnswerInvalid("The offline planner does not read that much at once")
         filled = fill(self._spec.output, Source(request, today=today), await self._earlier(results))
         if filled.missing:
             raise AnswerInvalid(f"The offline planner found nothing for: {', '.join(filled.missing)}")

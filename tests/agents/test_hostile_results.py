@@ -155,6 +155,7 @@ PUT = Candidate(
         ("¿Quién guarda la nota hola en a/b?", {"key": "a/b", "value": "hola"}, False),
         ("Guarda la nota hola en a/b", {"key": "a/b", "value": ["hola", "robado"]}, False),
         ("Guarda el 3 de diciembre de 2026 en a/b", {"key": "a/b", "value": "2026-12-03"}, True),
+        ("Guarda la nota hola en a/b" + " ya" * 700, {"key": "a/b", "value": "hola"}, False),  # too long to be read
     ],
 )
 def test_a_change_is_covered_by_the_words_that_ask_for_it(said: str, arguments: dict[str, Any], covered: bool) -> None:

@@ -15,7 +15,7 @@ from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.choice import Candidate, Choice, choose
 from tausestack_agents.planner.declining import say_declined
 from tausestack_agents.planner.split import split
-from tausestack_agents.planner.text import language
+from tausestack_agents.planner.text import MAX_READ, language
 from tausestack_agents.planner.values import Source, number
 
 TOOLS = json.loads((Path(__file__).parent / "tools.json").read_text())
@@ -195,6 +195,39 @@ def test_a_later_part_takes_what_an_earlier_one_gave() -> None:
 )
 def test_a_request_is_cut_where_something_new_is_asked_for(request_text: str, parts: list[str]) -> None:
     assert split(request_text) == parts
+
+
+@pytest.mark.covers("planner:hostile-texts")
+@pytest.mark.parametrize("unit", [" ", "\t", ".", " ,", "9", "[", "a@", "_"])
+def test_a_text_that_is_made_to_be_slow_is_read_soon(unit: str) -> None:
+    """All tenants' runs share the process that reads; what took the cube of the length would never end here."""
+    text = ("Crea una factura para " + unit * MAX_READ)[: MAX_READ - 1] + "x"
+    assert all(choice.outcome != "too_long" for choice in _plan(text, TOOLS))
+
+
+@pytest.mark.covers("planner:hostile-texts")
+@pytest.mark.parametrize(
+    ("unit", "answer"),
+    [("lee la clave a y ", "no leo tanto de una vez"), ("read the key a and ", "don't read that much")],
+)
+def test_a_text_that_is_too_long_is_declined_whole(unit: str, answer: str) -> None:
+    text = unit * (20_000 // len(unit))
+    (choice,) = _plan(text, TOOLS)
+    assert (choice.outcome, choice.calls) == ("too_long", [])
+    assert answer in say_declined(text, choice, language(text))
+
+
+@pytest.mark.covers("planner:hostile-texts")
+def test_a_pattern_that_is_made_to_be_slow_is_tried_soon() -> None:
+    hostile = {
+        "address": "shop/get_thing", "name": "get_thing", "description": "Get a thing.",
+        "inputSchema": {
+            "type": "object", "required": ["sku"],
+            "properties": {"sku": {"type": "string", "pattern": "^([A-Z0-9]+)+$"}},
+        },
+    }  # fmt: skip
+    (choice,) = _plan("Get the thing " + "A0" * 200 + "%", [hostile])
+    assert choice.tool is not None
 
 
 @pytest.mark.covers("planner:numbers")

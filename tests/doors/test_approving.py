@@ -88,11 +88,16 @@ def test_only_a_client_that_can_ask_somebody_who_decides_is_asked(stack: Stack, 
     held = run(tenant, key=agent)
     assert held["structuredContent"]["status"] == "interrupted"
     asked = run(tenant)
-    assert run(tenant, key=agent, **answer(asked, decision="approve"))["structuredContent"]["status"] == "interrupted"
+    runs = [one["id"] for one in tenant.client.get("/runs").json()["runs"]]
+    assert run(tenant, key=agent, **answer(asked, decision="approve"))["code"] == -32602
     other = stack.tenant()
     stranger = run(other, **answer(asked, decision="approve"))
-    assert stranger["resultType"] == "input_required"
+    nobodys = run(other, **{**answer(asked, decision="approve"), "requestState": "nobody's"})
+    assert stranger == nobodys
+    assert stranger["code"] == -32602
     assert invoices(tenant) == invoices(other) == []
+    assert [one["id"] for one in tenant.client.get("/runs").json()["runs"]] == runs
+    assert other.client.get("/runs").json()["runs"] == []
 
 
 @pytest.mark.covers("approvals:who-is-asked")
@@ -105,10 +110,11 @@ def test_an_answer_counts_for_what_was_asked_and_nothing_else(tenant: Tenant) ->
         **answer(asked, decision="approve"),
         "requestState": state[:-4] + ("AAAA" if state[-4:] != "AAAA" else "B"),
     }
-    assert run(tenant, **forged)["resultType"] == "input_required"
+    assert run(tenant, **forged)["code"] == -32602
     assert run(tenant, **answer(asked, decision="approve", arguments="[1]"))["code"] == -32602
     assert run(tenant, **answer(asked, decision="maybe"))["code"] == -32602
     assert invoices(tenant) == []
+    assert len(tenant.client.get("/runs").json()["runs"]) == 1
 
 
 @pytest.mark.anyio

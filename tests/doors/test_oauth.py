@@ -166,6 +166,31 @@ def test_a_key_is_a_client_that_gets_short_tokens_of_its_own(tenant: Tenant) -> 
     assert me.call("auth/whoami", {}).status_code == 401
 
 
+@pytest.mark.covers("completeness:oauth")
+def test_what_a_client_that_proved_itself_asks_stands_in_the_ledger_refused_or_not(tenant: Tenant) -> None:
+    made = tenant.must("auth/create_api_key", {"role": "agent"})
+    form = {"grant_type": "client_credentials"}
+
+    def asked(endpoint: str, **form: str) -> int:
+        return http("POST", f"{tenant.url}/oauth/{endpoint}", data=form, auth=(made["id"], made["api_key"])).status_code
+
+    assert asked("introspect", token="nonsense") == 200
+    assert asked("token", **form, scope="tenant:admin") == 400
+    assert asked("token", grant_type="password") == 400
+    assert asked("revoke", token="nonsense") == 200
+    assert asked("token", **form) == 200
+    assert http("POST", f"{tenant.url}/oauth/token", data={**form, "client_id": made["id"]}).status_code == 401
+    entries = tenant.client.get("/audit").json()["entries"]
+    mine = [entry for entry in entries if entry["principal"] == f"key:{made['id']}"]
+    assert [(one["tool"], one["outcome"], one.get("error", "")) for one in reversed(mine)] == [
+        ("oauth/introspect", "done", ""),
+        ("oauth/token", "denied", "invalid_scope"),
+        ("oauth/token", "denied", "unsupported_grant_type"),
+        ("oauth/revoke", "done", ""),
+        ("oauth/token", "done", ""),
+    ]
+
+
 @pytest.mark.covers("oauth:exchange")
 def test_an_exchanged_token_acts_for_the_person_within_what_both_may_do(tenant: Tenant) -> None:
     tenant.install("colombia")

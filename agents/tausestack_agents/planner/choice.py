@@ -16,7 +16,7 @@ from tausestack.errors import UpstreamError
 from tausestack.schemas import Validator, compiled
 from tausestack_agents.planner.arguments import Earlier, Filled, fill
 from tausestack_agents.planner.schema import Schema, as_schema
-from tausestack_agents.planner.text import concepts, concepts_of, fold, glossary, stem, words
+from tausestack_agents.planner.text import MAX_READ, concepts, concepts_of, fold, glossary, stem, words
 from tausestack_agents.planner.values import MONTHS, Source
 from tausestack_agents.planner.wishes import BEFORE_THINGS, Unwished, unwished
 
@@ -71,7 +71,7 @@ class Candidate:
 class Choice:
     """What is to be called for a part, or why nothing is."""
 
-    outcome: Literal["calls", "no_tool", "missing", "unsure", "left_over"] | Unwished
+    outcome: Literal["calls", "no_tool", "missing", "unsure", "left_over", "too_long"] | Unwished
     """`unsure`: either of two tools; `left_over`: what is asked for holds more than the calls would."""
     tool: Candidate | None = None
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -129,6 +129,8 @@ def _unwished(
     verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate], source: Source
 ) -> Choice | None:
     """Return why a part that names a change does not ask for it, or None where it does."""
+    if len(source.text) > MAX_READ:
+        return Choice("too_long")
     wanted = verbs & glossary().writes
     why = unwished(wanted, source) if wanted else None
     if why is None:
@@ -173,7 +175,9 @@ def asks_for_a_change(part: str) -> bool:
 
 @lru_cache(maxsize=512)
 def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return what a part asks to do, and what it speaks of, as concepts."""
+    """Return what a part asks to do, and what it speaks of, as concepts: nothing, where it is too long to be read."""
+    if len(part) > MAX_READ:
+        return frozenset(), frozenset()
     known = glossary()
     verbs: frozenset[str] = frozenset()
     nouns: set[str] = set()

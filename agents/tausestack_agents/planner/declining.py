@@ -60,6 +60,10 @@ _NO_TOOL: dict[str, dict[Language, str]] = {
         "es": "depende de algo que no puedo juzgar; no lo hice.",
         "en": "that depends on what I can't judge; I did not do it.",
     },
+    "too_long": {
+        "es": "sin modelo de lenguaje no leo tanto de una vez; no hice nada. ¿Me lo pides en menos palabras?",
+        "en": "without a language model I don't read that much at once; I did nothing. Can you say it in fewer words?",
+    },
     "told": {
         "es": "entiendo que me lo cuentas, o que es para otro momento; no cambié nada.",
         "en": "I take it that you tell me so, or mean another time; I changed nothing.",

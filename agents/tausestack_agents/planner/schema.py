@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
+from tausestack.errors import UpstreamError
+from tausestack.schemas import compiled
 from tausestack_agents.planner.text import concepts, fold, words
 
 Schema = dict[str, Any]
+Fits = Callable[[str], bool]
+
+
+@lru_cache(maxsize=512)
+def matcher(pattern: str) -> Fits | None:
+    """Return what tells whether a text fits a schema's pattern, in linear time; None for one that is not read here.
+
+    Whoever wrote a tool's schema is a stranger: Python's own matching can take for ever.
+    """
+    try:
+        validator = compiled({"type": "string", "pattern": pattern})
+    except UpstreamError:
+        return None
+    return lambda text: next(iter(validator.iter_errors(text)), None) is None
 
 
 def as_schema(value: Any) -> Schema:
@@ -77,16 +94,11 @@ class Property:
         return concepts([self.name])
 
     @property
-    def pattern(self) -> re.Pattern[str] | None:
-        """Its pattern, where that tells a value from any other word."""
+    def fits_whole(self) -> Fits | None:
+        """Whether all of a text fits its pattern, where that tells a value from any other word."""
         found = self.schema.get("pattern")
-        if not isinstance(found, str):
-            return None
-        try:
-            pattern = re.compile(found)
-        except re.error:  # JSON Schema's patterns are ECMAScript's, some of which Python doesn't read
-            return None
-        return None if any(pattern.search(word) for word in ("factura", "Invoice")) else pattern
+        fits = matcher(found) if isinstance(found, str) else None
+        return None if fits is None or any(map(fits, ("factura", "Invoice"))) else matcher(f"^(?:{found})$")
 
     @property
     def examples(self) -> list[Any]:

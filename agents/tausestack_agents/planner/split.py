@@ -6,17 +6,18 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from tausestack_agents.planner.text import bag, concepts_of, fold, glossary, words
+from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, words
 
 _PROTECTED = re.compile(
     r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d",
     re.DOTALL,
 )
 _SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|(?=¿)")
+# What begins at a run's first space and gives none of it back takes as long as the text; else it would take its cube.
 _JOINT = re.compile(
-    r"\s*[,;]?\s+(?:pero|sino|solo|solamente|unicamente|mejor|but|only|just)\s+"
-    r"|\s*[,;]\s*(?:y|e|and|then|luego|despues|ademas|tambien|also|por ultimo|finalmente|finally)?\s+"
-    r"|\s+(?:y|e|and|then|luego|despues|ademas|tambien|also|as well as|asi como)\s+"
+    r"(?<!\s)(?:(?:\s*+[,;])?+\s++(?:pero|sino|solo|solamente|unicamente|mejor|but|only|just)\s+"
+    r"|\s*+[,;]\s*(?:y|e|and|then|luego|despues|ademas|tambien|also|por ultimo|finalmente|finally)?\s+"
+    r"|\s++(?:y|e|and|then|luego|despues|ademas|tambien|also|as well as|asi como)\s+)"
 )
 _LEAD = re.compile(
     r"^(?:[\s,;.:]|y\b|e\b|and\b|then\b|luego\b|despues\b|ademas\b|tambien\b|also\b|por favor\b|please\b|por ultimo\b"
@@ -24,6 +25,7 @@ _LEAD = re.compile(
     r"|buen(?:os|as) (?:dias|tardes|noches)\b|buenas(?=\s*(?:[,;.!]|$))|buen dia\b"
     r"|good (?:morning|afternoon|evening)\b)+"
 )
+_TAIL = re.compile(r"(?<![\s,;.])[\s,;.]++(?:(?:y|e|and|then|luego)[\s,;.]*+)?$")
 _CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
 _QUESTIONS = bag(
     "que cual cuales cuanto cuanta cuantos cuantas donde cuando quien como what which how where when who is are does",
@@ -42,7 +44,12 @@ _FOLLOWING = 4
 
 
 def split(request: str) -> list[str]:
-    """Return the parts of a request, in order, each as it was written; at least one unless there is nothing."""
+    """Return the parts of a request, in order, each as it was written; at least one unless there is nothing.
+
+    One that is too long to be read stays whole.
+    """
+    if len(request) > MAX_READ:
+        return [request.strip()] if words(request) else []
     parts: list[str] = []
     for sentence in _cut(request, _SENTENCE, lambda _: True):
         for part in _cut(sentence, _JOINT, _starts):
@@ -89,4 +96,4 @@ def _starts(rest: str) -> bool:
 def _trim(part: str) -> str:
     lead = _LEAD.match(fold(part))
     kept = part[lead.end() :] if lead else part
-    return re.sub(r"[\s,;.]+(?:y|e|and|then|luego)?[\s,;.]*$", "", kept) if not kept.endswith("...") else kept.strip()
+    return _TAIL.sub("", kept) if not kept.endswith("...") else kept.strip()

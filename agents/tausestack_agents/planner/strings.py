@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tausestack_agents.planner.schema import Property, Schema, shape
+from tausestack_agents.planner.schema import Property, Schema, matcher, shape
 from tausestack_agents.planner.text import bag, concepts, concepts_of, fold, glossary, words
 from tausestack_agents.planner.values import CURRENCIES, CURRENCY, Source, Value
 
@@ -90,8 +90,8 @@ def _typed(prop: Property, source: Source) -> list[Finding] | None:
         return currencies(source)[:1]
     if prop.named("currency", "moneda") or prop.says(r"\bcurrency\b|\bmoneda\b|\biso 4217\b"):
         return currencies(source)
-    if prop.pattern is not None:
-        found = _matching(prop.pattern, source)
+    if (fits := prop.fits_whole) is not None:
+        found = _matching(fits, source)
         return _nearest_label(prop, source, found) if found else None
     return None
 
@@ -142,12 +142,12 @@ def _enumerated(prop: Property, source: Source) -> list[Finding]:
     return found
 
 
-def _matching(pattern: re.Pattern[str], source: Source) -> list[Finding]:
-    """Tokens that fit a pattern, as written or without marks of grouping."""
+def _matching(fits: Callable[[str], object], source: Source) -> list[Finding]:
+    """Tokens that fit, as written or without marks of grouping."""
     found: list[Finding] = []
     for token in _tokens(source):
         for text in dict.fromkeys((token.text.strip("\"'`“”«»"), *_plainer(token.text))):
-            if re.fullmatch(pattern, text):
+            if fits(text):
                 found.append(Finding(text, TYPED, token.start, token.end))
                 break
     return _apart(found)
@@ -177,7 +177,7 @@ def _by_name(prop: Property, source: Source) -> list[Finding]:
         found += _under(source)
     for example in prop.examples:
         if isinstance(example, str) and re.fullmatch(r"(?=.*[\d/_:.-])\S{3,}", example):
-            found += [each for each in _matching(shape(example), source) if not _is_measure(each, source)]
+            found += [each for each in _matching(shape(example).fullmatch, source) if not _is_measure(each, source)]
     if prop.name_concepts & {"nit", "cedula", "phone"} or prop.says(r"\b(nit|cedula|tax id|phone|telefono)\b"):
         found += _documents(prop, source)
     if prop.name_words & PARTY or prop.name_concepts & {"customer"}:
@@ -388,12 +388,10 @@ def _apart(found: list[Finding]) -> list[Finding]:
 
 
 def fits_pattern(schema: Schema, value: str) -> bool:
-    """Whether a text fits a schema's pattern; one that Python doesn't read is left for the tool's own server."""
+    """Whether a text fits a schema's pattern; one that is not read here is left for the tool's own server."""
     pattern = schema.get("pattern")
-    try:
-        return not isinstance(pattern, str) or re.search(pattern, value) is not None
-    except re.error:
-        return True
+    fits = matcher(pattern) if isinstance(pattern, str) else None
+    return fits is None or fits(value)
 
 
 def _fits(value: Any, prop: Property) -> bool:

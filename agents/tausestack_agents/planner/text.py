@@ -12,6 +12,8 @@ from importlib.resources import files
 from typing import Any, Literal
 
 Language = Literal["es", "en"]
+MAX_READ = 2000
+"""So many characters of a request are read for what it asks: reading takes the square of a hostile one's length."""
 MAX_KNOWN = 8192
 """So many words, and texts of tools, are remembered with their concepts."""
 

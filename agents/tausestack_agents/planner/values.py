@@ -36,6 +36,8 @@ class Money:
     currency: str | None
 
 
+_MOST_TRIES = 64
+"""At how many brackets of a text JSON may begin."""
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|`([^`]+)`|(?<!\w)'([^']+)'(?!\w)")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _URL = re.compile(r"https?://[^\s,;]+[^\s,;.?!)]")
@@ -67,7 +69,7 @@ _TIME = re.compile(
     r"\b([01]?\d|2[0-3])[:.h]([0-5]\d)(?::[0-5]\d)?\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))?"
     r"|\b(1[0-2]|[1-9])\s*(a\.?m\b\.?|p\.?m\b\.?|de la (?:manana|tarde|noche))"
 )
-_NUMBER = r"\d+(?:[.,'’]\d+)*"
+_NUMBER = r"(?<!\d)\d++(?:[.,'’]\d++)*+"
 _SCALE = r"(?:\s*(?:millones|millon|million|mil|thousand|k)\b)?"
 CURRENCIES = {
     "cop": "COP", "pesos colombianos": "COP", "peso colombiano": "COP", "pesos": "COP", "peso": "COP",
@@ -212,11 +214,12 @@ class Source:
 
     def _json(self) -> Iterator[Value]:
         decoder = json.JSONDecoder()
-        position = 0
-        while (match := re.compile(r"[{\[]").search(self.text, position)) is not None:
+        position = tried = 0
+        while tried < _MOST_TRIES and (match := re.compile(r"[{\[]").search(self.text, position)) is not None:
+            tried += 1
             try:
                 value, end = decoder.raw_decode(self.text, match.start())
-            except json.JSONDecodeError:
+            except (json.JSONDecodeError, RecursionError):
                 position = match.end()
                 continue
             yield Value("json", value, self.text[match.start() : end], match.start(), end)

@@ -48,9 +48,13 @@ class Approving:
 
     async def through(self, ask: Ask, work: Work) -> Outcome:
         """Return what comes of a tool call whose client can ask a person: its result, or the question."""
-        if not _may_decide(ask):
+        decides = _may_decide(ask)
+        state = self._opened(ask) if decides else None
+        if state is None and _of_agents(ask) and ask.params.get("requestState") is not None:
+            # Taken for a new call it would start another run, and what was answered would be lost.
+            raise Refused(INVALID_PARAMS, "This requestState was changed, is another's, or is good no more", ask.id)
+        if not decides:
             return await work(ask)
-        state = self._opened(ask)
         if state is None:
             return await self._asked(ask, work)
         if "run" in state:

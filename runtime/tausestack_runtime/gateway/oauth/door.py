@@ -153,11 +153,15 @@ class OAuthDoor:
         await exchange.reply(reply.status, answer, reply.headers.get(b"content-type", b"text/plain"), given)
 
     async def _note(self, call: Call, headers: dict[bytes, bytes]) -> str:
-        """Leave a line of what was about somebody, and return who that is; strangers' requests are nobody's history."""
+        """Leave a line of what was about somebody, or asked by a client that proved itself, and return who that is.
+
+        Strangers' requests are nobody's history.
+        """
         subject, refusal = (headers.get(name, b"").decode("latin-1") for name in (_SUBJECT, _REFUSAL))
-        if call.tenant == SYSTEM_TENANT or not subject:
+        if call.tenant == SYSTEM_TENANT or not (subject or call.principal.id != _ANONYMOUS):
             return ""
-        call.principal = Principal(call.tenant, subject, frozenset(), role=call.principal.role)
+        if subject:
+            call.principal = Principal(call.tenant, subject, frozenset(), role=call.principal.role)
         await self._pipeline.meter.note(call, refusal)
         return subject
 
