@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from tausestack.errors import Forbidden, InvalidRequest, TauseError
 from tausestack_runtime.gateway.http.head import Head
+
+_HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]*)\]|([A-Za-z0-9._-]*))(?::[0-9]*)?")
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -45,10 +48,9 @@ class _Misdirected(InvalidRequest):
 
 
 def _name(host: bytes) -> bytes:
-    """Return a host's name without its port."""
-    if host.startswith(b"["):
-        return host[1:].partition(b"]")[0]
-    return host.partition(b":")[0].lower()
+    """Return a host's name without its port; an empty one where it is no host and port."""
+    found = _HOST.fullmatch(host)
+    return b"" if found is None else (found[1] or found[2]).lower()
 
 
 def _origin_host(origin: str) -> str:

@@ -118,6 +118,19 @@ async def test_a_question_is_never_shown_to_anyone_but_its_caller(door: HostDoor
     assert said(await answered(other, "form", await other.call("form"), ACCEPTED)) == ACCEPTED
 
 
+@pytest.mark.covers("adapters:whose-question")
+async def test_a_caller_that_never_comes_back_keeps_nothing_from_its_own_next_call(door: HostDoor) -> None:
+    caller, unable = door.caller("talk"), door.caller("talk", capabilities={})
+    left = await caller.call("form")
+    # Its question is its own: the call that waits is not asked in its stead, nor does it wait for that one's caller.
+    assert "not supported" in said(await unable.call("form"))["refused"]["message"]
+    assert said(await answered(caller, "form", await caller.call("form"), ACCEPTED)) == ACCEPTED
+    again = await caller.call("twice")
+    declined = {"action": "decline"}
+    assert said(await answered(caller, "twice", again, ACCEPTED, declined)) == [ACCEPTED, declined]
+    assert said(await answered(caller, "form", left, ACCEPTED)) == ACCEPTED
+
+
 @pytest.mark.covers("adapters:state-sealed")
 async def test_a_state_is_good_for_its_caller_its_request_and_one_use_alone(either: HostDoor) -> None:
     caller, other = either.caller("talk"), either.caller("talk", who="key:two")

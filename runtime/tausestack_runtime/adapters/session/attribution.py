@@ -18,7 +18,8 @@ def whose(
     """Return the call that a server's question belongs to, or the error that the server gets instead.
 
     That is the call in whose stream it came. Where a link has no streams it is the one call whose caller can answer,
-    and only while nobody else's call is under way: another's question is shown to no one.
+    and only while nobody else's call is under way: another's question is shown to no one. A call that waits for its
+    caller has asked already, and is passed over for those that are at work.
     """
     if origin is not None:
         flight = flights.get(origin)
@@ -27,12 +28,12 @@ def whose(
         return flight if can_answer(flight.asked.capabilities, wanted) else unsupported(method)
     calls = [(one, one.asked) for one in flights.values() if one.asked is not None and one.method in ASKS_BACK]
     able = [one for one, asked in calls if can_answer(asked.capabilities, wanted)]
-    if not able:
-        return unsupported(method)
-    if len(able) > 1 or len({asked.principal for _, asked in calls}) > 1:
+    at_work = [one for one, _ in calls if one.attended]
+    asking = [one for one in able if one.attended or not at_work]
+    if able and (len(asking) > 1 or len({asked.principal for _, asked in calls}) > 1):
         why = f"{method} names no call, and several are under way: ask while there is one alone"
         return {"code": INTERNAL_ERROR, "message": why}
-    return able[0]
+    return asking[0] if asking else unsupported(method)
 
 
 def hearer(flights: Mapping[int, Flight], origin: int | None, params: dict[str, Any]) -> Flight | None:
