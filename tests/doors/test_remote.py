@@ -97,7 +97,7 @@ def test_what_two_servers_offer_stands_side_by_side(tenant: Tenant, red: Party, 
         for one in result(tenant, "resources/templates/list", {})["resourceTemplates"]
         if one["uriTemplate"].startswith("tausestack://red/")
     ]
-    assert template == "tausestack://red/note%3A%2F%2F{id}%2Fx%20y"
+    assert template == "tausestack://red/:note://{id}/x y"
     filled = result(tenant, "resources/read", {"uri": template.replace("{id}", "7")})
     assert filled["contents"][0]["text"] == "red has note://7/x y"
     links = result(tenant, "tools/call", {"name": "red__link", "arguments": {}})["content"]
@@ -185,7 +185,7 @@ def test_completion_finds_the_prompt_and_the_template(tenant: Tenant, red: Party
     argument = {"name": "who", "value": "An"}
     asked = {"ref": {"type": "ref/prompt", "name": "red__greet"}, "argument": argument}
     assert result(tenant, "completion/complete", asked)["completion"]["values"] == ["greet", "An"]
-    asked = {"ref": {"type": "ref/resource", "uri": "tausestack://red/note%3A%2F%2F{id}%2Fx%20y"}, "argument": argument}
+    asked = {"ref": {"type": "ref/resource", "uri": "tausestack://red/:note://{id}/x y"}, "argument": argument}
     assert result(tenant, "completion/complete", asked)["completion"]["values"] == ["note://{id}/x y", "An"]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tausestack.errors import InvalidRequest
@@ -70,6 +70,8 @@ class Outward:
 
     server: str
     plain: bool
+    asked: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By a resource's own URI the one that a client asked by, where that may be another than lists have."""
 
     def prompt(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a prompt's definition."""
@@ -77,7 +79,7 @@ class Outward:
 
     def resource(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a resource's, or anything else's with a `uri`."""
-        return self._renamed(raw, "uri", lambda uri: resource_uri(self.server, uri))
+        return self._renamed(raw, "uri", lambda uri: self.asked.get(uri) or resource_uri(self.server, uri))
 
     def template(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a resource template's definition."""
