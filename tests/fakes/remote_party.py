@@ -82,8 +82,9 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
                 "instructions": f"Mind {NAME}."}  # fmt: skip
     if method == "tools/list":
         at = int(params.get("cursor") or 0)
-        more = {"nextCursor": str(1 - at)} if any(tool["name"] == "circle" for tool in MORE_TOOLS) else {}
-        return {**about, "tools": TOOLS + MORE_TOOLS, **more}
+        following = {"circle": 1 - at, "endless": at + 1}
+        cursors = [{"nextCursor": str(following[tool["name"]])} for tool in MORE_TOOLS if tool["name"] in following]
+        return {**about, "tools": [] if at > 1 else TOOLS + MORE_TOOLS, **(cursors[0] if cursors else {})}
     if method == "prompts/list":
         cursor = params.get("cursor")
         prompts = [{"name": "greet", "description": "Greet.", "arguments": [{"name": "who"}], "odd": {"kept": True}}]

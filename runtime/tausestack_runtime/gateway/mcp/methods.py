@@ -118,7 +118,9 @@ class Methods:
         tool = snapshot.wires.get(name)
         if tool is None or OPERATOR in ask.principal.scopes:
             # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
-            return await self._pipeline.run(_call(ask, "", name, arguments))
+            waiting = naming.waiting(snapshot, name)
+            server, name = ("", name) if waiting is None else (waiting.server, waiting.name)
+            return await self._pipeline.run(_call(ask, server, name, arguments))
         outcome = await self._pipeline.run(_call(ask, tool.server, tool.name, arguments), snapshot)
         return self._left(ask, snapshot.installations[tool.server], outcome)
 
