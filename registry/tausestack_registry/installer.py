@@ -76,6 +76,7 @@ class Plan:
             self.files,
             self.protocols,
             self.tools,
+            self.offer["instructions"],
         )
 
 

@@ -114,7 +114,8 @@ def third_party(one: store.Installed, tools: list[Pin]) -> Installation:
 
 def hash_of(one: store.Installed, tools: list[Pin]) -> str:
     """Return what an approval of a third-party server's tools as they are now refers to."""
-    return plan_hash(one.registry_type, one.identifier, one.version, one.argv, one.files, one.protocols, tools)
+    said = offered(one.offer)["instructions"]
+    return plan_hash(one.registry_type, one.identifier, one.version, one.argv, one.files, one.protocols, tools, said)
 
 
 def visible(tool: dict[str, Any]) -> bool:

@@ -91,12 +91,12 @@ def digest(value: Any) -> str:
 
 def plan_hash(
     registry_type: str, identifier: str, version: str, argv: list[str], files: Mapping[str, str], protocols: list[str],
-    tools: list[Pin],
+    tools: list[Pin], instructions: str | None,
 ) -> str:  # fmt: skip
-    """Return the hash over what an approval is for.
+    """Return the hash over what an approval is for: whatever of a server runs here, or is said to models in its name.
 
-    Of a package: its version, its command, its files and every tool; of a remote server: its URL, its protocols and
-    every tool, not the version that it gives itself.
+    Of a package: its version, its command, its files, its instructions and every tool; of a remote server: its URL, its
+    protocols, its instructions and every tool, not the version that it gives itself.
     """
     seen: dict[str, Any] = {"protocols": protocols} if registry_type == REMOTE else {"version": version, "argv": argv}
     return digest(
@@ -105,6 +105,7 @@ def plan_hash(
             "identifier": identifier,
             "files": dict(files),
             "tools": {pin.name: pin.sha256 for pin in tools},
+            "instructions": instructions,
             **seen,
         }
     )

@@ -23,6 +23,8 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}")
 _SERVER = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _WIRE = re.compile(r"[A-Za-z0-9_-]+")
+_AS_FILLED = ":"
+"""Begins what was filled from a template; what is quoted holds none."""
 
 
 class Address(NamedTuple):
@@ -101,10 +103,11 @@ def resource_uri(server: str, uri: str) -> str:
 
 
 def resource_template(server: str, template: str) -> str:
-    """Return the template of a server's resources in a merged list: its variables stay, all else is quoted."""
-    parts = re.split(r"(\{[^{}]*\})", template)
-    quoted = (part if part.startswith("{") else quote(part, safe="") for part in parts)
-    return f"tausestack://{server}/{''.join(quoted)}"
+    """Return the template of a server's resources in a merged list: what it is filled to is marked as not quoted.
+
+    Filling quotes variables alone, and quoted once more they could not be told from what stands around them.
+    """
+    return f"tausestack://{server}/{_AS_FILLED}{template}"
 
 
 def task_id(server: str, task: str) -> str:
@@ -113,9 +116,9 @@ def task_id(server: str, task: str) -> str:
 
 
 def parse_resource_uri(uri: str) -> tuple[str, str]:
-    """Return the server and the original URI of a merged list's resource, or raise `InvalidRequest`."""
+    """Return the server and the original URI of a merged list's resource or template, or raise `InvalidRequest`."""
     scheme, _, rest = uri.partition("://")
     server, slash, original = rest.partition("/")
     if scheme != "tausestack" or not slash or not is_server(server):
         raise InvalidRequest(f"'{uri[:120]}' is no resource of this endpoint")
-    return server, unquote(original)
+    return server, original[1:] if original.startswith(_AS_FILLED) else unquote(original)

@@ -97,7 +97,7 @@ def test_what_two_servers_offer_stands_side_by_side(tenant: Tenant, red: Party, 
         for one in result(tenant, "resources/templates/list", {})["resourceTemplates"]
         if one["uriTemplate"].startswith("tausestack://red/")
     ]
-    assert template == "tausestack://red/note%3A%2F%2F{id}%2Fx%20y"
+    assert template == "tausestack://red/:note://{id}/x y"
     filled = result(tenant, "resources/read", {"uri": template.replace("{id}", "7")})
     assert filled["contents"][0]["text"] == "red has note://7/x y"
     links = result(tenant, "tools/call", {"name": "red__link", "arguments": {}})["content"]
@@ -185,7 +185,7 @@ def test_completion_finds_the_prompt_and_the_template(tenant: Tenant, red: Party
     argument = {"name": "who", "value": "An"}
     asked = {"ref": {"type": "ref/prompt", "name": "red__greet"}, "argument": argument}
     assert result(tenant, "completion/complete", asked)["completion"]["values"] == ["greet", "An"]
-    asked = {"ref": {"type": "ref/resource", "uri": "tausestack://red/note%3A%2F%2F{id}%2Fx%20y"}, "argument": argument}
+    asked = {"ref": {"type": "ref/resource", "uri": "tausestack://red/:note://{id}/x y"}, "argument": argument}
     assert result(tenant, "completion/complete", asked)["completion"]["values"] == ["note://{id}/x y", "An"]
 
 
@@ -370,17 +370,20 @@ def test_a_tool_that_its_server_adds_waits_for_approval(tenant: Tenant, red: Par
 
 
 @pytest.mark.covers("remote:away")
-def test_a_list_whose_pages_go_round_is_broken_off_and_what_was_approved_stands(tenant: Tenant, red: Party) -> None:
+@pytest.mark.parametrize(("pages", "told"), [("circle", "round in a circle"), ("endless", "do not end")])
+def test_a_list_whose_pages_do_not_end_is_broken_off_and_what_was_approved_stands(
+    tenant: Tenant, red: Party, pages: str, told: str
+) -> None:
     install(tenant, red, "red")
     before = {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]}
-    red.more_tools([{"name": "circle", "inputSchema": {"type": "object"}}])
+    red.more_tools([{"name": pages, "inputSchema": {"type": "object"}}])
     asked = len(red.log())
     red.tell({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
     assert {tool["name"] for tool in result(tenant, "tools/list", {})["tools"]} == before
     assert tenant.call("red/echo", {"text": "hola"}).status_code == 200
-    assert len(red.log()) - asked < 10
+    assert len(red.log()) - asked < (10 if pages == "circle" else 200)
     reply = tenant.client.post("/plans", json={"ref": red.url, "name": "other"})
-    assert "round in a circle" in reply.text
+    assert told in reply.text
 
 
 @pytest.mark.covers("doors:foreign-cursors")

@@ -1,7 +1,8 @@
 """A third party's server of 2026-07-28 at a URL: `python remote_party.py PORT NAME`; it keeps a log of what it is sent.
 
-`GET /log` gives it, `POST /tell` sends a notification to all who listen, `POST /tools` sets more tools. A call of
-`check_gate`, which is among those where it is set, is answered once `POST /open` has opened all gates.
+`GET /log` gives it, `POST /tell` sends a notification to all who listen, `POST /tools` sets more tools,
+`POST /resources` its resources (`uris`, `templates`). A call of `check_gate`, which is among those tools where it is
+set, is answered once `POST /open` has opened all gates.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import uvicorn
 NAME = sys.argv[2] if len(sys.argv) > 2 else "party"
 LOG: list[dict[str, Any]] = []
 MORE_TOOLS: list[dict[str, Any]] = []
+TEMPLATES: list[dict[str, Any]] = [{"uriTemplate": "note://{id}/x y", "name": "any", "description": "Any."}]
+URIS = ["note://one"]
 GATES = asyncio.Event()
 LISTENERS: set[asyncio.Queue[dict[str, Any]]] = set()
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
@@ -79,8 +82,9 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
                 "instructions": f"Mind {NAME}."}  # fmt: skip
     if method == "tools/list":
         at = int(params.get("cursor") or 0)
-        more = {"nextCursor": str(1 - at)} if any(tool["name"] == "circle" for tool in MORE_TOOLS) else {}
-        return {**about, "tools": TOOLS + MORE_TOOLS, **more}
+        following = {"circle": 1 - at, "endless": at + 1}
+        cursors = [{"nextCursor": str(following[tool["name"]])} for tool in MORE_TOOLS if tool["name"] in following]
+        return {**about, "tools": [] if at > 1 else TOOLS + MORE_TOOLS, **(cursors[0] if cursors else {})}
     if method == "prompts/list":
         cursor = params.get("cursor")
         prompts = [{"name": "greet", "description": "Greet.", "arguments": [{"name": "who"}], "odd": {"kept": True}}]
@@ -91,12 +95,9 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
         said = f"{params['name']} {params.get('arguments', {}).get('who')}"
         return {**about, "messages": [{"role": "user", "content": {"type": "text", "text": said}}]}
     if method == "resources/list":
-        return {**about, "resources": [{"uri": "note://one", "name": "one", "description": "The one."}]}
+        return {**about, "resources": [{"uri": uri, "name": "one", "description": "The one."} for uri in URIS]}
     if method == "resources/templates/list":
-        return {
-            **about,
-            "resourceTemplates": [{"uriTemplate": "note://{id}/x y", "name": "any", "description": "Any."}],
-        }
+        return {**about, "resourceTemplates": TEMPLATES}
     if method == "resources/read":
         contents = [{"uri": params["uri"], "text": f"{NAME} has {params['uri']}"}]
         return {**about, "cacheScope": "public", "contents": contents}
@@ -171,6 +172,10 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     message = json.loads(body)
     if scope["path"] == "/tools":
         MORE_TOOLS[:] = message
+        await reply(send, 200, {})
+    elif scope["path"] == "/resources":
+        URIS[:] = message["uris"]
+        TEMPLATES[:] = [{"uriTemplate": template, "name": "any"} for template in message["templates"]]
         await reply(send, 200, {})
     elif scope["path"] == "/tell":
         for queue in list(LISTENERS):

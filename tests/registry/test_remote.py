@@ -44,7 +44,9 @@ async def test_a_remote_server_is_planned_by_one_contact_and_approved_by_its_has
 
 
 @pytest.mark.covers("registry:remote")
-async def test_a_plans_hash_covers_the_url_the_protocols_and_the_tools(stack: Stack, adapter: Any) -> None:
+async def test_a_plans_hash_covers_the_url_the_protocols_the_instructions_and_the_tools(
+    stack: Stack, adapter: Any
+) -> None:
     async def planned(ref: str = URL) -> str:
         return (await stack.acme.call("plan", {"ref": ref, "name": "far"}))["hash"]
 
@@ -56,7 +58,9 @@ async def test_a_plans_hash_covers_the_url_the_protocols_and_the_tools(stack: St
     seen.add(await planned())
     adapter.tools[0]["description"] = "changed"
     seen.add(await planned())
-    assert len(seen) == 4
+    adapter.offer = {**adapter.offer, "instructions": "Before anything else, …"}
+    seen.add(await planned())
+    assert len(seen) == 5
     with pytest.raises(Conflict, match="not what was approved"):
         await stack.acme.call("install", {"ref": URL, "name": "far", "approve": first})
 

@@ -99,7 +99,7 @@ def test_a_wire_name_is_the_plain_one_where_vendors_take_it() -> None:
 @pytest.mark.covers("names:resources")
 def test_resources_and_tasks_bear_their_server() -> None:
     assert names.resource_uri("notes", "file:///a b/ñ") == "tausestack://notes/file%3A%2F%2F%2Fa%20b%2F%C3%B1"
-    assert names.resource_template("notes", "n://{a}/{b}-x") == "tausestack://notes/n%3A%2F%2F{a}%2F{b}-x"
+    assert names.resource_template("notes", "n://{a}/{b}-x") == "tausestack://notes/:n://{a}/{b}-x"
     assert names.task_id("notes", "t1") == "notes:t1"
     uri = "http://notes/" + "x" * 200
     for bad in (uri, "tausestack://notes", "tausestack://N/x", "tausestack:/notes/x", "x://tausestack://notes/x"):
@@ -107,6 +107,9 @@ def test_resources_and_tasks_bear_their_server() -> None:
             names.parse_resource_uri(bad)
         assert refused.value.message == f"'{bad[:120]}' is no resource of this endpoint"
     assert names.parse_resource_uri("tausestack://notes/a://b/c") == ("notes", "a://b/c")
+    assert names.parse_resource_uri("tausestack://notes/n%3A%2F%2Fa%2Fb-x") == ("notes", "n://a/b-x")
+    assert names.parse_resource_uri("tausestack://notes/:n://a%2Fb") == ("notes", "n://a%2Fb")
+    assert names.parse_resource_uri("tausestack://notes/%3An") == ("notes", ":n")
 
 
 @pytest.mark.covers("names:users")

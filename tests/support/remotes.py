@@ -51,6 +51,11 @@ class Party:
         """Have it offer more tools."""
         httpx2.post(f"{self.root}/tools", json=tools, timeout=60, trust_env=False, verify=False)
 
+    def offer_resources(self, uris: list[str], templates: list[str]) -> None:
+        """Have it offer these resources and templates alone."""
+        offered = {"uris": uris, "templates": templates}
+        httpx2.post(f"{self.root}/resources", json=offered, timeout=60, trust_env=False, verify=False)
+
     def offer_gate(self) -> None:
         """Have it offer `check_gate`, whose calls wait until `open_gates`."""
         gate = {"type": "string", "description": "The gate.", "examples": ["g-1"]}

@@ -88,6 +88,13 @@ class Tool:
         return compiled(self.raw.get("inputSchema") or {"type": "object"})
 
 
+def waits(tool: Tool) -> NotFound:
+    """Return what somebody is told who may call a tool that nobody has approved as it is now."""
+    return NotFound(
+        f"{tool.server}/{tool.name} waits for approval: its server added or changed it. registry/review shows it"
+    )
+
+
 @dataclass(frozen=True)
 class Offer:
     """What a third party's server said of itself when its installation was planned; raw objects."""

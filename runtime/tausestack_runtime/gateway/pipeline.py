@@ -23,7 +23,7 @@ from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals, policy_version
 from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome
 from tausestack_runtime.gateway.confidential import Confidential, of_call
-from tausestack_runtime.gateway.installed import Installation, Tool, not_found
+from tausestack_runtime.gateway.installed import Installation, Tool, not_found, waits
 from tausestack_runtime.gateway.limits.headers import headers_of
 from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter
 from tausestack_runtime.gateway.metering import Meter
@@ -121,8 +121,10 @@ class Pipeline:
         if found is None or found[0].hidden:
             there = snapshot.installations.get(call.server)
             tool = None if there is None else there.tools.get(call.tool)
-            call.quarantined = tool is not None and not tool.hidden
-            raise not_found()
+            if tool is None or tool.hidden:
+                raise not_found()
+            call.quarantined = True
+            raise not_found() if _missing(call.principal.limits, tool.needs) else waits(tool)
         return *found, snapshot.epoch
 
     def authorise(self, call: Call, tool: Tool) -> None:

@@ -136,8 +136,9 @@ def main() -> None:
         elif method == "tools/list":
             start = int(params.get("cursor", 0))
             page: dict[str, Any] = {"tools": tools[start : start + 5]}
-            more = MODE == "circle" or start + 5 < len(tools)
-            send({"id": number, "result": {**page, "nextCursor": str((start + 5) % 15)} if more else page})
+            more = MODE in {"circle", "endless"} or start + 5 < len(tools)
+            following = start + 5 if MODE == "endless" else (start + 5) % 15
+            send({"id": number, "result": {**page, "nextCursor": str(following)} if more else page})
         elif method == "tools/call":
             call(number, params)
         elif method == "notifications/cancelled":

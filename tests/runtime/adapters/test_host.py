@@ -202,9 +202,10 @@ async def test_a_server_that_says_that_its_tools_changed_is_read_again_and_told_
 
 
 @pytest.mark.covers("adapters:start-fails")
-async def test_a_list_whose_pages_go_round_in_a_circle_is_broken_off_and_told_of(host: Host) -> None:
-    host.spec = {**SPEC, "argv": ["third_party:main", "circle"]}
-    with pytest.raises(Unavailable, match="round in a circle"):
+@pytest.mark.parametrize(("mode", "told"), [("circle", "round in a circle"), ("endless", "do not end")])
+async def test_a_list_whose_pages_do_not_end_is_broken_off_and_told_of(host: Host, mode: str, told: str) -> None:
+    host.spec = {**SPEC, "argv": ["third_party:main", mode]}
+    with pytest.raises(Unavailable, match=told):
         await host.call("echo")
 
 

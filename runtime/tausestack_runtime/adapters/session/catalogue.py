@@ -90,7 +90,8 @@ def _defined(tool: dict[str, Any]) -> _Definition:
 async def read_all(peer: Peer, method: str, field: str, most: int) -> list[dict[str, Any]]:
     """Return the items of every page of a list, or of as many as it takes to have more than `most`.
 
-    Raises `UpstreamError` where a page points to one that was there already.
+    Raises `UpstreamError` where a page points to one that was there already, and where there are more pages than items
+    are taken.
     """
     found: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
@@ -99,9 +100,11 @@ async def read_all(peer: Peer, method: str, field: str, most: int) -> list[dict[
         page = await peer.call(method, params)
         found += objects_in(page.get(field))
         cursor = page.get("nextCursor")
-        if not isinstance(cursor, str) or len(found) > most or len(seen) > most:
+        if not isinstance(cursor, str) or len(found) > most:
             return found
         if cursor in seen:
             raise UpstreamError(f"the pages of its {method} go round in a circle")
+        if len(seen) > most:
+            raise UpstreamError(f"the pages of its {method} do not end")
         seen.add(cursor)
         params = {"cursor": cursor}

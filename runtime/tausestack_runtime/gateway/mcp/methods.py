@@ -118,7 +118,9 @@ class Methods:
         tool = snapshot.wires.get(name)
         if tool is None or OPERATOR in ask.principal.scopes:
             # What is not there has no server; the pipeline refuses it, and leaves the line that says so.
-            return await self._pipeline.run(_call(ask, "", name, arguments))
+            waiting = naming.waiting(snapshot, name)
+            server, name = ("", name) if waiting is None else (waiting.server, waiting.name)
+            return await self._pipeline.run(_call(ask, server, name, arguments))
         outcome = await self._pipeline.run(_call(ask, tool.server, tool.name, arguments), snapshot)
         return self._left(ask, snapshot.installations[tool.server], outcome)
 
@@ -137,7 +139,7 @@ class Methods:
         if outcome.result.get("cacheScope") == "public":
             # What its server would tell anybody was told here to somebody who may ask.
             outcome = Outcome({**outcome.result, "cacheScope": "private"})
-        return self._left(ask, named.installation, outcome)
+        return self._left(ask, named.installation, outcome, named.name)
 
     async def _named(self, ask: Ask, snapshot: TenantSnapshot) -> Named:
         """Return what a request is about, or raise what says that there is no such thing."""
@@ -164,11 +166,12 @@ class Methods:
             or naming.plain(snapshot, about)
         )
 
-    def _left(self, ask: Ask, installation: Installation, outcome: Outcome) -> Outcome:
+    def _left(self, ask: Ask, installation: Installation, outcome: Outcome, name: str = "") -> Outcome:
         """Return an outcome with the names that its server gave as they go by on this endpoint."""
         if ask.server is not None or installation.default or not (outcome.raw is None or needs_renaming(outcome.raw)):
             return outcome
-        return Outcome(Outward(installation.name, plain=False).result(ask.method, outcome.result))
+        asked = {name: str(ask.params["uri"])} if ask.method == "resources/read" else {}
+        return Outcome(Outward(installation.name, plain=False, asked=asked).result(ask.method, outcome.result))
 
 
 def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:

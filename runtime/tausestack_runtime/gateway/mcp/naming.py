@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tausestack.errors import InvalidRequest
 from tausestack.names import parse_resource_uri, resource_template, resource_uri, task_id, wire_name
 from tausestack.raw import as_array, as_object, objects_in
-from tausestack_runtime.gateway.installed import Installation
+from tausestack_runtime.gateway.installed import Installation, Tool
 from tausestack_runtime.gateway.mcp.discovery import capabilities_of, has_tasks
 from tausestack_runtime.gateway.snapshots import TenantSnapshot
 
@@ -31,6 +31,16 @@ def prompt(snapshot: TenantSnapshot, name: str) -> Named | None:
     installation = snapshot.installations.get(server)
     if found and installation is not None and wire_name(server, rest) == name:
         return Named(installation, rest)
+    return None
+
+
+def waiting(snapshot: TenantSnapshot, name: str) -> Tool | None:
+    """Return the tool that would have a merged name, had it been approved as it is."""
+    for one in snapshot.installations.values():
+        if one.default or name.startswith(f"{one.name}__"):
+            for tool in one.tools.values():
+                if tool.status != "active" and (tool.wire == name or (one.default and tool.name == name)):
+                    return tool
     return None
 
 
@@ -70,6 +80,8 @@ class Outward:
 
     server: str
     plain: bool
+    asked: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By a resource's own URI the one that a client asked by, where that may be another than lists have."""
 
     def prompt(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a prompt's definition."""
@@ -77,7 +89,7 @@ class Outward:
 
     def resource(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a resource's, or anything else's with a `uri`."""
-        return self._renamed(raw, "uri", lambda uri: resource_uri(self.server, uri))
+        return self._renamed(raw, "uri", lambda uri: self.asked.get(uri) or resource_uri(self.server, uri))
 
     def template(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a resource template's definition."""

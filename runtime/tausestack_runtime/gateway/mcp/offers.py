@@ -158,11 +158,15 @@ class Offers:
             items += objects_in(outcome.result.get(_field(method)))
             said, cursor = outcome.result.get("ttlMs"), outcome.result.get("nextCursor")
             ttl = min(ttl, said if isinstance(said, int) else DEFAULT_TTL_MS)
-            if not isinstance(cursor, str) or len(items) >= MAX_ITEMS:
+            if not isinstance(cursor, str) or len(items) > MAX_ITEMS:
                 break
             if cursor in seen:
                 raise UpstreamError(f"The pages of {installation.name}'s {method} go round in a circle")
             seen.add(cursor)
+        else:
+            raise UpstreamError(f"The pages of {installation.name}'s {method} do not end: {MAX_PAGES} were there")
+        if len(items) > MAX_ITEMS:
+            logger.warning("a list is cut", server=installation.name, method=method, items=MAX_ITEMS)
         ttl = max(ttl, MIN_TTL_MS)
         return Listed(items[:MAX_ITEMS], ttl, _now() + ttl / 1000)
 

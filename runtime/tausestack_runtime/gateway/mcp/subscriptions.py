@@ -188,7 +188,12 @@ class Subscriptions:
             return
         if asked_for_by in LISTS.values():
             self._offers.changed(snapshot, one, str(method))
-        outward = Outward(one.name, plain=ask.server is not None or one.default)
+        asked = {
+            found.name: each
+            for each in feed.granted.get("resourceSubscriptions", [])
+            if (found := owner(ask, snapshot, "resourceSubscriptions", each)) is not None and found.installation is one
+        }
+        outward = Outward(one.name, plain=ask.server is not None or one.default, asked=asked)
         params = outward.task(outward.resource(object_at(message, "params")))
         # The id of our own subscription there means nothing here.
         meta = {key: value for key, value in object_at(params, "_meta").items() if key != MCP_SUBSCRIPTION_META}

@@ -7,7 +7,7 @@ marked with the server's name, so that several servers don't collide and any gat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -23,7 +23,7 @@ from tausestack_runtime.gateway.mcp.earlier.rounds import INPUT_SECONDS
 from tausestack_runtime.gateway.mcp.earlier.session import Session
 from tausestack_runtime.gateway.mcp.earlier.store import State, States
 from tausestack_runtime.gateway.mcp.earlier.translate import earlier_meta
-from tausestack_runtime.gateway.mcp.earlier.upstream import Follow, Place, UpstreamSessions
+from tausestack_runtime.gateway.mcp.earlier.upstream import Follow, Place, UpstreamSessions, own_uri
 from tausestack_runtime.gateway.mcp.earlier.works import Work
 from tausestack_runtime.gateway.mcp.naming import Outward
 from tausestack_runtime.gateway.nesting import loads
@@ -103,7 +103,7 @@ class Relay:
         """Yield None once it listens, then what a server tells or asks on its own account, as it leaves here."""
         async with aclosing(self._conversation.listen(session, place)) as messages:
             async for message in messages:
-                yield None if message is None else outward(session, place.installation, message)
+                yield None if message is None else await self._outward(session, place.installation, message)
 
     async def _sent(self, session: Session, work: Work, call: Call, place: Place) -> Outcome:
         meta = earlier_meta(call.meta)
@@ -121,7 +121,7 @@ class Relay:
                             continue
                         if "id" in each:  # a person may be asked, who takes the time that people take
                             limit.reschedule(min(_now() + INPUT_SECONDS, latest))
-                        await work.tell(outward(session, place.installation, each))
+                        await work.tell(await self._outward(session, place.installation, each))
             raise Broken("the exchange ended without a response")
         except TimeoutError as error:
             await self._cancelled(session, call, place)
@@ -129,6 +129,9 @@ class Relay:
         except asyncio.CancelledError:
             await asyncio.shield(self._cancelled(session, call, place))
             raise
+
+    async def _outward(self, session: Session, installation: Installation, message: dict[str, Any]) -> dict[str, Any]:
+        return outward(session, (await self._states.of(session)).watched, installation, message)
 
     async def _cancelled(self, session: Session, call: Call, place: Place) -> None:
         """Tell a server that nobody waits for its answer any more."""
@@ -146,8 +149,10 @@ def opened(state: State, snapshot: TenantSnapshot) -> list[Place]:
     return [Place(one, snapshot.epoch) for one in found if one is not None and one.earlier is not None]
 
 
-def outward(session: Session, installation: Installation, message: dict[str, Any]) -> dict[str, Any]:
-    """Return a server's own message as its client gets it."""
+def outward(
+    session: Session, watched: Iterable[str], installation: Installation, message: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a server's own message as its client gets it, who watches some resources."""
     message = disowned(message, "params")
     params = object_at(message, "params")
     if "id" in message:
@@ -155,7 +160,8 @@ def outward(session: Session, installation: Installation, message: dict[str, Any
     if message.get("method") == "notifications/cancelled" and "requestId" in params:
         return {**message, "params": {**params, "requestId": _marked(installation, params["requestId"])}}
     if "uri" in params:
-        names = Outward(installation.name, plain=session.server is not None or installation.default)
+        asked = {own: uri for uri in watched if (own := own_uri(session, installation, uri)) is not None}
+        names = Outward(installation.name, plain=session.server is not None or installation.default, asked=asked)
         return {**message, "params": names.resource(params)}
     return message
 
