@@ -1,7 +1,8 @@
 """A third party's server of 2026-07-28 at a URL: `python remote_party.py PORT NAME`; it keeps a log of what it is sent.
 
 `GET /log` gives it, `POST /tell` sends a notification to all who listen, `POST /tools` sets more tools. A call of
-`check_gate`, which is among those where it is set, is answered once `POST /open` has opened all gates.
+`check_gate`, which is among those where it is set, is answered once `POST /open` has opened all gates, until
+`POST /close`.
 """
 
 from __future__ import annotations
@@ -178,6 +179,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         await reply(send, 200, len(LISTENERS))
     elif scope["path"] == "/open":
         GATES.set()
+        await reply(send, 200, {})
+    elif scope["path"] == "/close":
+        GATES.clear()
         await reply(send, 200, {})
     else:
         await serve(scope, message, receive, send)
