@@ -25,6 +25,9 @@ _UNTIL = "\tuntil="
 """In the file of the masters: between a master and the end of its time."""
 
 
+WORKER_PREFIX = "tsw_"
+
+
 class Keys:
     """Keys derived from one master secret by HKDF-SHA256; each name gives another."""
 
@@ -47,6 +50,11 @@ class Keys:
             found = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(self._secret)
             self._derived[name] = found
         return found
+
+
+def worker_credential(keys: Keys) -> str:
+    """Return what proves a worker on another machine to be the stack's own: whoever has a master secret has it."""
+    return WORKER_PREFIX + keys.subkey("worker").hex()
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tausestack_agents.planner.answer import Called, say_calls
+from tausestack_agents.planner.answer import Called, field_name, say_calls
 from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.choice import Candidate, Choice, choose
 from tausestack_agents.planner.declining import say_declined
@@ -278,7 +280,7 @@ def test_of_two_objects_in_a_result_each_is_told_whole() -> None:
     said = say_calls("¿qué hora es en Tokio?", [Called(tool, {}, hours)], "es")
     assert "zona horaria (origen): America/Bogota" in said
     assert "zona horaria (destino): Asia/Tokyo" in said
-    assert "at (destino): 05:00" in said
+    assert "momento (destino): 05:00" in said
 
 
 @pytest.mark.covers("planner:answers-from-results")
@@ -296,3 +298,114 @@ def test_what_a_list_holds_is_told_in_spanish_with_its_money() -> None:
     refused = "A person rejected this call: Muy caro"
     rejected = say_calls("crea una factura", [Called(tool, {}, refused, failed=True)], "es")
     assert rejected.endswith("falló: una persona rechazó esta llamada: Muy caro")
+
+
+@pytest.mark.covers("planner:amounts-in-words")
+@pytest.mark.parametrize(
+    ("text", "amount", "currency"),
+    [
+        ("por mil pesos", "1000", "COP"),
+        ("por dos mil pesos", "2000", "COP"),
+        ("por tres mil quinientos pesos", "3500", "COP"),
+        ("por tres mil 500 pesos", "3500", "COP"),
+        ("por treinta y cinco mil pesos", "35000", "COP"),
+        ("por noventa y nueve mil novecientos pesos", "99900", "COP"),
+        ("por ciento veinte mil pesos", "120000", "COP"),
+        ("por medio millón de pesos", "500000", "COP"),
+        ("por un millón doscientos mil pesos", "1200000", "COP"),
+        ("por millón y medio de pesos", "1500000", "COP"),
+        ("por 2 millones y medio de pesos", "2500000", "COP"),
+        ("por 2 millones 500 mil pesos", "2500000", "COP"),
+        ("por 2 millones de pesos", "2000000", "COP"),
+        ("por 50 mil pesos", "50000", "COP"),
+        ("por cuatro mil millones de pesos", "4000000000", "COP"),
+        ("por 20 lucas", "20000", "COP"),
+        ("por veinte lucas", "20000", "COP"),
+        ("por veinte dólares", "20", "USD"),
+        ("for three hundred and fifty dollars", "350", "USD"),
+        ("for twenty-five thousand pesos", "25000", "COP"),
+        ("por mil veintiún pesos colombianos", "1021", "COP"),
+    ],
+)
+def test_an_amount_in_words_is_read_whole(text: str, amount: str, currency: str) -> None:
+    (found,) = Source(text, today=TODAY).of("money")
+    assert (found.value.amount, found.value.currency) == (Decimal(amount), currency)
+    assert Source(text, today=TODAY).of("number") == []
+
+
+@pytest.mark.covers("planner:amounts-in-words")
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("mil gracias, lista las facturas", []),
+        ("Un millón de gracias", []),
+        ("crea una factura", []),
+        ("uno de los dos", [2]),
+        ("las facturas dos y tres", [2, 3]),
+        ("veinte mil y treinta mil", [20_000, 30_000]),
+        ("registra mil api_calls", [1000]),
+        ("medio día", []),
+        ("half of it", []),
+        ("mil", [1000]),
+        ("medio", []),
+        ("el cliente Lucas", []),
+    ],
+)
+def test_words_that_only_look_like_numbers_are_none(text: str, numbers: list[int]) -> None:
+    source = Source(text, today=TODAY)
+    assert [each.value for each in source.of("number")] == numbers
+    assert source.of("money") == []
+
+
+@pytest.mark.covers("planner:amounts-in-words")
+def test_an_invoice_in_words_is_for_what_was_said() -> None:
+    for said, minor in (("mil pesos", 100_000), ("treinta y cinco mil pesos", 3_500_000), ("20 lucas", 2_000_000)):
+        planned = _calls(f"Crea una factura para Café Andino por {said} de asesoría")
+        assert planned[0][1]["items"][0]["unit_price_minor"] == minor, planned
+
+
+@pytest.mark.covers("planner:spanish-labels")
+def test_every_field_of_our_own_services_has_a_name_in_spanish() -> None:
+    """Those that are written alike in both languages need none."""
+    alike = {
+        "epoch",
+        "boot",
+        "argv",
+        "env",
+        "id",
+        "pins",
+        "sandbox",
+        "store",
+        "leftOut",
+        "registryType",
+        "serverInfo",
+        "resourceTemplates",
+    }
+    folder = Path(str(files("tausestack_registry"))) / "catalogue"
+    tools = [
+        tool
+        for file in folder.glob("*.json")
+        for tool in json.loads(file.read_text("utf-8")).get("_meta", {}).get("pro.tause/tools", [])
+    ]
+    named = {name for tool in tools for name in _fields(tool.get("outputSchema") or {}, tool.get("outputSchema") or {})}
+    assert len(named) > 80
+    english = {name for name in named if field_name(name.removesuffix("_minor"), "es") == name.replace("_", " ")}
+    assert english - alike <= {"total", "subtotal", "roles", "error", "plan"}
+
+
+def _fields(schema: Any, root: dict[str, Any], depth: int = 0) -> Iterator[str]:
+    if not isinstance(schema, dict) or depth > 8:
+        return
+    if "$ref" in schema:
+        found: Any = root
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        yield from _fields(found, root, depth + 1)
+    for name, each in schema.get("properties", {}).items():
+        yield name
+        yield from _fields(each, root, depth + 1)
+    for key in ("items", "additionalProperties"):
+        yield from _fields(schema.get(key), root, depth + 1)
+    for key in ("anyOf", "oneOf"):
+        for each in schema.get(key, []):
+            yield from _fields(each, root, depth + 1)

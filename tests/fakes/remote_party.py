@@ -2,7 +2,7 @@
 
 `GET /log` gives it, `POST /tell` sends a notification to all who listen, `POST /tools` sets more tools,
 `POST /resources` its resources (`uris`, `templates`). A call of `check_gate`, which is among those tools where it is
-set, is answered once `POST /open` has opened all gates.
+set, is answered once `POST /open` has opened all gates, until `POST /close`.
 """
 
 from __future__ import annotations
@@ -183,6 +183,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         await reply(send, 200, len(LISTENERS))
     elif scope["path"] == "/open":
         GATES.set()
+        await reply(send, 200, {})
+    elif scope["path"] == "/close":
+        GATES.clear()
         await reply(send, 200, {})
     else:
         await serve(scope, message, receive, send)

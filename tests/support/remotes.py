@@ -67,6 +67,10 @@ class Party:
         """Let every call of `check_gate` be answered, from now on."""
         httpx2.post(f"{self.root}/open", json={}, timeout=60, trust_env=False, verify=False)
 
+    def close_gates(self) -> None:
+        """Let calls of `check_gate` wait again."""
+        httpx2.post(f"{self.root}/close", json={}, timeout=60, trust_env=False, verify=False)
+
     def at_the_gates(self) -> list[str]:
         """Return the gates that were asked about, each call one, oldest first."""
         calls = [one["message"]["params"] for one in self.calls("tools/call")]

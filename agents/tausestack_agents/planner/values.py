@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from typing import Any, Literal
 
 from tausestack_agents.planner.places import Place, places
+from tausestack_agents.planner.spoken import spoken
 from tausestack_agents.planner.text import Language, fold, glossary, language, stem, words
 
 Kind = Literal["json", "quoted", "email", "url", "uuid", "date", "time", "money", "percent", "number", "code"]
@@ -96,10 +97,10 @@ _CODE = re.compile(
 _CAPITALS = re.compile(
     r"[A-ZÁÉÍÓÚÑ][\wáéíóúñ&.'-]*(?:\s+(?:(?:de|del|la|las|los|y|and|of|the|&)\s+)*[A-ZÁÉÍÓÚÑ&][\wáéíóúñ&.'-]*)*"
 )
-_WRITTEN_NUMBERS = {
-    "uno": 1, "una": 1, "dos": 2, "tres": 3, "cuatro": 4, "cinco": 5, "seis": 6, "siete": 7, "ocho": 8, "nueve": 9,
-    "diez": 10, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-}  # fmt: skip
+_BEFORE = re.compile(r"(us\$|\$|€|£|\b(?:cop|usd|eur|gbp|mxn|brl|ars|clp|pen|cad)\b)\s*\$?\s*$")
+_AFTER = re.compile(rf"\s*(?:de\s+)?(?P<after>(?:{_MARK})(?!\w))")
+_LUCAS = re.compile(rf"(?P<many>{_NUMBER})?\s+lucas?\b")
+"""What a thousand pesos are called."""
 
 
 def number(text: str, *, spanish: bool) -> Decimal | None:
@@ -276,8 +277,31 @@ class Source:
             hours = hours % 12 + 12 if afternoon and hours <= 12 else 0 if morning and hours == 12 else hours
             yield Value("time", f"{hours:02d}:{minute or '00'}", match.group(), *match.span())
 
+    def _spoken(self) -> Iterator[Value]:
+        """Yield amounts and numbers in words, first: a `dos` of `dos mil` alone would be another number."""
+        spanish = self.language == "es"
+        numbers = list(spoken(self.folded, lambda text: number(text, spanish=spanish)))
+        for match in _LUCAS.finditer(self.folded):
+            words_before = next((each for each in numbers if each.end == match.start()), None)
+            many = number(match["many"], spanish=spanish) if match["many"] else words_before and words_before.amount
+            if many:
+                start = match.start() if match["many"] or words_before is None else words_before.start
+                yield Value("money", Money(many * 1000, "COP"), self.folded[start : match.end()], start, match.end())
+        for each in numbers:
+            before, after = _BEFORE.search(self.folded[: each.start]), _AFTER.match(self.folded, each.end)
+            start = before.start() if before else each.start
+            end = after.end() if after else each.end
+            text = self.folded[start:end]
+            if before is None and after is None:
+                yield Value("number", each.amount, text, start, end)
+                continue
+            mark = after["after"] if after else before[1] if before else ""
+            currency = CURRENCIES.get(mark, mark.upper() if mark.isalpha() else None)
+            yield Value("money", Money(each.amount, currency), text, start, end)
+
     def _numbers(self) -> Iterator[Value]:
         spanish = self.language == "es"
+        yield from self._spoken()
         for match in _MONEY.finditer(self.folded):
             amount = number((match["minus"] or "") + (match["a"] or match["b"]), spanish=spanish)
             mark = match["also"] or match["after"] or match["before"]
@@ -292,6 +316,3 @@ class Source:
             plain = number(match.group(), spanish=spanish)
             if plain is not None:
                 yield Value("number", plain, match.group(), *match.span())
-        for match in re.finditer(rf"\b(?:{'|'.join(_WRITTEN_NUMBERS)})\b", self.folded):
-            if match.group() not in {"una", "uno"}:
-                yield Value("number", Decimal(_WRITTEN_NUMBERS[match.group()]), match.group(), *match.span())

@@ -1,4 +1,4 @@
-"""`tausestack up`, `demo`, `doctor` and `token`: what concerns the stack on this machine."""
+"""`tausestack up`, `worker`, `demo`, `doctor` and `token`: what concerns the stack on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="the data folder
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (up, demo, doctor, token):
+    for command in (up, worker, demo, doctor, token):
         app.command()(command)
 
 
@@ -50,6 +50,19 @@ def up(
 
         die_with_parent(os.getppid())
     raise typer.Exit(serve(settings))
+
+
+def worker(
+    gateway: Annotated[Path, typer.Option(help="the stack's internal door, {data}/run/gateway.sock, brought here")],
+    database_url: Annotated[
+        str | None, typer.Option(help="the stack's PostgreSQL URL (TAUSESTACK_DATABASE_URL)")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Work on agents' runs of a stack on another machine, until Ctrl-C; TAUSESTACK_SECRET_KEY has to be the stack's."""
+    from tausestack_runtime.supervisor.alone import work  # only this command needs it
+
+    work(read_settings(data=data, database_url=database_url), gateway.absolute())
 
 
 def _serve_and_play(settings: Settings) -> int:

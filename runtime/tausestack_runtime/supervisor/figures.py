@@ -7,7 +7,8 @@ from typing import Any
 
 from tausestack.errors import InvalidRequest, NotFound
 from tausestack.names import check_tenant
-from tausestack_runtime.keys import Masters
+from tausestack.tenancy import credential_hash
+from tausestack_runtime.keys import Masters, worker_credential
 from tausestack_runtime.services import ServiceSpec
 from tausestack_runtime.settings import Settings
 from tausestack_runtime.signing import SigningKeys
@@ -38,6 +39,7 @@ class Operations:
         self._gateways = gateways
         self._ready = ready
         self._nurseries = nurseries
+        self._masters: Masters | None = None
         self._operations: dict[str, Answer] = {
             "services": self._figures,
             "ensure": self._ensure,
@@ -48,6 +50,7 @@ class Operations:
 
     def keep_keys(self, masters: Masters, signing: SigningKeys) -> None:
         """Answer for the stack's keys as well."""
+        self._masters = masters
         desk = KeyDesk(masters, signing, self._instances)
         self._operations |= {
             "keys": desk.keys,
@@ -109,6 +112,9 @@ class Operations:
         for instance in self._instances:
             if instance.credential is not None and instance.credential == wanted:
                 return {"service": instance.spec.name, "tenant": instance.tenant}
+        masters = None if self._settings.database_url is None else self._masters
+        if masters is not None and wanted in {credential_hash(worker_credential(each)) for each in masters.live()}:
+            return {"service": next(each.spec.name for each in self._instances if each.spec.worker), "tenant": None}
         return {"service": None, "tenant": None}
 
     def _restart(self, request: dict[str, Any]) -> dict[str, Any]:

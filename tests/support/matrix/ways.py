@@ -73,6 +73,7 @@ SELDOM = {
 
 HERE_ALONE = {
     "up": "starts a stack",
+    "worker": "works for a stack with its master secret",
     "demo": "makes tenants of its own with the operator's key",
     "doctor": "looks at this machine, and asks with the operator's key",
     "token": "signs with the data folder's key, on this machine",
