@@ -78,9 +78,7 @@ class Dispatch:
 
         async def work(db: Connection) -> None:
             now = await _now(db)
-            due = sa.case((dispatch.c.due < now + after, dispatch.c.due), else_=now + after)
-            woken = sa.update(dispatch).where(*_this(tenant, run)).values(wakes=dispatch.c.wakes + 1, due=due)
-            if not await db.change(woken):
+            if not await db.change(_WAKE, {"of_tenant": tenant, "of_run": run, "then": now + after}):
                 fresh = {"for_tenant": tenant, "kind": RUN, "id": run, "due": now + after, "created": now}
                 await db.execute(sa.insert(dispatch).values(**fresh, wakes=1, lease_until=0, owner=""))
             await _tell(db)
@@ -229,6 +227,12 @@ _FREE = _free()
 _FREE_AT = sa.case((dispatch.c.due > dispatch.c.lease_until, dispatch.c.due), else_=dispatch.c.lease_until)
 _NEXT = sa.select(sa.func.min(_FREE_AT)).where(sa.bindparam("now", type_=sa.Float) < _FREE_AT)
 _TAKE = sa.update(dispatch).where(*_OF).values(owner=sa.bindparam("by"), lease_until=sa.bindparam("until"))
+_THEN = sa.bindparam("then", type_=sa.Float)
+_WAKE = (
+    sa.update(dispatch)
+    .where(*_OF)
+    .values(wakes=dispatch.c.wakes + 1, due=sa.case((dispatch.c.due < _THEN, dispatch.c.due), else_=_THEN))
+)
 _STRIKE = sa.delete(dispatch).where(
     *_OF, dispatch.c.owner == sa.bindparam("by"), dispatch.c.wakes == sa.bindparam("as_woken")
 )

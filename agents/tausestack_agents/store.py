@@ -49,6 +49,17 @@ _CHANGE_LINE = (
     .values({name: sa.bindparam(f"new_{name}", type_=journal.c[name].type) for name in _CHANGING})
 )
 _END_LINE = _CHANGE_LINE.values(ended_at=sa.bindparam("ended"))
+_FIND = sa.select(runs).where(runs.c.id == sa.bindparam("of_run"))
+_STATUS = sa.select(runs.c.status).where(runs.c.id == sa.bindparam("of_run"))
+_SET_RUNNING = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("of_run"), runs.c.status.not_in(sorted(ENDED)))
+    .values(
+        fence=runs.c.fence + 1,
+        status="running",
+        started_at=sa.func.coalesce(runs.c.started_at, sa.bindparam("at", type_=sa.Text)),
+    )
+)
 _CLAIM = (
     sa.select(runs.c.fence, runs.c.status, runs.c.pausing).where(runs.c.id == sa.bindparam("of_run")).with_for_update()
 )
@@ -73,7 +84,7 @@ async def count_runs(db: Connection, since: str) -> int:
 
 async def find_run(db: Connection, run: str) -> Row | None:
     """Return a run's row, or None."""
-    return await db.one(sa.select(runs).where(runs.c.id == run))
+    return await db.one(_FIND, {"of_run": run})
 
 
 async def get_run(db: Connection, run: str) -> Row:
@@ -94,7 +105,7 @@ class Standing(NamedTuple):
 
 async def standing(db: Connection, run: str, *, counted: bool) -> Standing:
     """Return how a run stands, its calls only where they are to be `counted`; raises `NotFound`."""
-    status = await db.scalar(sa.select(runs.c.status).where(runs.c.id == run))
+    status = await db.scalar(_STATUS, {"of_run": run})
     if status is None:
         raise NotFound(_NO_RUN)
     if not counted:
@@ -140,12 +151,7 @@ async def list_runs(db: Connection, *, limit: int, status: str | None) -> list[R
 
 async def claim_run(db: Connection, run: str) -> Row | None:
     """Raise a run's fence and set it running; None where it has ended or was never written."""
-    changed = await db.change(
-        sa.update(runs)
-        .where(runs.c.id == run, runs.c.status.not_in(sorted(ENDED)))
-        .values(fence=runs.c.fence + 1, status="running", started_at=sa.func.coalesce(runs.c.started_at, now()))
-    )
-    if not changed:
+    if not await db.change(_SET_RUNNING, {"of_run": run, "at": now()}):
         return None
     await add_event(db, run, "run", {"status": "running"})
     return await get_run(db, run)

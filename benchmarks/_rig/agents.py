@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -14,6 +15,8 @@ from tausestack_agents.server import server
 
 def main(path: str) -> None:
     """Bind, listen, serve."""
+    gc.collect()
+    gc.freeze()  # as in the fork server: what was imported is looked through no more
     told = json.loads(sys.stdin.read())
     os.environ.update(told["environ"])
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
