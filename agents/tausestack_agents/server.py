@@ -19,7 +19,7 @@ from tausestack.database import Row
 from tausestack.errors import Conflict, Forbidden, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
-from tausestack.raw import number_of
+from tausestack.raw import MAX_DIGITS, number_of
 from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
 from tausestack_agents import (
     agent_tools,
@@ -260,7 +260,8 @@ async def run_events(request: Request, ctx: Context) -> Response:
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
         if await store.find_run(db, identifier) is None:
             raise NotFound("There is no such run, or it is not yours")
-    after = min(number_of(request.headers.get("last-event-id", "")) or 0, LAST_EVENT)
+    last = request.headers.get("last-event-id", "")
+    after = LAST_EVENT if len(last) > MAX_DIGITS else min(number_of(last) or 0, LAST_EVENT)
     stream = follow(state_of(ctx).databases, state_of(ctx).bell, ctx.tenant, identifier, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 

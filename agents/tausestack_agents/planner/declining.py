@@ -12,6 +12,8 @@ _GREETINGS = bag(
     "hello hi hey good morning afternoon evening thanks thank you how are",
 )
 _MOST_WORDS = 6
+MAX_SAID = 240
+"""Characters of a part that are said again."""
 _SAID: dict[str, dict[Language, str]] = {
     "greeting": {
         "es": "Hola. Dime qué necesitas y lo hago con las herramientas instaladas.",
@@ -85,7 +87,7 @@ def say_declined(part: str, choice: Choice, spoken: Language) -> str:
         other="" if choice.other is None else choice.other.address,
         things=", ".join(_things(choice, spoken)),
     )
-    return f"{title(part)} — {text}"
+    return f"{clip(title(part), MAX_SAID)} — {text}"
 
 
 def _things(choice: Choice, spoken: Language) -> list[str]:
