@@ -198,5 +198,5 @@ def test_an_earlier_server_that_its_proxy_does_not_reach_is_left_alone(
         eventually(lambda: called()[0] == "unavailable")
         assert (health()["state"], "HTTP 502" in health()["reason"]) == ("open", True)
     with party(stack.remote_ports[0], "red", EARLIER):
-        eventually(lambda: called() == (None, ""), 30)
+        eventually(lambda: called() == (None, ""), 120)
         assert health() == {"state": "closed", "failures": 0}
