@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from remotes import EARLIER, Party, eventually, party
+from remotes import EARLIER, Party, eventually, party, spoken_for
 from sessions import Earlier, Message, endpoint
 from stack import Stack, Tenant
 
@@ -170,3 +170,33 @@ def test_a_server_is_listened_to_before_it_is_first_asked(tenant: Tenant, red: P
     with client.listening():
         assert said(client.call("red__listens")) == "True"
         assert said(client.call("blue__listens")) == "True"
+
+
+@pytest.mark.covers("remote:away")
+@pytest.mark.parametrize("earlier", [False, True], ids=["through-the-host", "relayed"])
+def test_an_earlier_server_that_its_proxy_does_not_reach_is_left_alone(
+    stack: Stack, tenant: Tenant, red: Party, earlier: bool
+) -> None:
+    client = Earlier(endpoint(tenant), tenant.key, "2025-06-18") if earlier else None
+
+    def called() -> tuple[Any, str]:
+        params: dict[str, Any] = {"name": "red__who", "arguments": {}}
+        told = client.ask("tools/call", params) if client else tenant.rpc("tools/call", params).json()
+        error = told.get("error", {})
+        return error.get("data", {}).get("code"), error.get("message", "")
+
+    def health() -> dict[str, Any]:
+        return tenant.client.get("/servers/red").json()["health"]
+
+    assert called() == (None, "")
+    red.kill()
+    with spoken_for(stack.remote_ports[0], 401):
+        eventually(lambda: "HTTP 401" in called()[1])
+        assert called()[0] == "upstream_error"
+        assert (health()["state"], "red does not accept" in health()["reason"]) == ("closed", True)
+    with spoken_for(stack.remote_ports[0], 502):
+        eventually(lambda: called()[0] == "unavailable")
+        assert (health()["state"], "HTTP 502" in health()["reason"]) == ("open", True)
+    with party(stack.remote_ports[0], "red", EARLIER):
+        eventually(lambda: called() == (None, ""), 120)
+        assert health() == {"state": "closed", "failures": 0}

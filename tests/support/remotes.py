@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,6 +90,37 @@ class Party:
         """End it without a word."""
         self.process.kill()
         self.process.wait()
+
+
+@contextlib.contextmanager
+def spoken_for(port: int, status: int) -> Iterator[None]:
+    """Have every request at a port answered with a page of this status, as what stands before a server does."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(status)
+            self.send_header("content-type", "text/html")
+            self.send_header("content-length", "6")
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        do_GET = do_DELETE = do_POST  # noqa: N815 the names that the base class looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Page) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @contextlib.contextmanager

@@ -34,11 +34,15 @@ Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Answered(Exception):
-    """The answer is a JSON-RPC error; `error` is the raw object, `status` what HTTP says with it."""
+    """The answer is a JSON-RPC error; `error` is the raw object, `status` what HTTP says with it.
 
-    def __init__(self, error: dict[str, Any], status: int | None = None) -> None:
+    `spoken` is the HTTP status where a remote server said no more than that.
+    """
+
+    def __init__(self, error: dict[str, Any], status: int | None = None, *, spoken: int | None = None) -> None:
         super().__init__(str(error.get("message", "")))
         self.error = error
+        self.spoken = spoken
         self.status: int = _STATUS.get(error.get("code", 0), 200) if status is None else status
 
 

@@ -41,7 +41,7 @@ class Refused(Exception):
         elif status == 405:
             why = "the server takes no POST (HTTP 405): it is none, or one of the transport before streamable HTTP"
         super().__init__(why)
-        self.answered = Answered({"code": -32603, "message": why})
+        self.answered = Answered({"code": -32603, "message": why}, spoken=status)
 
 
 class Exchange:

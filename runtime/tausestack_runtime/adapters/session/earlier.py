@@ -112,7 +112,7 @@ class Earlier:
         """Return what comes of a server's error: where it asks for a page to be visited first, the question."""
         pages = results.urls_to_visit(error.error)
         if not pages:
-            raise Answered(results.error(error.error, is_modern=False)) from error
+            raise results.refusal(error, is_modern=False) from error
         wanted = questions.needed(questions.ELICIT, {"mode": "url"})
         if not questions.can_answer(asked.capabilities, wanted):
             missing = {"code": MISSING_CLIENT_CAPABILITY, "message": str(error)}

@@ -73,7 +73,7 @@ class Modern:
         try:
             result = await flight.follow(tell)
         except Answered as error:
-            raise Answered(results.error(error.error, is_modern=True)) from error
+            raise results.refusal(error, is_modern=True) from error
         except Broken as error:
             raise Broken(str(error), tool) from error
         finally:

@@ -18,6 +18,7 @@ from tausestack.errors import (
     tree,
 )
 from tausestack.raw import as_object, objects_in
+from tausestack_runtime.adapters.asked import Answered
 from tausestack_runtime.adapters.bounds import MAX_INFO_BYTES
 from tausestack_runtime.adapters.translation.requests import CACHEABLE, foreign
 
@@ -91,6 +92,13 @@ def _fresh(method: str, offered: dict[str, Any]) -> int:
         return 0
     told = (as_object(offered.get(method.partition("/")[0])) or {}).get("listChanged") is True
     return LISTS_FRESH_MS if told else UNTOLD_FRESH_MS
+
+
+def refusal(answered: Answered, *, is_modern: bool) -> Answered | UpstreamError:
+    """Return what a server's error is raised as: a status alone is no error of the server's own."""
+    if answered.spoken is not None:
+        return UpstreamError(str(answered), http=answered.spoken)
+    return Answered(error(answered.error, is_modern=is_modern))
 
 
 def error(raw: dict[str, Any], *, is_modern: bool) -> dict[str, Any]:

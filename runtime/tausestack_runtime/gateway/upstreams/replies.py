@@ -102,13 +102,18 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
         raise _error(call, error, status, foreign=foreign)
     if status == 503:
         raise NotSent("the server is restarting")
+    raise by_status(call.server, status)
+
+
+def by_status(server: str, status: int) -> UpstreamError:
+    """Return the error that an HTTP status without a JSON-RPC response stands for."""
     if status in {401, 403}:
-        said = f"{call.server} does not accept the credential that it is installed with (HTTP {status})"
-        raise Speechless(said, status)
+        said = f"{server} does not accept the credential that it is installed with (HTTP {status})"
+        return Speechless(said, status)
     if 300 <= status < 400:
-        raise Speechless(f"{call.server} has moved (HTTP {status}): install it at its new address", status)
-    said = f"{call.server} answered with HTTP {status} and no JSON-RPC response"
-    raise Speechless(said, status) if status >= 500 else UpstreamError(said)
+        return Speechless(f"{server} has moved (HTTP {status}): install it at its new address", status)
+    said = f"{server} answered with HTTP {status} and no JSON-RPC response"
+    return Speechless(said, status) if status >= 500 else UpstreamError(said)
 
 
 def _answers(call: Call, message: dict[str, Any]) -> bool:
@@ -124,5 +129,8 @@ def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> 
     data = as_object(error.get("data"))
     message = str(error.get("message") or f"{call.server} refused the call")
     if not foreign and data is not None and "code" in data:
+        spoken = data.get("http")  # the tenant's host was told no more by a remote server
+        if data["code"] == UpstreamError.code and isinstance(spoken, int):
+            return by_status(call.server, spoken)
         return from_data(message, data)
     return Answered(message, error, status)

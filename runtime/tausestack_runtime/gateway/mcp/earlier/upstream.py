@@ -20,6 +20,7 @@ from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.mcp.earlier.session import NoSession, Session
 from tausestack_runtime.gateway.mcp.earlier.store import State, States, Upstream
 from tausestack_runtime.gateway.nesting import loads
+from tausestack_runtime.gateway.upstreams.replies import by_status
 from tausestack_runtime.gateway.upstreams.routes import MAX_REPLY_BYTES
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply, WireError
@@ -206,7 +207,9 @@ def message_of(place: Place, raw: bytes, status: int) -> dict[str, Any]:
     try:
         message = as_object(loads(raw))
     except orjson.JSONDecodeError as error:
-        raise UpstreamError(f"{place.installation.name} answered HTTP {status} with what is not JSON") from error
+        if status >= 300:
+            raise by_status(place.installation.name, status) from error
+        raise UpstreamError(f"{place.installation.name} answered with something that is not JSON") from error
     if message is None:
         raise UpstreamError(f"{place.installation.name} answered with something that is not a JSON-RPC message")
     return message
