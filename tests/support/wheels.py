@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def publish(folder: Path, name: str, module: Path, *, version: str = "1.0") -> Path:
+def publish(folder: Path, name: str, module: Path, *, version: str = "1.0", requires: Sequence[str] = ()) -> Path:
     """Put a wheel into a folder: one module, whose `main` is the command that bears the package's name."""
+    required = "".join(f"Requires-Dist: {each}\n" for each in requires)
     info = f"{name}-{version}.dist-info"
     files = {
         module.name: module.read_bytes(),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {module.stem}:main\n".encode(),
     }

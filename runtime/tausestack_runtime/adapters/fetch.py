@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
 from tausestack_runtime.adapters.packages import FETCH_SECONDS, Package, keep, recorded, workplace
+from tausestack_runtime.adapters.requirements import bounds_of
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _BUILDS = "only wheels are taken, and nothing is built"
@@ -42,7 +43,8 @@ async def fetch_python(
 ) -> Package:
     """Return a package of the store, fetching it with all that it needs from the package index where it isn't there.
 
-    Without a version the newest is taken. What it needs is chosen anew, unless `wheels` says of which files it was.
+    Without a version the newest is taken. What it needs is chosen anew, unless `wheels` says of which files it was; the
+    newest, but of the libraries that servers are written with the release that it was written for (`bounds_of`).
     Raises `NotFound` where the index has none, `Unavailable` where the index does not answer, `InvalidArguments` for a
     package that is no server.
     """
@@ -59,17 +61,20 @@ async def fetch_python(
 
 async def _fetch(store: Path, work: Path, name: str, version: str | None, known_wheels: Mapping[str, str]) -> Package:
     wheels, ready = work / "wheels", work / "ready"
-    if version is None:
-        # The newest's own wheel alone says whether the rest has to be fetched.
-        await _pip("download", "--only-binary", ":all:", "--no-deps", "--dest", str(work / "newest"), "--", name)
-        version = _version_of(work / "newest", name)
-        known = await asyncio.to_thread(recorded, store / _folder(name, version))
-        if known is not None:
-            return known
-    newest = f"{name}=={version}"
     exact = [_requirement(file) for file in known_wheels]
-    wanted = ["--no-deps", "--dest", str(wheels), "--", *exact] if exact else ["--dest", str(wheels), "--", newest]
-    await _pip("download", "--only-binary", ":all:", *wanted)
+    if exact:
+        await _download(wheels, *exact, alone=True)
+    else:
+        # Its own wheel alone says whether the rest has to be fetched, and of what time that is.
+        own = work / "own"
+        await _download(own, name if version is None else f"{name}=={version}", alone=True)
+        if version is None:
+            version = _version_of(own, name)
+            known = await asyncio.to_thread(recorded, store / _folder(name, version))
+            if known is not None:
+                return known
+        of_its_time = [bound for file in own.glob("*.whl") for bound in bounds_of(file)]
+        await _download(wheels, f"{name}=={version}", *of_its_time)
     # As the wheel spells it: 1.0 and 1.0.0 are one.
     version = _version_of(wheels, name)
     files = sorted(wheels.glob("*.whl"))
@@ -132,6 +137,12 @@ def _entry_point(site: Path, name: str, version: str) -> str:
     if target is None:
         raise InvalidArguments(f"{name} {version} has no command that starts a server: it is a library")
     return target.partition("[")[0].replace(" ", "")
+
+
+async def _download(folder: Path, *wanted: str, alone: bool = False) -> None:
+    """Download wheels of the index, `alone` without what they need."""
+    needs = ["--no-deps"] if alone else []
+    await _pip("download", "--only-binary", ":all:", *needs, "--dest", str(folder), "--", *wanted)
 
 
 async def _pip(*arguments: str) -> None:

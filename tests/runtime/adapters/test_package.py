@@ -18,6 +18,8 @@ from tausestack_runtime.adapters.fetch import fetch_python
 from tausestack_runtime.adapters.host import server
 from tausestack_runtime.adapters.launches import Launch
 from tausestack_runtime.adapters.packages import Package
+from tausestack_runtime.adapters.requirements import bounds_of
+from wheels import publish
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -53,6 +55,45 @@ async def test_a_package_is_fetched_once_hashed_and_compiled(package: tuple[Path
     site = index_store / first.store / "site"
     assert list(site.glob("mcp_server_time/__pycache__/*.pyc"))
     assert os.listdir(index_store) == ["pypi"]  # noqa: PTH208 nothing half-made
+
+
+@pytest.mark.covers("adapters:of-its-time")
+@pytest.mark.parametrize(
+    ("required", "written_for"),
+    [
+        ("mcp[cli]>=1.6.0", ["mcp<2"]),
+        ("MCP (>=1.2,!=1.7)", ["mcp<2"]),
+        ("fastmcp>2", ["fastmcp<3"]),
+        ("mcp>=2.0", ["mcp<3"]),
+        ("mcp", []),
+        ("mcp>=1.6,<3", []),
+        ("mcp~=1.6", []),
+        ("mcp==1.9", []),
+        ('mcp>=1.6; extra == "cli"', []),
+        ("mcp-types>=1", []),
+    ],
+)
+def test_an_open_requirement_is_of_the_release_that_it_names(
+    tmp_path: Path, required: str, written_for: list[str]
+) -> None:
+    module = tmp_path / "asking.py"
+    module.write_text("")
+    assert bounds_of(publish(tmp_path, "asking", module, requires=["anyio>=4", required])) == written_for
+
+
+@pytest.mark.covers("adapters:of-its-time")
+async def test_a_server_gets_the_library_that_it_was_written_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, module = tmp_path / "index", tmp_path / "asking.py"
+    module.write_text("def main(): ...\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    publish(index, "asking", module, requires=["mcp>=1.6.0"])
+    for version in ("1.9", "2.3"):
+        publish(index, "mcp", module, version=version)
+    fetched = await fetch_python(tmp_path / "store", "asking", "1.0")
+    assert [name for name in fetched.wheels if name.startswith("mcp-")] == ["mcp-1.9-py3-none-any.whl"]
 
 
 @pytest.mark.covers("adapters:fetch-refused")

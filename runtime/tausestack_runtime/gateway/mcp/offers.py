@@ -29,6 +29,8 @@ METHODS: dict[Kind, str] = {
 }
 ANSWER_SECONDS = 5.0
 """How long a server may take to list: after that, what it listed before stands."""
+PATIENT_SECONDS = 3.0
+"""How long somebody who lists waits for one server among many: clients give up a request after five seconds."""
 MIN_TTL_MS, DEFAULT_TTL_MS, MAX_TTL_MS = 1_000, 5_000, 60_000
 CONFIRM_SECONDS = 30.0
 """How long a server that answered is taken to be there."""
@@ -70,7 +72,12 @@ class Offers:
         known = self._kept.get(key)
         if known is not None and known.until > _now():
             return known
-        return await self._once(key, self._asked(snapshot, installation, kind, key, known))
+        task = self._task(key, self._asked(snapshot, installation, kind, key, known))
+        done, _ = await asyncio.wait({task}, timeout=PATIENT_SECONDS)
+        if done:
+            return task.result()
+        reason = f"{installation.name} takes long to answer {METHODS[kind]}"
+        return Listed(_before(installation, kind, known), MIN_TTL_MS, _now(), reason)
 
     def clear(self) -> None:
         """Keep no list of anybody's."""
@@ -104,9 +111,6 @@ class Offers:
         }
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
-    async def _once(self, key: str, asked: Coroutine[Any, Any, Listed]) -> Listed:
-        return await asyncio.shield(self._task(key, asked))
-
     def _task(self, key: str, asked: Coroutine[Any, Any, Listed]) -> asyncio.Task[Listed]:
         """Return the one task that asks; who waits for it may go away, and another still wait."""
         task = self._asking.get(key)
@@ -124,7 +128,7 @@ class Offers:
             found = await self._pages(snapshot, installation, METHODS[kind])
         except TauseError as error:
             logger.info("a server lists nothing", server=installation.name, kind=kind, error=error.message)
-            before = installation.offer.lists.get(kind, []) if known is None else known.items
+            before = _before(installation, kind, known)
             found = Listed(before, DEFAULT_TTL_MS, _now() + DEFAULT_TTL_MS / 1000, error.message)
         else:
             if kind == "tools" and _differs(installation, found.items):
@@ -179,6 +183,11 @@ class Offers:
             await self._upstreams.system("registry", "observed", snapshot.tenant, seen)
         except TauseError as error:
             logger.warning("changed tools could not be told", server=installation.name, error=error.message)
+
+
+def _before(installation: Installation, kind: Kind, known: Listed | None) -> list[dict[str, Any]]:
+    """Return what a server listed before, if only when it was planned."""
+    return installation.offer.lists.get(kind, []) if known is None else known.items
 
 
 def _field(method: str) -> str:
