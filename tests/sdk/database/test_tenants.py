@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -193,6 +194,9 @@ async def test_a_transaction_in_one_trip_is_its_tenants_and_whole(
         await db.execute(sa.insert(tables.accounts).values(name="b", balance=1))
         raise KeyError
 
+    async def where(_: Connection) -> int:
+        return threading.get_ident()
+
     async def look(db: Connection) -> tuple[str, list[str]]:
         return db.tenant, [row.name for row in await db.execute(sa.select(tables.accounts))]
 
@@ -202,6 +206,8 @@ async def test_a_transaction_in_one_trip_is_its_tenants_and_whole(
     assert [await databases.read(tenant, look) for tenant in ("acme", "globex")] == [("acme", ["a"]), ("globex", [])]
     with pytest.raises(DBAPIError):
         await databases.read("globex", sell)
+    for ask in (databases.write, databases.read):  # one that is not said to be short may take its time
+        assert threading.get_ident() not in {await ask("acme", where) for _ in range(3)}
     assert await databases.read("globex", look) == ("globex", [])
     for name in _NO_TENANTS:
         for ask in (databases.write, databases.read):
