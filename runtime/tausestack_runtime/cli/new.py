@@ -10,8 +10,9 @@ import typer
 
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.cli.output import JsonOption, show_json
+from tausestack_runtime.scaffolds import Kind
 
-new_app = typer.Typer(name="new", help="Begin an agent.", no_args_is_help=True)
+new_app = typer.Typer(name="new", help="Begin an agent, or a server.", no_args_is_help=True)
 
 
 @new_app.callback()
@@ -26,14 +27,28 @@ def new_agent(
     as_json: JsonOption = False,
 ) -> None:
     """Write an agent with its cases into a new folder: as data, or in code."""
+    _write("agent_in_code" if code else "agent", name, as_json)
+
+
+@new_app.command("server")
+def new_server(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the server's name, and its folder's")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write an MCP server with its test into a new folder: tools over a tenant's own database."""
+    _write("server", name, as_json)
+
+
+def _write(kind: Kind, name: str, as_json: bool) -> None:
     from tausestack.agents.spec import NAME_PATTERN
     from tausestack_runtime import scaffolds
 
     if re.fullmatch(NAME_PATTERN, name) is None:
-        raise Refusal(f"'{name}' can't be an agent's name: it has small letters, digits and hyphens, 40 at most")
+        what = "a server's" if kind == "server" else "an agent's"
+        raise Refusal(f"'{name}' can't be {what} name: it has small letters, digits and hyphens, 40 at most")
     folder = Path(name)
     try:
-        files = scaffolds.write("agent_in_code" if code else "agent", name, folder)
+        files = scaffolds.write(kind, name, folder)
     except FileExistsError as error:
         raise Refusal(f"{folder} is there already: nothing was written") from error
     except OSError as error:
