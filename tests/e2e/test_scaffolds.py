@@ -54,10 +54,18 @@ def test_nothing_is_written_over_and_what_can_be_no_name_is_refused_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-@pytest.mark.covers("new:server")
-def test_a_new_server_passes_its_own_test_and_lists_its_tools(tmp_path: Path) -> None:
-    name, module = "2-shelves", "server_2_shelves"
-    told = json.loads(new(tmp_path, "server", name, "--json").stdout)
+@pytest.mark.covers("new:server", "new:plugin")
+@pytest.mark.parametrize(
+    ("kind", "name", "module", "tools"),
+    [
+        ("server", "2-shelves", "server_2_shelves", ["add_items", "list_items"]),
+        ("plugin", "tax-adder", "tax_adder", ["add_tax"]),
+    ],
+)
+def test_a_new_server_or_plugin_passes_its_own_test_and_lists_its_tools(
+    tmp_path: Path, kind: str, name: str, module: str, tools: list[str]
+) -> None:
+    told = json.loads(new(tmp_path, kind, name, "--json").stdout)
     assert {f"{name}/{file}" for file in ("README.md", "pyproject.toml", "server.json", f"{module}/server.py")} <= {
         *told["files"]
     }
@@ -75,6 +83,6 @@ def test_a_new_server_passes_its_own_test_and_lists_its_tools(tmp_path: Path) ->
         cwd=folder, env=known, input=json.dumps(asked) + "\n", capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     answer = json.loads(served.stdout.splitlines()[0])
-    assert [tool["name"] for tool in answer["result"]["tools"]] == ["add_items", "list_items"], served
+    assert [tool["name"] for tool in answer["result"]["tools"]] == tools, served
     described = json.loads((folder / "server.json").read_text())
     assert described["packages"][0]["identifier"] == name

@@ -12,7 +12,7 @@ from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.cli.output import JsonOption, show_json
 from tausestack_runtime.scaffolds import Kind
 
-new_app = typer.Typer(name="new", help="Begin an agent, or a server.", no_args_is_help=True)
+new_app = typer.Typer(name="new", help="Begin an agent, a server or a plugin.", no_args_is_help=True)
 
 
 @new_app.callback()
@@ -39,12 +39,21 @@ def new_server(
     _write("server", name, as_json)
 
 
+@new_app.command("plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the plugin's name, and its package's and folder's")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write an MCP server in a package of its own, for anybody to install, with its test into a new folder."""
+    _write("plugin", name, as_json)
+
+
 def _write(kind: Kind, name: str, as_json: bool) -> None:
     from tausestack.agents.spec import NAME_PATTERN
     from tausestack_runtime import scaffolds
 
     if re.fullmatch(NAME_PATTERN, name) is None:
-        what = "a server's" if kind == "server" else "an agent's"
+        what = "an agent's" if kind.startswith("agent") else f"a {kind}'s"
         raise Refusal(f"'{name}' can't be {what} name: it has small letters, digits and hyphens, 40 at most")
     folder = Path(name)
     try:

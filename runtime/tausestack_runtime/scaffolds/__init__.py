@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["agent", "agent_in_code", "server"]
+Kind = Literal["agent", "agent_in_code", "server", "plugin"]
 NAME, MODULE = "@NAME@", "@MODULE@"
 
 
