@@ -21,7 +21,7 @@ from tausestack_agents.models import Chosen, choose
 from tausestack_agents.others import PersonThinker, TeamThinker
 from tausestack_agents.own import OwnThinker
 from tausestack_agents.specs.builtin import builtin, released
-from tausestack_agents.spending import Spending
+from tausestack_agents.spending import Month, Rate, Spending
 from tausestack_agents.state import Duty, Member, RunPlan, Thinker
 from tausestack_agents.thinkers import Equipment, LanguageThinker, OfflineThinker
 from tausestack_agents.threads import SUMMARY, Past, extract
@@ -156,7 +156,8 @@ class Company:
         return ToolBox(delegation, spec)
 
     def _delegation(self, spec: AgentSpec, name: str) -> Delegation:
-        return Delegation(self._gateway, replace(self._principal, agent=name), frozenset(spec.scopes))
+        monthly = Month.of(spec.monthly, Rate.of(os.environ))
+        return Delegation(self._gateway, replace(self._principal, agent=name), frozenset(spec.scopes), monthly)
 
     async def _tools_of(self, name: str) -> ToolBox:
         async with self._databases.reading(self._principal.tenant) as db:

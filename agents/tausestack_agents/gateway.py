@@ -30,6 +30,7 @@ from tausestack.errors import InDoubt, TauseError, Unavailable, UpstreamError, f
 from tausestack.names import SYSTEM_TENANT
 from tausestack.tracing import Tracing
 from tausestack.wire import NotSent, Pool, UnixPlace, WireError
+from tausestack_agents.spending import Month
 
 CALL_SECONDS = 130.0
 """More than the gateway gives a call: it is the one to say that time is up."""
@@ -80,9 +81,14 @@ class GatewayClient:
         until = time.monotonic() + float(given.get("expires_in", 600))
         return given["token"], until, str(given.get("incarnation", ""))
 
-    async def count(self, tool: str, principal: Principal, request: str, tokens: int, usd: float) -> None:
-        """Have the platform `reserve` or `settle` what a request to a model uses; asked again, it counts once."""
-        amount: dict[str, Any] = {"tokens": tokens, "usd": usd}
+    async def count(
+        self, tool: str, principal: Principal, request: str, tokens: int, usd: float, share: Mapping[str, Any]
+    ) -> None:
+        """Have the platform `reserve` or `settle` what a request to a model uses; asked again, it counts once.
+
+        `share` is of which agent's month it is, and what that may hold.
+        """
+        amount: dict[str, Any] = {"tokens": tokens, "usd": usd, **share}
         about = {"tenant": principal.tenant, "id": request, "run": principal.run or ""}
         credential = self._process_credential
         result = await self.call_tool(
@@ -230,9 +236,13 @@ class GatewayClient:
 class Delegation:
     """A run's right to act, minted anew before it ends; it dies with whoever gave it."""
 
-    def __init__(self, gateway: GatewayClient, principal: Principal, bounds: frozenset[str]) -> None:
+    def __init__(
+        self, gateway: GatewayClient, principal: Principal, bounds: frozenset[str], monthly: Month | None = None
+    ) -> None:
+        """`monthly` is what the agent may use of models in a month."""
         self._gateway = gateway
         self.principal = principal
+        self.monthly = monthly or Month()
         self._bounds = bounds
         self._token = ""
         self._until = 0.0
@@ -252,11 +262,12 @@ class Delegation:
 
     async def reserve(self, request: str, tokens: int, usd: float) -> None:
         """Set aside of the tenant's month what a request to a model may use; raises `RateLimited`."""
-        await self._gateway.count("reserve", self.principal, request, tokens, usd)
+        share = {"agent": self.principal.agent or "", **self.monthly.told()}
+        await self._gateway.count("reserve", self.principal, request, tokens, usd, share)
 
     async def settle(self, request: str, tokens: int, usd: float) -> None:
         """Count what a request used in place of what was set aside for it."""
-        await self._gateway.count("settle", self.principal, request, tokens, usd)
+        await self._gateway.count("settle", self.principal, request, tokens, usd, {})
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return the tools that the run may see."""

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from tausestack.agents import Budget
+from tausestack.agents import Budget, Monthly
 from tausestack.database import Row
 from tausestack.errors import InvalidArguments, RateLimited
 from tausestack.raw import object_at, objects_in
@@ -85,6 +85,29 @@ def check(budget: Budget, rate: Rate | None) -> None:
     """Raise `InvalidArguments` where a budget is in pesos and nobody said what a dollar is."""
     if budget.cost is not None and budget.currency == "COP" and rate is None:
         raise InvalidArguments(f"A budget in COP needs a rate: {_RATE}")
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """What an agent's runs may use of models in a month, together: tokens, US dollars; None where nobody says."""
+
+    tokens: int | None = None
+    usd: float | None = None
+
+    @classmethod
+    def of(cls, monthly: Monthly, rate: Rate | None) -> Month:
+        """Return an agent's, with pesos as dollars of a rate; raises `InvalidArguments` without one."""
+        cost = monthly.cost
+        if cost is not None and monthly.currency == "COP":
+            if rate is None:
+                raise InvalidArguments(f"A budget in COP needs a rate: {_RATE}")
+            cost = cost / rate.cop
+        return cls(monthly.tokens, None if cost is None else float(cost))
+
+    def told(self) -> dict[str, Any]:
+        """Return what the platform is told of it."""
+        given = {"agent_tokens": self.tokens, "agent_usd": self.usd}
+        return {name: amount for name, amount in given.items() if amount is not None}
 
 
 @dataclass(slots=True)

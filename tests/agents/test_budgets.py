@@ -163,3 +163,38 @@ def test_every_budget_holds_and_the_narrowest_is_named() -> None:
     assert dear.room(Price(sent=100, longest=16_000, usd=0.001, usd_each=0.00001)) == 900
     with pytest.raises(BudgetExceeded, match="cost"):
         dear.room(Price(sent=100, longest=16_000, usd=0.02, usd_each=0.00001))
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("agents:budgets-of-three")
+async def test_a_run_its_agent_and_its_tenant_each_have_a_budget_that_is_reserved_and_settled(
+    process: Any, gateway: Any, model: Any
+) -> None:
+    process.environ = model.environ(TAUSESTACK_COP_PER_USD="4000@2026-11-20")
+    agents = await process.start()
+    spec = {"name": "clerk", "instructions": "Help.", "budget": {"tokens": 100_000}}
+    month = {"tokens": 500_000, "cost": 20_000, "currency": "COP"}
+    await agents.acme.call("save_agent", {"spec": {**spec, "monthly": month}})
+    request = "¿Qué hora es en Lima?"
+    model.script = [plans(request), says("Las cinco.")]
+    ended = await agents.acme.run(request, agent="clerk")
+    assert ended["status"] == "success", ended
+
+    assert [kind for kind, _ in gateway.spent] == ["reserve", "settle"] * 2
+    for kind, amount in gateway.spent:
+        if kind == "reserve":  # the agent's month goes with the tenant's, in one transaction of the platform's
+            assert (amount["tenant"], amount["agent"]) == ("acme", "clerk")
+            assert (amount["agent_tokens"], amount["agent_usd"]) == (500_000, 5.0)
+
+    asked = len(model.asked)
+    run = await agents.acme.run(request, agent="clerk", budget={"tokens": 10})
+    assert (run["error"]["code"], run["error"]["budget"], run["error"]["limit"]) == ("budget_exceeded", "tokens", 10)
+    await agents.acme.call("save_agent", {"spec": {**spec, "budget": {"tokens": 20}}})
+    run = await agents.acme.run(request, agent="clerk")
+    assert (run["error"]["code"], run["error"]["budget"], run["error"]["limit"]) == ("budget_exceeded", "tokens", 20)
+    await agents.acme.call("save_agent", {"spec": {**spec, "monthly": month}})
+    for limit in ("agent_tokens_per_month", "tokens_per_month"):
+        gateway.budget_is_spent = limit
+        run = await agents.acme.run(request, agent="clerk")
+        assert (run["error"]["code"], run["error"]["budget"]) == ("budget_exceeded", limit), run
+    assert len(model.asked) == asked, "nothing was asked that was not reserved"

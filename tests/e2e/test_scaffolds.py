@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from stack import TAUSESTACK, running
+
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 
 
 def new(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -49,3 +52,37 @@ def test_nothing_is_written_over_and_what_can_be_no_name_is_refused_in_one_line(
         assert says in line
     assert (tmp_path / "mine" / "agent.yaml").read_text() == "name: mine\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.covers("new:server", "new:plugin")
+@pytest.mark.parametrize(
+    ("kind", "name", "module", "tools"),
+    [
+        ("server", "2-shelves", "server_2_shelves", ["add_items", "list_items"]),
+        ("plugin", "tax-adder", "tax_adder", ["add_tax"]),
+    ],
+)
+def test_a_new_server_or_plugin_passes_its_own_test_and_lists_its_tools(
+    tmp_path: Path, kind: str, name: str, module: str, tools: list[str]
+) -> None:
+    told = json.loads(new(tmp_path, kind, name, "--json").stdout)
+    assert {f"{name}/{file}" for file in ("README.md", "pyproject.toml", "server.json", f"{module}/server.py")} <= {
+        *told["files"]
+    }
+    folder = tmp_path / name
+    known = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder, env=known, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "2 passed" in tested.stdout
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": META}}
+    served = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=folder, env=known, input=json.dumps(asked) + "\n", capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    answer = json.loads(served.stdout.splitlines()[0])
+    assert [tool["name"] for tool in answer["result"]["tools"]] == tools, served
+    described = json.loads((folder / "server.json").read_text())
+    assert described["packages"][0]["identifier"] == name

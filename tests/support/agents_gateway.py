@@ -59,7 +59,8 @@ class FakeGateway:
     expires_in: float = 3600
     """How long an approval waits, in seconds."""
     delegations: list[dict[str, Any]] = field(default_factory=list)
-    budget_is_spent: bool = False
+    budget_is_spent: bool | str = False
+    """Or which budget is."""
     spent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     started: list[tuple[dict[str, Any], str, str | None]] = field(default_factory=list)
     """Runs that were started through it."""
@@ -139,7 +140,8 @@ class FakeGateway:
             return {"token": f"delegation:{sent.arguments['tenant']}:{sent.arguments['run']}", "expires_in": 600}
         if sent.address in {"platform/reserve", "platform/settle"}:
             if sent.address == "platform/reserve" and self.budget_is_spent:
-                raise exceeded("tokens_per_month", "tokens", 10, 10, asked=sent.arguments["tokens"])
+                limit = self.budget_is_spent if isinstance(self.budget_is_spent, str) else "tokens_per_month"
+                raise exceeded(limit, "tokens", 10, 10, asked=sent.arguments["tokens"])
             self.spent.append((sent.address.partition("/")[2], sent.arguments))
             return {"counted": True}
         if sent.address == "platform/decide_approval":

@@ -87,7 +87,8 @@ class ChainedModel(JournaledModel):
         last: bool,
     ) -> ModelResponse:
         price = await model.price(messages, settings, parameters)
-        if price.usd is None and self._spending.in_money:
+        in_money = self._spending.in_money or self._delegation.monthly.usd is not None
+        if price.usd is None and in_money:
             raise ModelFailed(model.model_name, "unpriced", "Its price is not known, and the budget is in money")
         longest = self._spending.room(price)
         tokens, usd = price.sent + longest, (price.usd or 0.0) + longest * price.usd_each

@@ -10,8 +10,9 @@ import typer
 
 from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.cli.output import JsonOption, show_json
+from tausestack_runtime.scaffolds import Kind
 
-new_app = typer.Typer(name="new", help="Begin an agent.", no_args_is_help=True)
+new_app = typer.Typer(name="new", help="Begin an agent, a server or a plugin.", no_args_is_help=True)
 
 
 @new_app.callback()
@@ -26,14 +27,37 @@ def new_agent(
     as_json: JsonOption = False,
 ) -> None:
     """Write an agent with its cases into a new folder: as data, or in code."""
+    _write("agent_in_code" if code else "agent", name, as_json)
+
+
+@new_app.command("server")
+def new_server(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the server's name, and its folder's")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write an MCP server with its test into a new folder: tools over a tenant's own database."""
+    _write("server", name, as_json)
+
+
+@new_app.command("plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the plugin's name, and its package's and folder's")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write an MCP server in a package of its own, for anybody to install, with its test into a new folder."""
+    _write("plugin", name, as_json)
+
+
+def _write(kind: Kind, name: str, as_json: bool) -> None:
     from tausestack.agents.spec import NAME_PATTERN
     from tausestack_runtime import scaffolds
 
     if re.fullmatch(NAME_PATTERN, name) is None:
-        raise Refusal(f"'{name}' can't be an agent's name: it has small letters, digits and hyphens, 40 at most")
+        what = "an agent's" if kind.startswith("agent") else f"a {kind}'s"
+        raise Refusal(f"'{name}' can't be {what} name: it has small letters, digits and hyphens, 40 at most")
     folder = Path(name)
     try:
-        files = scaffolds.write("agent_in_code" if code else "agent", name, folder)
+        files = scaffolds.write(kind, name, folder)
     except FileExistsError as error:
         raise Refusal(f"{folder} is there already: nothing was written") from error
     except OSError as error:

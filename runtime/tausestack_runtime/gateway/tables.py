@@ -47,7 +47,10 @@ spending = sa.Table(
     sa.Column("tokens", sa.BigInteger, nullable=False),
     sa.Column("cost", sa.BigInteger, nullable=False),
 )
-"""What language models used in a calendar month, what is reserved among it; the cost in millionths of a US dollar."""
+"""What language models used in a calendar month, what is reserved among it; the cost in millionths of a US dollar.
+
+`month` is `2026-11`, or `2026-11/agent` for what one agent used of it.
+"""
 
 reservations = sa.Table(
     "reservations",

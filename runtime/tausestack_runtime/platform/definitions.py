@@ -12,6 +12,8 @@ from tausestack_runtime.ledger.prices import FREE
 _CURSOR = {"type": "string", "description": "What an earlier page gave as next_cursor."}
 _TEXT = {"type": "string"}
 _AMOUNT = {"tokens": {"type": "integer", "minimum": 0}, "usd": {"type": "number", "minimum": 0}}
+_AGENTS_AMOUNT = {f"agent_{name}": schema for name, schema in _AMOUNT.items()}
+"""What an agent may use in a month, where its spec says so."""
 
 
 def definitions() -> list[dict[str, Any]]:
@@ -119,7 +121,7 @@ def definitions() -> list[dict[str, Any]]:
             _tool(
                 "reserve",
                 "Set tokens and money aside for a request to a language model.",
-                {"tenant": _TEXT, "id": _TEXT, "run": _TEXT, **_AMOUNT},
+                {"tenant": _TEXT, "id": _TEXT, "run": _TEXT, "agent": _TEXT, **_AMOUNT, **_AGENTS_AMOUNT},
                 ["id", "tokens", "usd"],
                 ToolPolicy(side_effect="write", idempotent=True, scopes=[SYSTEM]),
             ),

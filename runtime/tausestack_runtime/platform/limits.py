@@ -15,7 +15,7 @@ from tausestack.raw import as_object
 from tausestack.scopes import OPERATOR, SYSTEM
 from tausestack_runtime.gateway.call import Call, new_id
 from tausestack_runtime.gateway.limits.allowances import KINDS, MICROS, SETTING, Limits, checked, shown
-from tausestack_runtime.gateway.limits.budgets import Amount, Budgets
+from tausestack_runtime.gateway.limits.budgets import Amount, Budgets, Share
 from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter, Standing, is_free
 from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall, TenantSnapshot
 
@@ -68,7 +68,7 @@ class LimitTools:
         tenant = _tenant(call, SYSTEM)
         snapshot = await self._snapshots.tenant(tenant)
         try:
-            await self._budgets.reserve(tenant, call.arguments["id"], _amount(call), snapshot.limits)
+            await self._budgets.reserve(tenant, call.arguments["id"], _amount(call), snapshot.limits, _share(call))
         except RateLimited as error:
             # In the tenant's own chain: the service asks on its own account, in `_system`.
             principal = replace(call.principal, tenant=tenant, run=str(call.arguments.get("run") or "") or None)
@@ -154,6 +154,14 @@ def _tenant(call: Call, scope: str) -> str:
 
 def _amount(call: Call) -> Amount:
     return Amount(int(call.arguments["tokens"]), round(float(call.arguments["usd"]) * MICROS))
+
+
+def _share(call: Call) -> Share | None:
+    """Return the agent that a request is of, with what its spec says of a month."""
+    agent, tokens, usd = (call.arguments.get(name) for name in ("agent", "agent_tokens", "agent_usd"))
+    if not agent:
+        return None
+    return Share(str(agent), tokens, None if usd is None else round(float(usd) * MICROS))
 
 
 def _shown(name: str, limits: Limits, standing: Standing | None, unknown: str | None) -> dict[str, Any]:

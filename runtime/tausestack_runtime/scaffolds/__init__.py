@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["agent", "agent_in_code"]
+Kind = Literal["agent", "agent_in_code", "server", "plugin"]
 NAME, MODULE = "@NAME@", "@MODULE@"
 
 
@@ -15,11 +17,21 @@ def write(kind: Kind, name: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True)
     module = name.replace("-", "_")
     if not module[0].isalpha():
-        module = f"agent_{module}"  # a module's name begins with a letter
+        module = f"{kind.partition('_')[0]}_{module}"  # a module's name begins with a letter
     written: list[Path] = []
-    for source in sorted(files(__name__).joinpath(kind).iterdir(), key=lambda one: one.name):
-        path = folder / source.name.replace("MODULE", module).removesuffix(".txt")
+    for place, source in _files(files(__name__).joinpath(kind), Path()):
+        path = folder / str(place).replace("MODULE", module).removesuffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text("utf-8").replace(NAME, name).replace(MODULE, module)
         path.write_text(text, "utf-8")
         written.append(path)
     return written
+
+
+def _files(within: Traversable, at: Path) -> Iterator[tuple[Path, Traversable]]:
+    """Yield the files of a folder and of those in it, each with its place."""
+    for one in sorted(within.iterdir(), key=lambda each: each.name):
+        if one.is_dir():
+            yield from _files(one, at / one.name)
+        else:
+            yield at / one.name, one

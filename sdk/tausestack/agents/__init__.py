@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tausestack.agents.own import call, once, register
-from tausestack.agents.spec import AgentSpec, ApprovalRule, Budget, Memory, parse_spec
+from tausestack.agents.spec import AgentSpec, ApprovalRule, Budget, Memory, Monthly, parse_spec
 from tausestack.agents.team import TeamSpec, TeamTask, parse_team
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ApprovalRule",
     "Budget",
     "Memory",
+    "Monthly",
     "TeamSpec",
     "TeamTask",
     "call",

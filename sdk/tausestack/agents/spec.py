@@ -105,6 +105,14 @@ class Budget(_Part):
     tool_calls: int | None = Field(default=None, ge=1, le=10_000)
 
 
+class Monthly(_Part):
+    """What all runs of an agent may use of language models in a calendar month, together."""
+
+    tokens: int | None = Field(default=None, ge=1, le=100_000_000_000)
+    cost: Decimal | None = Field(default=None, gt=0, le=1_000_000_000_000, description="an amount in `currency`")
+    currency: Literal["COP", "USD"] = "USD"
+
+
 class Memory(_Part):
     """What an agent is told of the thread's earlier turns."""
 
@@ -132,6 +140,7 @@ class AgentSpec(_Part):
     escalates: bool = Field(default=True, description="whether it may hand its question to a person")
     approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=50)
     budget: Budget = Budget()
+    monthly: Monthly = Field(default=Monthly(), description="what all its runs may use in a month, together")
     memory: Memory = Memory()
     output: dict[str, Any] | None = Field(default=None, description="a JSON Schema that the answer is to fit")
 

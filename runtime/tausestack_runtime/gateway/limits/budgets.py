@@ -31,6 +31,14 @@ class Amount(NamedTuple):
     cost: int
 
 
+class Share(NamedTuple):
+    """An agent, and what it may use of its tenant's month: each None where nobody says."""
+
+    agent: str
+    tokens: int | None = None
+    cost: int | None = None
+
+
 class Budgets:
     """The tenants' budgets; `now` is UTC."""
 
@@ -38,8 +46,13 @@ class Budgets:
         self._databases = databases
         self._now = now
 
-    async def reserve(self, tenant: str, identifier: str, wanted: Amount, limits: Limits) -> None:
-        """Set an amount aside under an id, once; raises `RateLimited` where the month's budget has no room for it."""
+    async def reserve(
+        self, tenant: str, identifier: str, wanted: Amount, limits: Limits, share: Share | None = None
+    ) -> None:
+        """Set an amount aside under an id, once, of the tenant's month and of an agent's in it.
+
+        Raises `RateLimited` where either has no room for it.
+        """
         now = self._now()
         async with self._databases.transaction(tenant) as db:
             if await db.scalar(sa.select(reservations.c.id).where(reservations.c.id == identifier)) is not None:
@@ -52,8 +65,12 @@ class Budgets:
                         name, KINDS[name].about, shown(name, most), shown(name, used),
                         asked=shown(name, more), retry_after=until_month_end(now),
                     )  # fmt: skip
-            await _add(db, month(now), wanted)
-            row = {"id": identifier, "month": month(now), "settled": False, "at": now.isoformat()}
+            place = month(now)
+            if share is not None:
+                place = _place(month(now), share.agent)
+                _check(share, await _spent(db, place), wanted, now)
+            await _count(db, place, wanted)
+            row = {"id": identifier, "month": place, "settled": False, "at": now.isoformat()}
             await db.execute(sa.insert(reservations).values(**row, **wanted._asdict()))
             await db.execute(sa.delete(reservations).where(reservations.c.month < month(now - KEPT)))
 
@@ -66,7 +83,7 @@ class Budgets:
                 raise NotFound("Nothing was reserved under this id")
             if row.settled:
                 return
-            await _add(db, row.month, Amount(used.tokens - row.tokens, used.cost - row.cost))
+            await _count(db, row.month, Amount(used.tokens - row.tokens, used.cost - row.cost))
             await db.execute(sa.update(reservations).where(this).values(settled=True, **used._asdict()))
 
     async def standings(self, tenant: str) -> dict[str, Standing]:
@@ -75,6 +92,29 @@ class Budgets:
         async with self._databases.reading(tenant) as db:
             spent = await _spent(db, month(now))
         return {name: Standing(used, month_end(now)) for name, used in zip((TOKENS, MONEY), spent, strict=True)}
+
+
+def _check(share: Share, spent: Amount, wanted: Amount, now: datetime) -> None:
+    """Raise `RateLimited` where an agent's month has no room."""
+    for name, used, more, most in zip((TOKENS, MONEY), spent, wanted, (share.tokens, share.cost), strict=True):
+        if most is not None and used + more > most:
+            raise exceeded(
+                f"agent_{name}", f"{KINDS[name].about} of the agent {share.agent}", shown(name, most),
+                shown(name, used), asked=shown(name, more), retry_after=until_month_end(now),
+            )  # fmt: skip
+
+
+def _place(in_month: str, agent: str) -> str:
+    """Return what an agent's share of a month is kept under, beside the month itself."""
+    return f"{in_month}/{agent}"
+
+
+async def _count(db: Connection, place: str, more: Amount) -> None:
+    """Add to an agent's share and to the month that it is of."""
+    in_month, _, agent = place.partition("/")
+    await _add(db, in_month, more)
+    if agent:
+        await _add(db, place, more)
 
 
 async def _spent(db: Connection, in_month: str) -> Amount:

@@ -12,7 +12,7 @@ import pytest
 from tausestack.database import TenantDatabases
 from tausestack.errors import NotFound, RateLimited
 from tausestack_runtime.gateway.limits.allowances import MICROS, limits_of
-from tausestack_runtime.gateway.limits.budgets import Amount, Budgets
+from tausestack_runtime.gateway.limits.budgets import Amount, Budgets, Share
 from tausestack_runtime.gateway.tables import SCHEMA
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +90,41 @@ async def test_a_new_month_begins_with_nothing_and_the_last_ones_reservations_ar
     await budgets.reserve("acme", "new", Amount(100, 1), LIMITS)
     await budgets.settle("acme", "old", Amount(1, 1))
     assert await spent(budgets) == (100, 1)
+
+
+@pytest.mark.covers("limits:budgets")
+async def test_an_agents_month_is_a_share_of_its_tenants(databases: list[TenantDatabases]) -> None:
+    budgets = Budgets(databases[0])
+    till, clerk = Share("till", tokens=30, cost=500), Share("clerk")
+    await budgets.reserve("acme", "a", Amount(20, 100), LIMITS, till)
+    await budgets.reserve("acme", "a", Amount(20, 100), LIMITS, till)
+    with pytest.raises(RateLimited, match="of the agent till") as refused:
+        await budgets.reserve("acme", "b", Amount(11, 1), LIMITS, till)
+    assert refused.value.data["limit"] == "agent_tokens_per_month"
+    assert (refused.value.data["used"], refused.value.data["quota"]) == (20, 30)
+    with pytest.raises(RateLimited) as refused:
+        await budgets.reserve("acme", "b", Amount(1, 401), LIMITS, till)
+    assert refused.value.data["limit"] == "agent_cost_per_month"
+    assert await spent(budgets) == (20, 100), "what was refused is counted nowhere"
+    await budgets.reserve("acme", "c", Amount(70, 1), LIMITS, clerk)
+    assert await spent(budgets) == (90, 101)
+    with pytest.raises(RateLimited) as refused:
+        await budgets.reserve("acme", "d", Amount(11, 1), LIMITS, clerk)
+    assert refused.value.data["limit"] == "tokens_per_month", "the tenant's holds for all of its agents"
+    await budgets.settle("acme", "a", Amount(5, 10))
+    await budgets.settle("acme", "a", Amount(5, 10))
+    assert await spent(budgets) == (75, 11)
+    await budgets.reserve("acme", "e", Amount(25, 1), LIMITS, till)
+
+
+@pytest.mark.covers("limits:budgets")
+async def test_an_agents_share_is_of_its_month_and_settled_there(databases: list[TenantDatabases]) -> None:
+    now = [datetime(2026, 1, 31, 23, 59, tzinfo=UTC)]
+    budgets = Budgets(databases[0], lambda: now[0])
+    till = Share("till", tokens=30)
+    await budgets.reserve("acme", "old", Amount(30, 1), LIMITS, till)
+    now[0] = datetime(2026, 2, 1, tzinfo=UTC)
+    await budgets.reserve("acme", "new", Amount(30, 1), LIMITS, till)
+    await budgets.settle("acme", "old", Amount(1, 1))
+    with pytest.raises(RateLimited):
+        await budgets.reserve("acme", "more", Amount(1, 1), LIMITS, till)
