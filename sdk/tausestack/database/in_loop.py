@@ -50,7 +50,7 @@ class Log:
                 driver_of(raw).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             except sqlite3.OperationalError as error:
                 # It is only longer than it should be, and the next writer tries again.
-                logger.warning("a log could not be written into its file", file=self._path, reason=str(error))
+                logger.warning("a log could not be written into its file", path=self._path, reason=str(error))
 
     def noted(self, work: Work[_T]) -> Work[_T]:
         """Return work that notes whether it wrote anything, for `kept`."""
