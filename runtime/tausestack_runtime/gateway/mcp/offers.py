@@ -170,7 +170,7 @@ class Offers:
         else:
             raise UpstreamError(f"The pages of {installation.name}'s {method} do not end: {MAX_PAGES} were there")
         if len(items) > MAX_ITEMS:
-            logger.warning("a list is cut", server=installation.name, method=method, items=MAX_ITEMS)
+            logger.warning("a list is cut at its bound", server=installation.name, method=method)
         ttl = max(ttl, MIN_TTL_MS)
         return Listed(items[:MAX_ITEMS], ttl, _now() + ttl / 1000)
 
