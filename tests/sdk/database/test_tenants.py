@@ -208,6 +208,9 @@ async def test_a_transaction_in_one_trip_is_its_tenants_and_whole(
         await databases.read("globex", sell)
     for ask in (databases.write, databases.read):  # one that is not said to be short may take its time
         assert threading.get_ident() not in {await ask("acme", where) for _ in range(3)}
+        places = [await ask("acme", where, short=True) for _ in range(2)]
+        assert (places[-1] == threading.get_ident()) is databases.in_files
+    assert databases.schema.service == "shop"
     assert await databases.read("globex", look) == ("globex", [])
     for name in _NO_TENANTS:
         for ask in (databases.write, databases.read):
