@@ -95,6 +95,9 @@ class Worker:
         room = CONCURRENT_RUNS - len(self._active)
         if room <= 0:
             return POLL_SECONDS
+        if any(not self._holds(due) for due, _ in self._held.values()):
+            # This process was held up for longer than its leases: what nobody took is its own still.
+            await self._renew()
         if self._others:
             if (pause := await self._pause()) > 0:
                 return pause
@@ -170,23 +173,26 @@ class Worker:
         """Renew the leases of all that is held, for as long as this worker works."""
         while True:
             await anyio.sleep(self._dispatch.lease / HEARTBEATS)
-            held = [due for due, _ in self._held.values()]
-            if not held:
-                continue
-            until = time.monotonic() + self._dispatch.lease
-            try:
-                lost = await self._dispatch.renew(held)
-            except Exception:
-                # The lease outlives two missed beats; should it run out, the fence keeps this worker from writing.
-                logger.exception("leases could not be renewed", runs=len(held))
-                continue
-            for due in held:
-                place = (due.tenant, due.run)
-                if due in lost and place in self._active:
-                    logger.warning("lease was lost", tenant=due.tenant, run=due.run)
-                    self._active[place].cancel()
-                elif place in self._held:
-                    self._held[place] = (due, until)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        held = [due for due, _ in self._held.values()]
+        if not held:
+            return
+        until = time.monotonic() + self._dispatch.lease
+        try:
+            lost = await self._dispatch.renew(held)
+        except Exception:
+            # The lease outlives two missed beats; should it run out, the fence keeps this worker from writing.
+            logger.exception("leases could not be renewed", runs=len(held))
+            return
+        for due in held:
+            place = (due.tenant, due.run)
+            if due in lost and place in self._active:
+                logger.warning("lease was lost", tenant=due.tenant, run=due.run)
+                self._active[place].cancel()
+            elif place in self._held:
+                self._held[place] = (due, until)
 
 
 @asynccontextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import pytest
 
 from tausestack.database import TenantDatabases
@@ -24,6 +26,12 @@ class Flaky(Dispatch):
         super().__init__(databases)
         self.struck: list[str] = []
         self.away = True
+        self.looked = anyio.Event()
+
+    async def claim(self, most: int) -> list[Due]:
+        claimed = await super().claim(most)
+        self.looked.set()
+        return claimed
 
     async def done(self, due: Due) -> None:
         if self.away:
@@ -89,3 +97,36 @@ async def test_a_run_that_is_not_written_yet_is_looked_at_again(dispatch: Flaky,
         await until(struck)
     assert runs.looks == ["late", "late"]
     assert await dispatch.next_due() is None
+
+
+class Held(Runs):
+    """An executor that holds the whole process up past its lease, and goes on once due runs were looked up."""
+
+    def __init__(self, dispatch: Flaky) -> None:
+        super().__init__()
+        self._dispatch = dispatch
+
+    async def execute(self, tenant: str, run: str, holds: Callable[[], bool]) -> None:
+        await super().execute(tenant, run, holds)
+        self._dispatch.looked = anyio.Event()
+        until = time.monotonic() + self._dispatch.lease * 1.2
+        while time.monotonic() < until:
+            pass
+        await self._dispatch.looked.wait()
+
+
+@pytest.mark.covers("agents:worker-goes-on")
+async def test_a_process_that_was_held_up_past_its_leases_goes_on_with_what_nobody_took(
+    dispatch: Flaky, until: Callable[..., Any]
+) -> None:
+    dispatch.away, dispatch.lease = False, 2.0
+    runs = Held(dispatch)
+    worker = Worker(dispatch, cast("Executor", runs))
+
+    async def nothing_left() -> bool:
+        return await dispatch.next_due() is None
+
+    await dispatch.add("acme", "first")
+    async with working(worker):
+        await until(nothing_left)
+    assert runs.looks == ["first"]
