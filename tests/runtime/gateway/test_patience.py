@@ -324,17 +324,25 @@ async def test_requests_sent_ahead_are_answered_in_turn_but_not_without_end(serv
 
 @pytest.mark.covers("doors:bodies")
 @pytest.mark.parametrize("body", [b"zz\r\nhi\r\n", b"-1\r\nhi\r\n", b"2\nhi\n0\n\n", b"2\r\nhiXX", b"f" * 20 + b"\r\n"])
-@pytest.mark.parametrize("pause", [0.0, 0.05])
-async def test_a_body_that_is_none_is_told_so(port: int, body: bytes, pause: float) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_body_that_is_none_is_told_so(served: tuple[int, Served], body: bytes, apart: bool) -> None:
     head = b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    pieces = (head, body) if pause else (head + body,)
-    told = await answer(port, *pieces, pause=pause)
+    async with calling(served) as caller:
+        await caller.say(*((head, body) if apart else (head + body,)))
+        told = await caller.rest()
     assert told.startswith(b"HTTP/1.1 400 ")
     assert told.count(b"HTTP/1.1") == 1
-    # Behind a request that is answered nothing is said, so that no answer is taken for another's.
+    # Behind a request that is still answered nothing is said, so that no answer is taken for another's.
     before = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
-    assert b"400" not in await answer(port, before + head, body, pause=0.05)
-    assert b"400" not in await answer(port, before, b"no request\r\n\r\n", pause=0.05)
+    async with calling(served) as caller:
+        await caller.say(before, b"no request\r\n\r\n")
+        assert await caller.rest() == b""
+    async with calling(served) as caller:
+        await caller.say(before + head)
+        caller.writer.write(body)
+        caller.served.door.open.set()
+        told = await caller.rest()
+    assert re.findall(rb"HTTP/1.1 (\d+)", told) == [b"200", b"400"]
 
 
 @pytest.mark.covers("doors:trailers")
