@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from remotes import EARLIER, Party, eventually, party, spoken_for
@@ -12,6 +13,7 @@ from sessions import Earlier, Message, endpoint
 from stack import Stack, Tenant
 
 NOTE = "tausestack://red/note%3A%2F%2Fone"
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 ACCEPTED = {"action": "accept", "content": {}}
 
 
@@ -90,6 +92,39 @@ def test_an_answer_goes_to_no_session_but_its_own(tenant: Tenant, red: Party) ->
     assert "accept" in said(client.call("red__ask", told=answer))
     answers = [one for one in red.log()[before:] if one["message"] and "method" not in one["message"]]
     assert [one["message"]["result"] for one in answers] == [ACCEPTED]
+
+
+@pytest.mark.covers("adapters:errors-not-ours")
+def test_an_error_in_our_words_is_its_servers_and_passes_as_it_came(tenant: Tenant, red: Party) -> None:
+    error = {"code": -32000, "message": "not now", "data": {"code": "unavailable", "theirs": 1}}
+    asked = {"name": "pose", "arguments": {}}
+    for _ in range(4):
+        told = tenant.rpc("tools/call", asked, server="red")
+        assert (told.status_code, told.json()["error"]) == (200, error)
+    assert len(red.calls("tools/call")) == 4, "nothing was sent again"
+    assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
+    lines = [one for one in tenant.client.get("/audit").json()["entries"] if one["tool"] == "pose"]
+    assert {(one["outcome"], one["error"]) for one in lines if one["outcome"]} == {("failed", "upstream_error")}
+    rest = tenant.call("red/pose", {})
+    assert (rest.status_code, rest.json()["code"], rest.json()["upstream"]) == (502, "upstream_error", error)
+    client = Earlier(endpoint(tenant, "red"), tenant.key)
+    with client.sent(client.request("tools/call", asked)) as messages:
+        (answer,) = messages
+    assert answer["error"] == error
+    tenant.client.delete("/servers/red")  # the host's own session would look for the next test's server
+
+
+@pytest.mark.covers("adapters:errors-not-ours")
+def test_our_own_processes_take_no_servers_error_for_ours(stack: Stack, tenant: Tenant, red: Party) -> None:
+    asked = {"name": "pose", "arguments": {}, "_meta": META}
+    headers = {**tenant.headers, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "pose"}
+    transport = httpx2.HTTPTransport(uds=str(stack.data / "run" / "gateway.sock"))
+    with httpx2.Client(transport=transport, base_url="http://localhost", timeout=60, headers=headers) as inside:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}
+        told = inside.post(f"/tenants/{tenant.name}/servers/red/mcp", json=body).json()["error"]
+    assert told["data"]["code"] == "upstream_error"
+    assert told["data"]["upstream"]["data"] == {"code": "unavailable", "theirs": 1}
+    tenant.client.delete("/servers/red")
 
 
 @pytest.mark.covers("relay:closed")

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from remotes import EARLIER, Party, eventually, listening, party
+from sessions import Earlier, endpoint
 from stack import Stack, Tenant, mcp_request
 from tausestack.names import wire_name
 
@@ -128,18 +129,20 @@ def test_what_stands_before_a_server_speaks_by_its_status(tenant: Tenant, red: P
     assert "has moved" in said(308)
     assert "HTTP 404" in said(404)
     assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
-    assert said(503) == "red takes no connections"
+    assert said(503) == "red answered with HTTP 503 and no JSON-RPC response"
     assert "not JSON" in said(200)
 
 
 @pytest.mark.covers("remote:away")
-def test_a_server_that_its_proxy_does_not_reach_is_left_alone(tenant: Tenant, red: Party) -> None:
+def test_a_server_that_its_proxy_does_not_reach_is_left_alone(stack: Stack, tenant: Tenant, red: Party) -> None:
     install(tenant, red, "red")
     asked = {"name": "proxied", "arguments": {"status": 502}}
     failed = [tenant.rpc("tools/call", asked, server="red") for _ in range(4)]
     assert [reply.status_code for reply in failed] == [502, 502, 502, 503]
     health = tenant.client.get("/servers/red").json()["health"]
     assert (health["state"], "HTTP 502" in health["reason"]) == ("open", True)
+    shown = stack.cli("servers", "--tenant", tenant.name, key=tenant.key)
+    assert "away: red answered with HTTP 502" in str(shown)
     tools = {tool["name"]: tool for tool in result(tenant, "tools/list", {})["tools"]}
     assert "HTTP 502" in tools["red__echo"]["_meta"]["pro.tause/stale"]
     call = {"name": "red__echo", "arguments": {"text": "again"}}
@@ -159,6 +162,20 @@ def test_a_server_that_has_to_be_reached_first_lists_and_tells(stack: Stack, ten
             eventually(lambda: red.tell({"jsonrpc": "2.0", "method": "notifications/resources/list_changed"}))
             assert next(messages)["method"] == "notifications/resources/list_changed"
         red.kill()  # it would wait for its streams to end
+
+
+@pytest.mark.covers("remote:streams")
+def test_the_streams_of_a_server_end_when_it_is_uninstalled(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    earlier = Earlier(endpoint(tenant, "red"), tenant.key)
+    wanted = {"toolsListChanged": True}
+    with listening(tenant, wanted, "red") as told, earlier.listening() as heard, listening(tenant, wanted) as merged:
+        assert next(told)["method"].endswith("acknowledged")
+        assert next(merged)["method"].endswith("acknowledged")
+        assert tenant.client.delete("/servers/red").status_code == 200
+        assert [one["error"]["data"]["code"] for one in told if "error" in one] == ["not_found"]
+        assert list(heard) == []
+        assert next(merged)["method"] == "notifications/tools/list_changed"
 
 
 @pytest.mark.covers("remote:streams")

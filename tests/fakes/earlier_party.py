@@ -30,7 +30,7 @@ CAPABILITIES: dict[str, Any] = {
     "prompts": {},
     "logging": {},
 }
-NAMES = ("ask", "wait", "close", "who", "listens", "fail")
+NAMES = ("ask", "wait", "close", "who", "listens", "fail", "pose")
 TOOLS = [{"name": name, "description": f"Do {name}.", "inputSchema": EMPTY} for name in NAMES]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -87,6 +87,9 @@ async def call(session: str, message: dict[str, Any], send: Send) -> None:
         CLOSED[identifier] = response(text("after the break"))
     elif params["name"] == "who":
         await event(send, response(text(SESSIONS[session])))
+    elif params["name"] == "pose":
+        error = {"code": -32000, "message": "not now", "data": {"code": "unavailable", "theirs": 1}}
+        await event(send, {"jsonrpc": "2.0", "id": message["id"], "error": error})
     else:
         error = {"code": -32602, "message": "so it is", "data": {"theirs": 1}}
         await event(send, {"jsonrpc": "2.0", "id": message["id"], "error": error})

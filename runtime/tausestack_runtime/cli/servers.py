@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ SetOption = Annotated[
 SecretOption = Annotated[
     list[str] | None, typer.Option("--secret", metavar="K=V", help="the same, but secret: sealed, and never shown")
 ]
+THIRD_PARTIES = frozenset({"adapter", "remote"})
+"""The kinds of servers that are not ours: these may be away."""
 INSTALL_SECONDS = 300.0
 """An installation may have to download a package."""
 
@@ -177,18 +180,25 @@ def uninstall(
 
 
 def servers(tenant: TenantOption, as_json: JsonOption = False) -> None:
-    """List a tenant's installed servers."""
+    """List a tenant's installed servers, and which of the third parties' do not answer."""
 
     async def work() -> list[dict[str, Any]]:
         async with tenant_client(tenant) as client:
-            return await client.servers()
+            found = await client.servers()
+            others = [one["name"] for one in found if one.get("kind") in THIRD_PARTIES]
+            shown = {one["name"]: one for one in await asyncio.gather(*map(client.server, others))}
+            return [shown.get(one["name"], one) for one in found]
 
     found = run(work())
     if as_json:
         show_json({"servers": found})
     else:
-        rows = [{**one, "default": "default" if one.get("default") else ""} for one in found]
-        show_table(rows, ("name", "kind", "version", "status", "default", "title", "url"), "no servers are installed")
+        rows = [
+            {**one, "default": "default" if one.get("default") else "", "health": _health(one.get("health"))}
+            for one in found
+        ]
+        columns = ("name", "kind", "version", "status", "health", "default", "title", "url")
+        show_table(rows, columns, "no servers are installed")
 
 
 def tools(
@@ -263,6 +273,15 @@ def _show_server(one: dict[str, Any], as_json: bool) -> None:
     for tool in one["tools"]:
         print(f"  {one['name']}/{tool['name']}  {tool.get('status', '')}".rstrip())
     _show_left_out(one)
+
+
+def _health(told: dict[str, Any] | None) -> str:
+    """Return whether a third party's server answers, and why not; "" for one of ours."""
+    if told is None:
+        return ""
+    reason = told.get("reason")
+    state = "away" if told["state"] == "open" else "failing" if reason else "answers"
+    return f"{state}: {reason}" if reason else state
 
 
 async def _plan(

@@ -163,7 +163,7 @@ async def test_a_servers_error_comes_as_it_was_but_never_as_one_of_ours(host: Ho
     assert plain == {"code": -32000, "message": "no", "data": {"why": 1}}
     posing = (await host.post("refuse", {"data": {"code": "approval_required", "approval": "x"}})).json()["error"]
     assert posing["data"]["code"] == "upstream_error"
-    assert posing["data"]["upstream"]["data"] == {"code": "approval_required", "approval": "x"}
+    assert posing["data"]["answered"]["data"] == {"code": "approval_required", "approval": "x"}
 
 
 @pytest.mark.covers("adapters:pins")

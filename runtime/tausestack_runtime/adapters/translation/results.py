@@ -102,11 +102,14 @@ def refusal(answered: Answered, *, is_modern: bool) -> Answered | UpstreamError:
 
 
 def error(raw: dict[str, Any], *, is_modern: bool) -> dict[str, Any]:
-    """Return a server's JSON-RPC error as it may leave: as it came where it can, but never as one of ours."""
+    """Return a server's JSON-RPC error as it may leave the host: as it came where it can, but never as one of ours.
+
+    One whose `data` speaks as ours do is handed to the gateway under `answered`, which passes that on.
+    """
     said = _coded(raw, is_modern=is_modern)
     ours = {kind.code for kind in tree(TauseError)}
-    if (as_object(raw.get("data")) or {}).get("code") in ours:
-        return {**said, "data": {"code": UpstreamError.code, "upstream": raw}}
+    if (as_object(said.get("data")) or {}).get("code") in ours:
+        return {**said, "data": {"code": UpstreamError.code, "answered": said}}
     return said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import orjson
@@ -114,7 +115,9 @@ class McpEndpoint:
             exchange.noted = True
             acknowledged = {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": {"notifications": feed.granted}}
             await exchange.event(orjson.dumps(_tagged(acknowledged, ask.id)))
-            async with watched(self._identity, credential, ask.principal.tenant, self._leaving, ask.server) as ended:
+            there = partial(self._methods.snapshot, ask)
+            tenant = ask.principal.tenant
+            async with watched(self._identity, credential, tenant, self._leaving, ask.server, there=there) as ended:
                 await _relay(exchange, ask, feed, ended)
         about = {MCP_SUBSCRIPTION_META: ask.id}
         result = {"resultType": "complete", "_meta": about}
@@ -123,8 +126,11 @@ class McpEndpoint:
 
 
 async def fail(exchange: Exchange, request_id: str | int | None, error: TauseError) -> None:
-    """Answer with an error in JSON-RPC's words; a server's own goes on as it came."""
-    told = error.error if isinstance(error, Answered) else to_jsonrpc(error)
+    """Answer with an error in JSON-RPC's words; a server's own goes on as it came.
+
+    Our own processes know errors by their `code`, and a server's may be a word of ours: they get it as `upstream`.
+    """
+    told = error.error if isinstance(error, Answered) and not exchange.internal else to_jsonrpc(error)
     body = orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": told})
     await exchange.fail(error, _status(error), body, JSON, b"message")
 

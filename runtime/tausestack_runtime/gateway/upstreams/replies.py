@@ -28,6 +28,10 @@ class Answered(UpstreamError):
         self.http = http if 400 <= http < 500 else 200
 
 
+class Restarting(NotSent):
+    """Whatever answers for the server says by HTTP 503 that it will serve later; the message says so to people."""
+
+
 def outcome_at_hand(call: Call, reply: Reply, *, foreign: bool) -> Outcome | None:
     """Return the outcome in a reply that is there whole, as most are, else None."""
     if reply.headers.get(b"content-type", b"").startswith(_EVENTS):
@@ -101,7 +105,7 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
     if error is not None:
         raise _error(call, error, status, foreign=foreign)
     if status == 503:
-        raise NotSent("the server is restarting")
+        raise Restarting(f"{call.server} answered with HTTP 503 and no JSON-RPC response")
     raise by_status(call.server, status)
 
 
@@ -132,5 +136,8 @@ def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> 
         spoken = data.get("http")  # the tenant's host was told no more by a remote server
         if data["code"] == UpstreamError.code and isinstance(spoken, int):
             return by_status(call.server, spoken)
+        answered = as_object(data.get("answered"))  # the server's own word, in which it speaks as we do
+        if data["code"] == UpstreamError.code and answered is not None:
+            return Answered(message, answered, status)
         return from_data(message, data)
     return Answered(message, error, status)

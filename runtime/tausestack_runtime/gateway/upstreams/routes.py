@@ -32,7 +32,7 @@ from tausestack_runtime.gateway.call import Call, Outcome
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.upstreams.assertions import Assertions
 from tausestack_runtime.gateway.upstreams.breaker import Breakers
-from tausestack_runtime.gateway.upstreams.replies import message_of, outcome_at_hand, outcome_of
+from tausestack_runtime.gateway.upstreams.replies import Restarting, message_of, outcome_at_hand, outcome_of
 from tausestack_runtime.gateway.upstreams.ways import Ways
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply, TimedOut, TooLarge
 from tausestack_runtime.supervisor.control import ControlClient
@@ -205,7 +205,7 @@ class Upstreams:
                 safe = policy.retriable or (policy.keyed and call.key is not None)
                 most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
                 _raise_unless_repeatable(call, error, safe=safe, last=attempt == most)
-                await _pause(attempt, call.deadline, error)
+                await _pause(call, attempt, error)
                 attempt += 1
 
     async def _launch(self, tenant: str, server: str) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _raise_unless_repeatable(call: Call, error: NotSent | Broken | TimedOut, *, 
     what = call.tool or call.method
     if isinstance(error, NotSent):
         if last:
-            raise Unavailable(f"{call.server} takes no connections") from error
+            raise Unavailable(_unreached(call, error)) from error
     elif isinstance(error, Broken):
         if not safe:
             raise InDoubt(
@@ -234,10 +234,14 @@ def _raise_unless_repeatable(call: Call, error: NotSent | Broken | TimedOut, *, 
         ) from error
 
 
-async def _pause(attempt: int, deadline: float, error: Exception) -> None:
+def _unreached(call: Call, error: Exception) -> str:
+    return str(error) if isinstance(error, Restarting) else f"{call.server} takes no connections"
+
+
+async def _pause(call: Call, attempt: int, error: Exception) -> None:
     seconds = min(FIRST_PAUSE_SECONDS * PAUSE_GROWTH**attempt, LAST_PAUSE_SECONDS)
-    if asyncio.get_running_loop().time() + seconds >= deadline:
-        raise Unavailable("the server takes no connections") from error
+    if asyncio.get_running_loop().time() + seconds >= call.deadline:
+        raise Unavailable(_unreached(call, error)) from error
     await asyncio.sleep(seconds)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal
 
 import orjson
@@ -76,7 +77,10 @@ class Listening:
             exchange.noted = True
             await exchange.start_events()
             try:
-                async with watched(self._identity, credential, session.tenant, self._leaving, session.server) as ended:
+                there = partial(self._methods.snapshot, ask)
+                async with watched(
+                    self._identity, credential, session.tenant, self._leaving, session.server, there=there
+                ) as ended:
                     await exchange.while_connected(_send(exchange, stream, ended, gathering))
                 await exchange.end_events()
             except Cancelled:
