@@ -150,6 +150,26 @@ def test_the_older_transport_is_refused_with_a_pointer(tenant: Tenant) -> None:
             assert "POST initialize" in refused.json()["error"]["message"]
 
 
+@pytest.mark.covers("earlier:retired")
+def test_what_is_not_served_is_refused_with_what_is_so(tenant: Tenant) -> None:
+    client = Earlier(endpoint(tenant), tenant.key)
+    held = {**tenant.headers, "Mcp-Session-Id": client.session}
+
+    def refused(method: str, **headers: str) -> tuple[int, str, str | None]:
+        told = httpx2.request(
+            method, client.url, headers={**held, **headers}, timeout=60, trust_env=False, verify=False
+        )
+        return told.status_code, told.json()["error"]["message"], told.headers.get("allow")
+
+    status, told, _ = refused("GET", Accept="application/json")
+    assert (status, "text/event-stream" in told) == (406, True)
+    for method in ("PUT", "OPTIONS", "PATCH"):
+        assert refused(method) == (405, f"{method} is nothing here: MCP is spoken by POST", "POST, GET, DELETE")
+    del held["Mcp-Session-Id"]
+    status, told, allowed = refused("DELETE")
+    assert (status, "Mcp-Session-Id" in told, allowed) == (405, True, "POST")
+
+
 @pytest.mark.covers("earlier:batch")
 def test_several_messages_come_at_once_in_the_one_version_that_has_that(tenant: Tenant) -> None:
     tenant.install("colombia")

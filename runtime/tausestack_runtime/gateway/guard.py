@@ -16,6 +16,8 @@ ORIGIN = "origin"
 """What no scope is, and a page of another site lacks."""
 ONCE = frozenset({b"authorization", b"host", b"idempotency-key", b"origin", b"tausestack-approval"})
 """Headers that say who asks for what, and so may come but once."""
+PLAIN = frozenset({b"", b"identity"})
+"""What `Content-Encoding` says of a body that is not encoded."""
 
 
 class Guard:
@@ -31,6 +33,8 @@ class Guard:
         host = head.headers.get(b"host", b"")
         if self._names is not None and _name(host) not in self._names:
             return _Misdirected("This host goes by another name: DNS rebinding is refused")
+        if head.authority is not None and head.authority.lower() != host.lower():
+            return _Misdirected("The target of this request is another host than its Host header names")
         origin = head.text(b"origin")
         if origin is not None and _origin_host(origin) != host.decode("latin-1"):
             return Forbidden("Pages of other sites may not call this host", scope=ORIGIN)
@@ -38,11 +42,19 @@ class Guard:
         if repeated:
             # Which of them counts would depend on whoever stands in front of this host.
             return InvalidRequest(f"The header {min(repeated).decode()} is repeated")
+        if (head.length or head.chunked) and head.headers.get(b"content-encoding", b"").lower() not in PLAIN:
+            return _Encoded("A body is taken as it is, and in no Content-Encoding")
         return None
 
 
+class _Encoded(InvalidRequest):
+    """The body is compressed, or the like."""
+
+    code, status, title = "unsupported_encoding", 415, "Unsupported content encoding"
+
+
 class _Misdirected(InvalidRequest):
-    """The `Host` header names somebody else."""
+    """The request is for somebody else."""
 
     code, status, title = "misdirected", 421, "Misdirected request"
 

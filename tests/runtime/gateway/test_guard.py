@@ -71,6 +71,37 @@ def test_a_page_may_call_the_host_that_it_is_of(origin: bytes, answer: int) -> N
 
 
 @pytest.mark.covers("doors:guard")
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        (b"http://localhost:8000/tenants/acme/mcp", 200),
+        (b"http://LOCALHOST:8000", 200),
+        (b"http://evil.example/tenants/acme/mcp", 421),
+        (b"http://localhost/tenants/acme/mcp", 421),
+        (b"http://localhost:8001/", 421),
+        (b"//evil.example/x", 200),  # no authority: a path that begins with two strokes
+    ],
+)
+def test_a_target_that_names_another_host_than_the_header_is_misdirected(target: bytes, answer: int) -> None:
+    refused = LOCAL.refusal(Head("POST", target, [(b"host", b"localhost:8000")], keeps=True))
+    assert (200 if refused is None else refused.status) == answer
+
+
+@pytest.mark.covers("doors:guard")
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ([(b"content-encoding", b"gzip"), (b"content-length", b"3")], 415),
+        ([(b"content-encoding", b"br"), (b"transfer-encoding", b"chunked")], 415),
+        ([(b"content-encoding", b"identity"), (b"content-length", b"3")], 200),
+        ([(b"content-encoding", b"gzip")], 200),
+    ],
+)
+def test_a_body_that_is_encoded_is_refused(headers: list[tuple[bytes, bytes]], answer: int) -> None:
+    assert status(b"localhost", *headers) == answer
+
+
+@pytest.mark.covers("doors:guard")
 @pytest.mark.parametrize("name", [b"host", b"origin", b"authorization", b"idempotency-key", b"tausestack-approval"])
 def test_who_asks_for_what_is_said_once(name: bytes) -> None:
     told = {b"host": b"localhost", b"origin": b"http://localhost"}.get(name, b"x")

@@ -363,6 +363,14 @@ async def test_what_comes_after_a_body_is_no_header_and_has_an_end(served: tuple
     assert sent < LARGE
 
 
+@pytest.mark.covers("doors:heads")
+@pytest.mark.parametrize("version", [b"2.0", b"0.9"])
+async def test_a_version_of_http_that_is_not_spoken_is_told_so(served: tuple[int, Served], version: bytes) -> None:
+    told = await answer(served, b"GET / HTTP/" + version + b"\r\nHost: x\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 505 ")
+    assert told.endswith(b"HTTP/1.1 is spoken here.")
+
+
 @pytest.mark.covers("doors:patience")
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHo"])
 async def test_who_has_just_connected_is_answered_by_a_server_that_ends(begun: bytes) -> None:

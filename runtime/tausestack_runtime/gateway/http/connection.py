@@ -18,7 +18,7 @@ from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.http.line import Incoming
 from tausestack_runtime.gateway.http.patience import Patient
-from tausestack_runtime.gateway.http.reader import Reader
+from tausestack_runtime.gateway.http.reader import Reader, UnknownVersion
 
 MAX_PIPELINED = 16
 """How many requests may wait behind the one that is answered; parsed they take a hundred times what was sent."""
@@ -29,6 +29,10 @@ _TOO_LARGE = (
 _NOT_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\n"
     b"connection: close\r\n\r\nInvalid HTTP request received."
+)
+_NOT_OURS = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\n"
+    b"connection: close\r\n\r\nHTTP/1.1 is spoken here."
 )
 
 
@@ -255,18 +259,18 @@ class Connection(Patient):
             self._reader.feed(data)
         except httptools.HttpParserUpgrade:
             return  # it is answered as if it had not asked for that
-        except httptools.HttpParserError:
-            self._refuse()
+        except httptools.HttpParserError as error:
+            self._refuse(_NOT_OURS if isinstance(error.__context__, UnknownVersion) else _NOT_HTTP)
         if self._taken > self.head_bytes and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
-    def _refuse(self) -> None:
+    def _refuse(self, told: bytes) -> None:
         """Refuse what is no request, or no body of one; where an answer has begun there is no place to say so."""
         answering = self._answering
         own = self._receiving is not None and not self._waiting  # what is read is of the request that is answered
         if answering is None or (own and not (answering.replied or answering.streaming)):
-            self.transport.write(_NOT_HTTP)
+            self.transport.write(told)
             self.gone = True  # whoever waits for the body says nothing more
             self.transport.close()
         else:

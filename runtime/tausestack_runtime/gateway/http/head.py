@@ -17,6 +17,7 @@ class Head:
 
     __slots__ = (
         "_derived",
+        "authority",
         "chunked",
         "expects",
         "headers",
@@ -33,7 +34,9 @@ class Head:
         """`headers` have lower-case names; `keeps` is whether the connection may stay after the reply."""
         parsed = httptools.parse_url(url)
         self.method = method
-        self.raw_path: bytes = parsed.path
+        self.raw_path: bytes = parsed.path or b"/"
+        self.authority: bytes | None = _authority(parsed.host, parsed.port) if parsed.host else None
+        """Whom the request is for, where its target says so itself; `Host` then counts for nothing."""
         path = self.raw_path.decode("ascii")
         self.path = unquote(path) if "%" in path else path
         self.query: bytes = parsed.query or b""
@@ -74,3 +77,8 @@ class Head:
         except KeyError:
             found = self._derived[derive] = derive(self)
             return found
+
+
+def _authority(host: bytes, port: int | None) -> bytes:
+    named = b"[%b]" % host if b":" in host else host
+    return named if port is None else b"%b:%d" % (named, port)

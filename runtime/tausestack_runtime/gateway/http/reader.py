@@ -8,6 +8,8 @@ import httptools
 
 from tausestack_runtime.gateway.http.head import Head
 
+SPOKEN = frozenset({"1.0", "1.1"})
+
 
 class Reading(Protocol):
     """What takes requests piece by piece."""
@@ -23,6 +25,10 @@ class Reading(Protocol):
     def completed(self) -> None:
         """Take the request's end."""
         ...
+
+
+class UnknownVersion(Exception):
+    """The request is in a version of HTTP that is not spoken here."""
 
 
 class Reader:
@@ -61,7 +67,10 @@ class Reader:
     def on_headers_complete(self) -> None:
         self._in_body = True
         parser = self._parser
-        keeps = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        version = parser.get_http_version()
+        if version not in SPOKEN:
+            raise UnknownVersion  # which stops the parser
+        keeps = version != "1.0" and parser.should_keep_alive()
         self._reading.begun(Head(parser.get_method().decode("ascii"), self._url, self._headers, keeps=keeps))
 
     def on_body(self, body: bytes) -> None:

@@ -10,7 +10,7 @@ import orjson
 from tausestack.contract import EARLIER_VERSIONS, Principal
 from tausestack.errors import INVALID_REQUEST, METHOD_NOT_FOUND, InvalidRequest, TauseError, to_jsonrpc
 from tausestack.raw import as_array, as_object, object_at
-from tausestack_runtime.gateway.exchange import JSON, Exchange
+from tausestack_runtime.gateway.exchange import JSON, Exchange, Headers
 from tausestack_runtime.gateway.identity import Identity, bearer
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.earlier import rounds, works
@@ -32,6 +32,8 @@ from tausestack_runtime.gateway.snapshots import TenantSnapshot
 BATCHES = "2025-03-26"
 """The one version whose requests may come several at once."""
 MAX_BATCH = 64
+ANYTHING = b"*/*"
+"""What `Accept` says of whoever takes whatever comes."""
 RETIRED = frozenset({"sse", "messages"})
 """Where the transport of 2024-11-05 would have been."""
 
@@ -107,8 +109,13 @@ class EarlierDoor:
     async def serve(self, exchange: Exchange, tenant: str, server: str | None) -> None:
         """Serve anything but a POST."""
         try:
-            if exchange.method not in {"GET", "DELETE"} or exchange.header(SESSION) is None:
-                await retired(exchange)
+            if exchange.method not in {"GET", "DELETE"}:
+                await _unserved(
+                    exchange, f"{exchange.method} is nothing here: MCP is spoken by POST", b"POST, GET, DELETE"
+                )
+                return
+            if exchange.header(SESSION) is None:
+                await (retired if exchange.method == "GET" else _no_session)(exchange)
                 return
             principal = await self._principal(exchange, tenant, server)
             session = self._session(exchange, principal, server)
@@ -116,8 +123,10 @@ class EarlierDoor:
                 await self._end(exchange, session, principal)
                 return
             await self._states.of(session)
-            if not exchange.accepts_events():
-                await retired(exchange)
+            accepted = exchange.headers.get(b"accept", ANYTHING)
+            if not exchange.accepts_events() and ANYTHING not in accepted:
+                told = "A GET listens to its session's stream, which is text/event-stream: Accept has to allow that"
+                await _say(exchange, 406, INVALID_REQUEST, told)
                 return
             await self._listen(exchange, session, principal)
         except TauseError as error:
@@ -251,9 +260,20 @@ async def retired(exchange: Exchange) -> None:
         "There is no stream here without a session: POST initialize to the MCP endpoint, …/mcp (streamable HTTP). "
         f"The HTTP+SSE transport of 2024-11-05 is not served; its version is, with {', '.join(EARLIER_VERSIONS[:-1])}."
     )
-    error = {"code": METHOD_NOT_FOUND, "message": told}
-    body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error})
-    await exchange.reply(405, body, JSON, [(b"allow", b"POST")])
+    await _unserved(exchange, told, b"POST")
+
+
+async def _no_session(exchange: Exchange) -> None:
+    await _unserved(exchange, "DELETE ends a session, and there is no Mcp-Session-Id that names one", b"POST")
+
+
+async def _unserved(exchange: Exchange, told: str, allowed: bytes) -> None:
+    await _say(exchange, 405, METHOD_NOT_FOUND, told, [(b"allow", allowed)])
+
+
+async def _say(exchange: Exchange, status: int, code: int, told: str, headers: Headers | None = None) -> None:
+    body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": told}})
+    await exchange.reply(status, body, JSON, headers)
 
 
 async def _fail(exchange: Exchange, request_id: Any, error: TauseError) -> None:
