@@ -19,7 +19,7 @@ from tausestack_runtime.adapters.launches import Launch, Remote, is_modern
 from tausestack_runtime.adapters.remote.link import RemoteLink
 from tausestack_runtime.adapters.session.peer import Broken, Expired
 from tausestack_runtime.adapters.session.session import Connect, Session
-from tausestack_runtime.adapters.session.waiting import WAIT_SECONDS, WaitingRoom
+from tausestack_runtime.adapters.session.waiting import WAIT_SECONDS, YIELD_SECONDS, WaitingRoom
 from tausestack_runtime.adapters.stdio.link import StdioLink
 from tausestack_runtime.adapters.stdio.process import Child, Log
 from tausestack_runtime.adapters.translation.requests import foreign
@@ -62,11 +62,12 @@ class Hosted:
     def __init__(
         self, store: Path, wish: sandbox.Wish, log: Log, *, folders: Folders | None = None,
         egress: Egress | None = None, idle_seconds: float = 300.0, wait_seconds: float = WAIT_SECONDS,
+        yield_seconds: float = YIELD_SECONDS,
     ) -> None:  # fmt: skip
         self._store, self._log, self._idle, self._folders = store, log, idle_seconds, folders
         self._wish: sandbox.Wish = wish
         self._egress = egress or Egress()
-        self._room = WaitingRoom(wait_seconds)
+        self._room = WaitingRoom(wait_seconds, yield_seconds)
         self._sessions: dict[str, Session] = {}
         self._launches: dict[str, Launch | Remote] = {}
         self._starting: dict[str, asyncio.Task[Session]] = {}

@@ -23,7 +23,21 @@ CAPABILITIES: dict[str, Any] = {
 FORM = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}
 PAGE = {"mode": "url", "message": "Sign in", "url": "https://example.com/in", "elicitationId": "e-1"}
 MESSAGES = {"messages": [{"role": "user", "content": {"type": "text", "text": "2+2"}}], "maxTokens": 9}
-TOOLS = ["form", "page", "all", "twice", "visit", "log", "grow", "touch", "seen", "wait", "steps", "with_tools"]
+TOOLS = [
+    "form",
+    "page",
+    "all",
+    "twice",
+    "visit",
+    "log",
+    "grow",
+    "touch",
+    "seen",
+    "wait",
+    "steps",
+    "with_tools",
+    "roots",
+]
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -35,6 +49,8 @@ class Talker:
         self.seen: list[Any] = []
         self.tools = list(TOOLS)
         self.visited = False
+        self.roots: Any = None
+        """What it was told of its client's folders, which it asks again when they change."""
         self._numbers = 0
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
@@ -48,6 +64,8 @@ class Talker:
             return
         if params.get("name") != "seen":
             self.seen.append([method, {key: value for key, value in params.items() if key != "_meta"}])
+        if method == "notifications/roots/list_changed" and self.roots is not None:
+            self.roots = (await self.ask(apart, "roots/list")).get("roots", self.roots)
         if number is None:
             return
         try:
@@ -133,6 +151,10 @@ class Talker:
             for step in (1, 2):
                 told = {"progressToken": token, "progress": step}
                 await send({"method": "notifications/progress", "params": told})
+        elif name == "roots":
+            if self.roots is None:
+                self.roots = (await self.ask(send, "roots/list")).get("roots")
+            found = self.roots
         elif name == "seen":
             found = self.seen
         elif name == "wait":

@@ -98,8 +98,7 @@ class Server:
             name, _, start = request.headers.get("last-event-id", "apart/0").partition("/")
             return StreamingResponse(streams[name].events(int(start)), media_type="text/event-stream")
         if "id" not in message or "method" not in message:
-            stream = Stream("none")
-            await talker.received(message, stream.send, stream.send)
+            await talker.received(message, streams["apart"].send, streams["apart"].send)
             return Response(status_code=202)
         name = f"{uuid.uuid4()}"
         stream = streams[name] = Stream(name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapter_door import HostDoor, open_door
+from adapter_door import Caller, HostDoor, open_door
 from adapter_session import SessionCaller, open_session
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
 from tausestack_runtime.adapters import node, sandbox
@@ -96,6 +96,30 @@ async def test_what_a_server_writes_lasts_until_it_is_purged(npm_door: HostDoor)
     assert "kept" in (await files.call("read_text_file", {"path": "note.txt"}))["content"][0]["text"]
     await own.call("stop", {"name": "server-memory", "purge": True})
     assert (await memory.call("read_graph"))["structuredContent"]["entities"] == []
+
+
+@pytest.mark.covers("adapters:roots-own", "adapters:npm-servers")
+async def test_the_reference_server_shows_nobody_the_roots_of_another(npm_door: HostDoor) -> None:
+    first, other, blind = (
+        npm_door.caller("server-everything", who=who, capabilities=able)
+        for who, able in (("key:one", {"roots": {}}), ("key:two", {"roots": {}}), ("key:three", {}))
+    )
+
+    async def roots(caller: Caller, name: str | None) -> str:
+        """Return what the server shows of roots, asked for them where it asks."""
+        result = await caller.call("get-roots-list")
+        while result["resultType"] == "input_required":
+            folder = {"uri": f"file:///{name}", "name": name}
+            answers = {key: {"roots": [folder]} for key in result["inputRequests"]}
+            result = await caller.call("get-roots-list", answers=answers, state=result["requestState"])
+        return str(result["content"])
+
+    assert "file:///ana" in await roots(first, "ana")
+    assert "file:///" not in await roots(blind, None)
+    told = await roots(other, "luis")
+    assert "file:///luis" in told
+    assert "ana" not in told
+    assert "file:///ana" in await roots(first, "ana")
 
 
 @pytest.mark.covers("adapters:no-node")

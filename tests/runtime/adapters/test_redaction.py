@@ -7,12 +7,13 @@ import base64
 import html
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tausestack_runtime.adapters.stdio.process import LOG_BYTES, LOG_LINE_BYTES, drain
+from tausestack_runtime.adapters.stdio.process import LOG_BYTES, LOG_LINE_BYTES, LastWords, drain
 from tausestack_runtime.adapters.stdio.redaction import Redaction
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,26 @@ async def test_a_secret_is_replaced_in_every_common_form(form: str, log: Any) ->
     assert said.endswith(" end")
     assert form not in said
     assert "hunter" not in said
+
+
+@pytest.mark.covers("adapters:start-fails")
+@pytest.mark.parametrize(
+    ("lines", "quoted"),
+    [
+        (["starting", "ready soon"], "ready soon"),
+        (["Traceback (most recent call last):", "  File x", "KeyError: 'TOKEN'"], "KeyError: 'TOKEN'"),
+        (["Error: Cannot find module '/data/store/a/b.js'", "    at x", "Node.js v22"],
+         "Error: Cannot find module '…/a/b.js'"),
+        (["bwrap: no such thing", "sandbox: this kernel has no Landlock"], ""),
+        (["a\x1b[31mred\tline"], "a [31mred line"),
+        (["x" * 5000], "x" * 200),
+    ],
+)  # fmt: skip
+def test_the_last_words_of_a_server_are_its_own_and_short(lines: list[str], quoted: str) -> None:
+    words = LastWords(Path("/data/store"))
+    for line in lines:
+        words.hear(line)
+    assert str(words) == quoted
 
 
 MANY_MARKS = 'CANARY"s3cret~>?v/+alue?>~'

@@ -131,6 +131,50 @@ async def test_a_caller_that_never_comes_back_keeps_nothing_from_its_own_next_ca
     assert said(await answered(caller, "form", left, ACCEPTED)) == ACCEPTED
 
 
+@pytest.mark.covers("adapters:waiting-yields")
+async def test_a_question_that_is_left_open_yields_to_another_callers(either: HostDoor) -> None:
+    gone, other = either.caller("talk"), either.caller("talk", who="key:two")
+    async with either.other_host(yield_seconds=0.2):
+        left = await gone.call("form")
+        if either.specs["talk"]["registryType"] != "remote":
+            refused = said(await other.call("form"))["refused"]
+            assert refused["data"] == {"retry_after": 1}
+            assert "try again" in refused["message"]
+            await other.until_seen("notifications/cancelled")
+            [key] = left["inputRequests"]
+            late = {"name": "form", "inputResponses": {key: ACCEPTED}, "requestState": left["requestState"]}
+            assert "its call is gone" in (await gone.ask("tools/call", {"arguments": {}, **late}))["error"]["message"]
+        assert said(await answered(other, "form", await other.call("form"), ACCEPTED)) == ACCEPTED
+
+
+@pytest.mark.covers("adapters:waiting-yields")
+async def test_a_question_that_nobody_else_waits_for_stays_open(door: HostDoor) -> None:
+    caller, unable = door.caller("talk"), door.caller("talk", who="key:two", capabilities={})
+    async with door.other_host(yield_seconds=0.05):
+        held = await caller.call("form")
+        assert "refused" in said(await unable.call("form"))
+        again = await caller.call("form")
+        assert said(await answered(caller, "form", again, ACCEPTED)) == ACCEPTED
+        assert said(await answered(caller, "form", held, ACCEPTED)) == ACCEPTED
+
+
+@pytest.mark.covers("adapters:roots-own")
+async def test_roots_that_one_caller_told_a_server_are_shown_to_no_other(either: HostDoor) -> None:
+    caller, other = either.caller("talk"), either.caller("talk", who="key:two")
+    blind = either.caller("talk", who="key:three", capabilities={})
+    assert said(await answered(caller, "roots", await caller.call("roots"), ROOTS)) == ROOTS["roots"]
+    assert said(await caller.call("roots")) == ROOTS["roots"], "it is not asked twice"
+    assert said(await blind.call("roots")) == []
+    theirs = {"roots": [{"uri": "file:///b"}]}
+    asked = await other.call("roots")
+    assert [one["method"] for one in asked["inputRequests"].values()] == ["roots/list"]
+    assert said(await answered(other, "roots", asked, theirs)) == theirs["roots"]
+    assert said(await answered(caller, "roots", await caller.call("roots"), ROOTS)) == ROOTS["roots"]
+    # Whoever answers nothing is shown nothing of another's.
+    again = await other.call("roots")
+    assert said(await other.call("roots", answers={}, state=again["requestState"])) == []
+
+
 @pytest.mark.covers("adapters:state-sealed")
 async def test_a_state_is_good_for_its_caller_its_request_and_one_use_alone(either: HostDoor) -> None:
     caller, other = either.caller("talk"), either.caller("talk", who="key:two")

@@ -93,7 +93,7 @@ async def test_garbage_between_messages_is_passed_over(session: Open) -> None:
 @pytest.mark.covers("adapters:start-fails")
 async def test_a_server_that_does_not_start_says_why(session: Open, log: Any) -> None:
     async with session("dead") as one:
-        with pytest.raises(Unavailable, match="does not start"):
+        with pytest.raises(Unavailable, match=r"does not start: it ended: I will not run$"):
             await one.call("echo")
     assert "I will not run" in log.texts("stderr")
 

@@ -38,6 +38,11 @@ class RemoteLink:
         """None: it is no process of this machine's."""
         return None
 
+    @property
+    def last_words(self) -> str:
+        """Nothing: what it writes to its stderr is known where it runs."""
+        return ""
+
     def attach(self, receiver: Receiver) -> None:
         """Say who takes what the server says."""
         self._receiver = receiver

@@ -36,6 +36,12 @@ def whose(
     return asking[0] if asking else unsupported(method)
 
 
+def asking(flights: Mapping[int, Flight], wanted: dict[str, Any]) -> set[str]:
+    """Return the principals whose calls are at work and who could answer a question."""
+    calls = [one.asked for one in flights.values() if one.asked is not None and one.attended]
+    return {asked.principal for asked in calls if can_answer(asked.capabilities, wanted)}
+
+
 def hearer(flights: Mapping[int, Flight], origin: int | None, params: dict[str, Any]) -> Flight | None:
     """Return the call that a log message belongs to, where its caller wants to hear it."""
     if origin is not None:

@@ -18,6 +18,7 @@ from tausestack_runtime.adapters.session.catalogue import Catalogue
 from tausestack_runtime.adapters.session.flight import Flight, Question
 from tausestack_runtime.adapters.session.listening import Listeners
 from tausestack_runtime.adapters.session.peer import Broken, Peer
+from tausestack_runtime.adapters.session.roots import Roots
 from tausestack_runtime.adapters.session.tongue import Said
 from tausestack_runtime.adapters.session.waiting import WaitingRoom, give_up
 from tausestack_runtime.adapters.translation import questions, requests, results
@@ -33,7 +34,7 @@ class Earlier:
         self._peer, self._room = peer, room
         self.said, self.catalogue = said, catalogue
         self._info = results.short(said.info)
-        self._heard = Listeners(peer)
+        self._heard, self._roots = Listeners(peer), Roots(peer)
         self._level: int | None = None
         peer.on_request, peer.on_notification = self._questioned, self._noticed
 
@@ -76,8 +77,12 @@ class Earlier:
             return await self._heard.listen(asked, tell, offered)
         if requests.NEEDS.get(asked.method) not in offered:
             raise unknown(asked.method)
+        first = await self._roots.belong(asked)
+        if first is not None:
+            return self._room.again(self._peer.name, asked, first)
         if "requestState" in asked.params:
             back = await self._room.back(self._peer.name, asked)
+            self._roots.given(asked)
             if back is not None:
                 return await self._attend(back[0], back[1], asked, tell)
         tool = await self.catalogue.approved(asked.params.get("name")) if asked.method == "tools/call" else None
@@ -142,12 +147,24 @@ class Earlier:
         if method not in questions.KNOWN:
             await self._peer.reply(number, {"error": attribution.unsupported(method)})
             return
-        found = attribution.whose(self._peer.flights, origin, questions.needed(method, params), method)
+        if method == questions.ROOTS and await self._roots.answered(number, origin):
+            return
+        wanted = questions.needed(method, params)
+        found = attribution.whose(self._peer.flights, origin, wanted, method)
         if not isinstance(found, Flight):
-            await self._peer.reply(number, {"error": found})
+            await self._peer.reply(number, {"error": self._busy(found, wanted)})
         elif not found.question(Question(number, method, params)):
             full = {"code": INTERNAL_ERROR, "message": "this call has asked too much already"}
             await self._peer.reply(number, {"error": full})
+
+    def _busy(self, refused: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+        """Return what a server gets that can't ask now, and until when, where that is for another's open question."""
+        asking = attribution.asking(self._peer.flights, wanted)
+        left = self._room.hurry(self._peer, asking) if asking and refused["code"] == INTERNAL_ERROR else None
+        if left is None:
+            return refused
+        told = f"{refused['message']}; another caller's question is open here for up to {left} s: try again then"
+        return {**refused, "message": told, "data": {"retry_after": left}}
 
     def _noticed(self, method: str, params: dict[str, Any], origin: int | None) -> None:
         if method == "notifications/message":

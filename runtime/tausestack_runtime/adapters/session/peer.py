@@ -56,6 +56,11 @@ class Link(Protocol):
         """The process, where it is one of this machine's."""
         ...
 
+    @property
+    def last_words(self) -> str:
+        """What the server complained of last, where that is known; whole once the link was stopped."""
+        ...
+
     def attach(self, receiver: Receiver) -> None:
         """Say who takes what the server says."""
         ...

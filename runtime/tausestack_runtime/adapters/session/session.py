@@ -116,7 +116,9 @@ class Session:
             await peer.end(self._why)
             state = await asyncio.shield(asyncio.create_task(link.stop()))
             self._log.info("stopped", server=self.name, why=self._why, state=state)
-            self._fail_start(Unavailable(f"{self.name} does not start: {self._why}"))
+            words = link.last_words if self._ran_out else ""
+            why = f"{self._why}: {words}" if words else self._why
+            self._fail_start(Unavailable(f"{self.name} does not start: {why}"))
 
     async def _live(self, peer: Peer) -> None:
         greeting = asyncio.create_task(self._greet(peer))

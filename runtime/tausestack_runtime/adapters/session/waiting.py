@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -18,20 +19,23 @@ from tausestack_runtime.adapters.translation import questions
 
 WAIT_SECONDS = 600.0
 """How long a caller may take to come back with the answers."""
+YIELD_SECONDS = 60.0
+"""How long it may where another principal's call is refused a question meanwhile, from when it was asked."""
 
 
 @dataclass
 class _Waiting:
     peer: Peer
     flight: Flight
+    since: float
     expiry: asyncio.TimerHandle | None = None
 
 
 class WaitingRoom:
     """The calls of a tenant's servers that wait, each under a name that only its sealed state tells."""
 
-    def __init__(self, wait_seconds: float = WAIT_SECONDS) -> None:
-        self._seconds = wait_seconds
+    def __init__(self, wait_seconds: float = WAIT_SECONDS, yield_seconds: float = YIELD_SECONDS) -> None:
+        self._seconds, self._yields = wait_seconds, min(wait_seconds, yield_seconds)
         self._sealer = Sealer()
         self._calls: dict[str, _Waiting] = {}
 
@@ -46,8 +50,9 @@ class WaitingRoom:
         name = secrets.token_urlsafe(12)
         flight.attended = False
         flight.round += 1
-        waiting = _Waiting(peer, flight)
-        waiting.expiry = asyncio.get_running_loop().call_later(self._seconds, self._expire, name)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(peer, flight, loop.time())
+        waiting.expiry = loop.call_later(self._seconds, self._expire, name)
         self._calls[name] = waiting
         requests = {
             key: questions.as_input_request(one.method, one.params, asked.capabilities)
@@ -81,6 +86,23 @@ class WaitingRoom:
             del flight.questions[key]
             await waiting.peer.reply(one.number, {"result": answers[key]})
         return waiting.peer, flight
+
+    def hurry(self, peer: Peer, asking: set[str]) -> int | None:
+        """Have the calls that wait at a server yield to other principals', and return in how many seconds they will.
+
+        None where there are none.
+        """
+        loop, last = asyncio.get_running_loop(), None
+        for name, one in self._calls.items():
+            asked = one.flight.asked
+            if one.peer is not peer or asked is None or asking == {asked.principal}:
+                continue
+            at = one.since + self._yields
+            if one.expiry is not None and one.expiry.when() > at:
+                one.expiry.cancel()
+                one.expiry = loop.call_at(at, self._expire, name)
+            last = max(at, at if last is None else last)
+        return None if last is None else max(1, math.ceil(last - loop.time()))
 
     async def aclose(self) -> None:
         """Forget every call; their sessions end on their own."""

@@ -33,6 +33,11 @@ class StdioLink:
         """The process that stands for the whole sandbox."""
         return self._child.pid
 
+    @property
+    def last_words(self) -> str:
+        """What the process said last on its stderr; whole once it was stopped."""
+        return str(self._child.words)
+
     def attach(self, receiver: Receiver) -> None:
         """Say who takes what the server says."""
         self._receiver = receiver

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,11 @@ LOG_BYTES = 64 * 1024
 """How much of a process's stderr is logged; the rest is read and dropped."""
 LOG_LINE_BYTES = 2048
 STOP_SECONDS = 2.0
+LAST_WORDS = 200
+"""Characters of the line that is quoted of a server that does not start."""
+_OURS = ("sandbox: ", "bwrap: ")
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
+"""How the line of an uncaught error begins, after which some runtimes print more."""
 
 
 class Log(Protocol):
@@ -26,6 +33,25 @@ class Log(Protocol):
     def info(self, event: str, /, **fields: object) -> object:
         """Log one event."""
         ...
+
+
+class LastWords:
+    """What a process said last on its stderr: the last error that it named, else its last line."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = str(store)
+        self._last = self._error = ""
+
+    def __str__(self) -> str:
+        """The line, clipped and in printable characters; without the sandbox's own and where the store is."""
+        line = (self._error or self._last).replace(self._store, "…")
+        return "".join(one if one.isprintable() else " " for one in line)[:LAST_WORDS]
+
+    def hear(self, line: str) -> None:
+        """Take the next line."""
+        if not line.startswith(_OURS):
+            self._last = line.strip()
+            self._error = self._last if _ERROR.match(line) else self._error
 
 
 class Child:
@@ -38,6 +64,7 @@ class Child:
         log: Log,
         folder: Path | None,
         redaction: Redaction,
+        store: Path,
     ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -46,7 +73,8 @@ class Child:
         self.folder = folder
         """What it may write and keep."""
         self._process, self._prepared = process, prepared
-        self._draining = asyncio.create_task(drain(process.stderr, log, redaction))
+        self.words = LastWords(store)
+        self._draining = asyncio.create_task(drain(process.stderr, log, redaction, self.words.hear))
 
     @classmethod
     async def start(
@@ -72,7 +100,7 @@ class Child:
             prepared.close()
             raise Unavailable(f"the sandbox can't be started: {error.strerror}") from error
         prepared.started()
-        return cls(process, prepared, log, folder, Redaction(launch.secrets))
+        return cls(process, prepared, log, folder, Redaction(launch.secrets), store)
 
     @property
     def pid(self) -> int:
@@ -131,8 +159,13 @@ async def _empty(pipe: asyncio.StreamReader) -> None:
         continue
 
 
-async def drain(stderr: asyncio.StreamReader, log: Log, redaction: Redaction) -> None:
-    """Log what a process writes to its stderr, line by line, without its secrets, and no more than a bound."""
+async def drain(
+    stderr: asyncio.StreamReader, log: Log, redaction: Redaction, heard: Callable[[str], None] | None = None
+) -> None:
+    """Log what a process writes to its stderr, line by line, without its secrets, and no more than a bound.
+
+    `heard` is told each line too.
+    """
     left = LOG_BYTES
     pending = b""
     while chunk := await stderr.read(CHUNK_BYTES):
@@ -144,7 +177,10 @@ async def drain(stderr: asyncio.StreamReader, log: Log, redaction: Redaction) ->
             whole, pending = [*whole, pending[:cut]], pending[cut:]
         for line in whole:
             if left > 0 and line.strip():
-                log.info("stderr", text=line[:LOG_LINE_BYTES].decode(errors="replace"))
+                text = line[:LOG_LINE_BYTES].decode(errors="replace")
+                log.info("stderr", text=text)
+                if heard is not None:
+                    heard(text)
                 left -= min(len(line), LOG_LINE_BYTES)
                 if left <= 0:
                     log.info("stderr", text="… the rest is dropped")
