@@ -84,13 +84,13 @@ class Users:
         `RateLimited` where too many were wrong. Nobody is a user of `_system`, nor of a tenant that is not `there`,
         whose wrong passwords are counted as any other's.
         """
-        self.attempts.admit(tenant, user)
-        row = await self._row(tenant, user) if there and tenant != SYSTEM_TENANT else None
-        kept = None if row is None or row.disabled_at is not None else row.password
-        if not await self._passwords.is_right(tenant, kept, password) or row is None:
-            self.attempts.failed(tenant, user)
-            raise WrongPassword("The name or the password is wrong")
-        self.attempts.succeeded(tenant, user)
+        with self.attempts.trying(tenant, user):
+            row = await self._row(tenant, user) if there and tenant != SYSTEM_TENANT else None
+            kept = None if row is None or row.disabled_at is not None else row.password
+            if not await self._passwords.is_right(tenant, kept, password) or row is None:
+                self.attempts.failed(tenant, user)
+                raise WrongPassword("The name or the password is wrong")
+            self.attempts.succeeded(tenant, user)
         async with self._databases.transaction(tenant) as db:
             await db.execute(sa.update(users).where(users.c.id == user).values(last_login_at=utc_now()))
         return public(fields(users, row))
