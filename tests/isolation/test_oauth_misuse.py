@@ -84,7 +84,7 @@ def test_a_replayed_code_ends_everything_that_came_of_it(world: World) -> None:
 
 
 def check_theft_noted(world: World, error: str) -> None:
-    """Check that the tenant's chain tells once of a theft: whose grant it was, what was tried, by which rule it ended."""
+    """Check that the tenant's chain tells of a theft once: whose grant, what was tried, by which rule it ended."""
     entries = world.acme.client.get("/audit?limit=500").json()["entries"]
     told = [entry for entry in entries if entry["error"] == error]
     fields = ("principal", "door", "server", "tool", "decision", "rule", "outcome")

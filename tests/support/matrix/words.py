@@ -161,6 +161,7 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "since": lambda _: "2026-01-01T00:00:00Z",
     "until": lambda _: "2027-01-01T00:00:00Z",
     "renew": lambda _: True,
+    "denied": lambda _: True,
     "at_once": lambda _: True,
     "retire": Picker.text,
     "legacy_anonymous": lambda _: True,

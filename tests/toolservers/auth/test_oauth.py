@@ -12,6 +12,7 @@ import pytest
 from tausestack import testing
 from tausestack.access_tokens import AccessTokenSigner, Resource, part
 from tausestack.errors import RateLimited, ToolFailed
+from tausestack.scopes import ROLES
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
 from tausestack_toolservers.auth.passwords import FREE_FAILURES, LONGEST_PAUSE_SECONDS, WAITING, Attempts
@@ -35,6 +36,11 @@ async def registered(stack: testing.Stack) -> str:
     """Return the id of a client that has registered itself."""
     reply = await stack.system.http("POST", "oauth/register", json={"redirect_uris": ["https://app.example/cb"]})
     return reply.json()["client_id"]
+
+
+async def holder(stack: testing.Stack, tenant: str, principal: str) -> Any:
+    """Return what somebody may do now, as the gateway asks for it."""
+    return (await stack.system.call("holder", {"tenant": tenant, "principal": principal}))["holder"]
 
 
 def everything_kept(data: Path) -> bytes:
@@ -121,8 +127,17 @@ async def test_a_person_who_is_disabled_can_not_sign_in_until_enabled(stack: tes
     await stack.acme.call("disable_user", {"user": "ana"})
     with pytest.raises(ToolFailed):
         await stack.acme.call("login", {"user": "ana", "password": PASSWORD})
-    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["users"] == []
+    assert await holder(stack, "acme", "user:ana") is None
     await stack.acme.call("enable_user", {"user": "ana"})
+    assert await holder(stack, "acme", "user:ana") == {"role": "agent", "scopes": sorted(ROLES["agent"])}
+    for tenant, who in (
+        ("globex", "user:ana"),
+        ("acme", "user:an"),
+        ("acme", "key:ana"),
+        ("acme", "ana"),
+        ("_system", "user:ana"),
+    ):
+        assert await holder(stack, tenant, who) is None
     signed_in = await stack.acme.call(
         "login", {"user": "ana", "password": PASSWORD, "scopes": ["tools:call:billing/*"]}
     )
