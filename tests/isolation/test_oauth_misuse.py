@@ -15,7 +15,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey
 
-from oauth_client import PASSWORD, OAuthClient, answered, http
+from oauth_client import PASSWORD, OAuthClient, answered, check_noted, http
 from stack import Stack, Tenant, mcp_request
 from tausestack.access_tokens import AccessToken, AccessTokenSigner, Resource, derived
 from tausestack.contract import Principal
@@ -80,22 +80,7 @@ def test_a_replayed_code_ends_everything_that_came_of_it(world: World) -> None:
     assert until_refused(world, first["access_token"])
     assert error_of(client.refresh(first["refresh_token"])) == "invalid_grant"
     assert error_of(client.redeem(code)) == "invalid_grant"
-    check_theft_noted(world, "code_replayed")
-
-
-def check_theft_noted(world: World, error: str) -> None:
-    """Check that the tenant's chain tells of a theft once: whose grant, what was tried, by which rule it ended."""
-    entries = world.acme.client.get("/audit?limit=500").json()["entries"]
-    told = [entry for entry in entries if entry["error"] == error]
-    fields = ("principal", "door", "server", "tool", "decision", "rule", "outcome")
-    assert [tuple(entry[name] for name in fields) for entry in told] == [
-        (f"user:{world.user}", "oauth", "auth", "oauth/token", "deny", "replay", "denied")
-    ]
-    shown = world.stack.cli("audit", "list", "--tenant", world.acme.name, "--denied", key=world.acme.key)
-    assert error in shown.stdout
-    assert world.acme.client.get("/audit/verify").json()["ok"] is True
-    theirs = world.globex.client.get("/audit?limit=500").json()["entries"]
-    assert [entry for entry in theirs if entry["error"] == error] == []
+    check_noted(world.stack, world.acme, world.user, "code_replayed")
 
 
 def test_a_replayed_refresh_token_ends_the_whole_family(world: World) -> None:
@@ -106,7 +91,7 @@ def test_a_replayed_refresh_token_ends_the_whole_family(world: World) -> None:
     assert error_of(client.refresh(second["refresh_token"])) == "invalid_grant"
     for each in (first, second):
         assert until_refused(world, each["access_token"])
-    check_theft_noted(world, "refresh_token_replayed")
+    check_noted(world.stack, world.acme, world.user, "refresh_token_replayed")
 
 
 def test_of_many_who_redeem_a_code_at_once_one_succeeds_at_most(world: World) -> None:
