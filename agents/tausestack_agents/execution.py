@@ -110,9 +110,10 @@ class Executor:
         self._wake = wake
 
     async def execute(self, tenant: str, run: str, holds: Callable[[], bool]) -> None:
-        """Claim a run and take it as far as it goes. Raises `Absent` where there is no such run (yet).
+        """Claim a run and take it as far as it goes.
 
-        `holds` tells whether the lease on it still runs, without asking anybody.
+        `holds` tells whether the lease on it still runs, without asking anybody. Raises `Absent` where there is no such
+        run (yet), `Fenced` where the claim is over before the run is, or somebody else ended that.
         """
         stopped = False
         try:
@@ -123,8 +124,6 @@ class Executor:
                     stopped = await self._taken(tenant, claimed, holds) not in ENDED
                     if not stopped:
                         break
-        except Fenced:
-            logger.info("run was taken over or cancelled", tenant=tenant, run=run)
         finally:
             self._bell.ring(tenant, run)
         # Before this run's own work is struck off: whoever takes that up after a crash comes here again.

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from tausestack.errors import Unavailable
 from tausestack_agents.dispatch import EVERY, Dispatch, Due
 from tausestack_agents.execution import Absent, Executor
+from tausestack_agents.store import Fenced
 
 logger = structlog.get_logger("agents")
 
@@ -145,6 +146,10 @@ class Worker:
             await self._executor.execute(due.tenant, due.run, lambda: self._holds(due))
         except Absent:
             return SOON_SECONDS if time.time() - due.created < ORPHAN_SECONDS else None
+        except Fenced:
+            # Taken over, ended meanwhile, or let go of after a freeze though nobody else took it: the next look tells.
+            logger.info("run was let go of", tenant=due.tenant, run=due.run)
+            return 0.0
         except Unavailable as error:
             logger.warning("run has to wait", tenant=due.tenant, run=due.run, reason=error.message)
             return POLL_SECONDS
@@ -188,10 +193,12 @@ class Worker:
             return
         for due in held:
             place = (due.tenant, due.run)
-            if due in lost and place in self._active:
+            if place not in self._held or self._held[place][0] != due:
+                continue  # let go of meanwhile, and perhaps claimed anew
+            if due in lost:
                 logger.warning("lease was lost", tenant=due.tenant, run=due.run)
                 self._active[place].cancel()
-            elif place in self._held:
+            else:
                 self._held[place] = (due, until)
 
 

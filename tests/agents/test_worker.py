@@ -13,6 +13,7 @@ import pytest
 from tausestack.database import TenantDatabases
 from tausestack_agents.dispatch import Dispatch, Due
 from tausestack_agents.execution import Absent, Executor
+from tausestack_agents.store import Fenced
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.worker import Worker, working
 
@@ -97,6 +98,32 @@ async def test_a_run_that_is_not_written_yet_is_looked_at_again(dispatch: Flaky,
         await until(struck)
     assert runs.looks == ["late", "late"]
     assert await dispatch.next_due() is None
+
+
+class Fencing(Runs):
+    """An executor that is told at its first look that the claim is over."""
+
+    async def execute(self, tenant: str, run: str, holds: Callable[[], bool]) -> None:
+        await super().execute(tenant, run, holds)
+        if len(self.looks) == 1:
+            raise Fenced(run)
+
+
+@pytest.mark.covers("agents:worker-goes-on")
+async def test_a_run_that_was_let_go_of_is_looked_at_again_where_nobody_took_it(
+    dispatch: Flaky, until: Callable[..., Any]
+) -> None:
+    dispatch.away = False
+    runs = Fencing()
+    worker = Worker(dispatch, cast("Executor", runs))
+
+    async def struck() -> bool:
+        return dispatch.struck == ["first"]
+
+    await dispatch.add("acme", "first")
+    async with working(worker):
+        await until(struck)
+    assert runs.looks == ["first", "first"]
 
 
 class Held(Runs):

@@ -18,7 +18,7 @@ from stack import Stack, Tenant
 
 KINDS = {
     "calls_per_minute", "concurrent_calls", "connections", "runs", "tokens_per_month", "cost_per_month",
-    "storage_bytes", "installed_servers",
+    "storage_bytes", "installed_servers", "users", "api_keys",
 }  # fmt: skip
 PLANS = ("billing/list_plans", {})
 
@@ -75,6 +75,7 @@ def test_every_limit_is_shown_with_what_is_used_of_it(stack: Stack, tenant: Tena
     seen = tenant.must("platform/get_limits", {})["limits"]
     used = {name: one["used"] for name, one in seen.items()}
     assert used["storage_bytes"] == 10
+    assert seen["storage_bytes"]["about"].endswith("runs, threads and servers' own folders hold is not counted")
     assert used["installed_servers"] == 1
     assert used["calls_per_minute"] == 5
     assert seen["calls_per_minute"]["resets_at"] is not None
@@ -394,3 +395,33 @@ def test_a_limit_of_nothing_is_no_wait(stack: Stack, tenant: Tenant) -> None:
     refused = tenant.client.post("/runs", json={"agent": "concierge", "input": "hola"})
     assert (refused.status_code, "retry-after" in refused.headers) == (429, False), refused.text
     assert "Not available to this tenant: runs is 0" in refused.text
+
+
+@pytest.mark.covers("limits:stock", "limits:explained", "limits:line")
+def test_people_and_keys_are_bounded_exactly_and_what_is_revoked_makes_room(stack: Stack, tenant: Tenant) -> None:
+    set_limits(stack, tenant, users=3, api_keys=4)
+
+    def made(number: int) -> tuple[httpx2.Response, httpx2.Response]:
+        person = {"id": f"ana{number}", "roles": ["viewer"]}
+        return tenant.call("auth/create_user", person), tenant.call("auth/create_api_key", {"role": "viewer"})
+
+    with ThreadPoolExecutor(6) as threads:
+        replies = list(threads.map(made, range(6)))
+    for each, name, room in ((0, "users", 3), (1, "api_keys", 3)):  # the tenant has its first key already
+        refused = [pair[each] for pair in replies if pair[each].status_code != 200]
+        assert len(replies) - len(refused) == room
+        for reply in refused:
+            check_refused(reply, name)
+        assert limits(tenant)[name]["used"] == limits(tenant)[name]["limit"]
+    for tool, name in (("create_user", "users"), ("create_api_key", "api_keys")):
+        assert tenant.must("platform/explain", {"server": "auth", "tool": tool})["rule"] == f"limit:{name}"
+        assert (tool, f"limit:{name}") in denied(tenant)
+    key = next(pair[1] for pair in replies if pair[1].status_code == 200).json()
+    tenant.must("auth/revoke_api_key", {"key_id": key["id"]})
+    assert limits(tenant)["api_keys"]["left"] == 1
+    tenant.must("auth/create_api_key", {"role": "viewer"})
+    # The operator sets the limit, and is not held to it: whoever has lost all keys of a tenant at it gets another.
+    assert stack.operator("POST", f"tenants/{tenant.name}/keys", json={"role": "admin"}).status_code == 201
+    assert limits(tenant)["api_keys"] | {"about": ""} == {
+        "limit": 4, "used": 5, "left": 0, "resets_at": None, "set_by": "tenant", "about": ""
+    }  # fmt: skip

@@ -77,6 +77,21 @@ def nothing_is_committed(nursery: Nursery, folder: Path, url: str | None, places
     assert {run["status"] for run in runs} <= {"success", "interrupted"}
 
 
+@pytest.mark.covers("durability:frozen-alone")
+@pytest.mark.timeout(400)
+def test_a_run_whose_only_worker_was_frozen_past_its_lease_is_taken_up_again(nursery: Nursery, tmp_path: Path) -> None:
+    with world(nursery, tmp_path, None, milliseconds=CALL_MILLISECONDS) as here:
+        process = started(here, "alone")
+        here.arm("call.before", signal.SIGSTOP)  # the first thing after the thaw is to see that the lease is over
+        run = process.call("run", {"agent": "concierge", "input": request("1"), "wait": 0}, "k1")["id"]
+        stopped(process)
+        thaw = time.monotonic() + LEASE_SECONDS * 1.2
+        eventually(lambda: time.monotonic() > thaw)
+        os.kill(process.pid, signal.SIGCONT)
+        assert ended(process, run)["status"] in {"success", "interrupted"}
+        assert process.stop() == 0
+
+
 @pytest.mark.covers("durability:other-machine")
 @pytest.mark.timeout(400)
 def test_a_worker_that_died_on_another_machine_is_taken_over_once_its_lease_is_over(

@@ -15,7 +15,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey
 
-from oauth_client import PASSWORD, OAuthClient, answered, http
+from oauth_client import PASSWORD, OAuthClient, answered, check_noted, http
 from stack import Stack, Tenant, mcp_request
 from tausestack.access_tokens import AccessToken, AccessTokenSigner, Resource, derived
 from tausestack.contract import Principal
@@ -79,6 +79,8 @@ def test_a_replayed_code_ends_everything_that_came_of_it(world: World) -> None:
     world.stack.operator("GET", "tenants")
     assert until_refused(world, first["access_token"])
     assert error_of(client.refresh(first["refresh_token"])) == "invalid_grant"
+    assert error_of(client.redeem(code)) == "invalid_grant"
+    check_noted(world.stack, world.acme, world.user, "code_replayed")
 
 
 def test_a_replayed_refresh_token_ends_the_whole_family(world: World) -> None:
@@ -89,6 +91,7 @@ def test_a_replayed_refresh_token_ends_the_whole_family(world: World) -> None:
     assert error_of(client.refresh(second["refresh_token"])) == "invalid_grant"
     for each in (first, second):
         assert until_refused(world, each["access_token"])
+    check_noted(world.stack, world.acme, world.user, "refresh_token_replayed")
 
 
 def test_of_many_who_redeem_a_code_at_once_one_succeeds_at_most(world: World) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
-from stack import Tenant
+from stack import Stack, Tenant
 
 REDIRECT = "http://127.0.0.1:7777/callback"
 PASSWORD = "correct horse battery"
@@ -28,6 +28,18 @@ def answered(reply: httpx2.Response) -> dict[str, str]:
     """Return the fields that a redirect brings back to the client."""
     assert reply.status_code == 303, (reply.status_code, reply.text)
     return dict(parse_qsl(urlsplit(reply.headers["location"]).query))
+
+
+def check_noted(stack: Stack, tenant: Tenant, user: str, error: str) -> None:
+    """Check that a tenant's chain tells of a theft once: whose grant, what was tried, by which rule it ended."""
+    entries = tenant.client.get("/audit?limit=500").json()["entries"]
+    told = [entry for entry in entries if entry["error"] == error]
+    fields = ("principal", "door", "server", "tool", "decision", "rule", "outcome")
+    assert [tuple(entry[name] for name in fields) for entry in told] == [
+        (f"user:{user}", "oauth", "auth", "oauth/token", "deny", "replay", "denied")
+    ]
+    assert error in stack.cli("audit", "list", "--tenant", tenant.name, "--denied", key=tenant.key).stdout
+    assert tenant.client.get("/audit/verify").json()["ok"] is True
 
 
 @dataclass

@@ -50,6 +50,8 @@ class Owners:
         if tool == "external_user":
             self.told.append((service, tool, tenant, arguments))
             return {}
+        if tool == "holder":
+            return {"holder": self._holder(arguments["tenant"], arguments["principal"])}
         if service == "auth":
             return self._snapshot(arguments["tenant"])
         return {"installations": []}
@@ -59,15 +61,15 @@ class Owners:
         self.feeds["auth"].touch(tenant)
 
     def _snapshot(self, tenant: str) -> dict[str, Any]:
-        keys = [key for key in self.keys.values() if key["tenant"] == tenant]
-        found = {
-            "tenant": tenant,
-            **self.tenants.get(tenant, {}),
-            "users": self.users,
-            "ended": self.ended,
-            "keys": keys,
-        }
+        found = {"tenant": tenant, **self.tenants.get(tenant, {}), "ended": self.ended}
         if self.during_load is not None:
             self.during_load, change = None, self.during_load
             change()
         return found if tenant in self.tenants else {"tenant": None}
+
+    def _holder(self, tenant: str, principal: str) -> dict[str, Any] | None:
+        kind, _, name = principal.partition(":")
+        if kind == "key":
+            return next((one for one in self.keys.values() if (one["tenant"], one["key_id"]) == (tenant, name)), None)
+        user = next((one for one in self.users if one["id"] == name), None)
+        return None if user is None else {"role": ",".join(user["roles"]), "scopes": user["scopes"]}

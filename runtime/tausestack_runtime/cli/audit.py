@@ -1,4 +1,4 @@
-"""`tausestack audit …`: a tenant's audit chain, and the operator's own."""
+"""`tausestack audit …`: what a tenant's audit chain tells, and whether it is whole; the operator's own too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,44 @@ from typing import Annotated, Any
 import typer
 
 from tausestack.names import SYSTEM_TENANT
-from tausestack_runtime.cli.connection import KEY_VARIABLE, OPERATOR_PREFIX, Refusal, operator, run, tenant_client
-from tausestack_runtime.cli.output import JsonOption, show_json
+from tausestack_runtime.cli.connection import (
+    KEY_VARIABLE,
+    OPERATOR_PREFIX,
+    Refusal,
+    TenantOption,
+    operator,
+    run,
+    tenant_client,
+)
+from tausestack_runtime.cli.output import JsonOption, show_json, show_table
 
 audit_app = typer.Typer(help="The audit chains.", rich_markup_mode=None)
+_COLUMNS = ("at", "principal", "door", "server", "tool", "decision", "rule", "outcome", "error")
 
 
 @audit_app.callback()
 def _group() -> None:
     """Make `audit` a group, even of one command."""
+
+
+@audit_app.command("list")
+def list_entries(
+    tenant: TenantOption,
+    limit: Annotated[int, typer.Option(min=1, help="how many entries to look at")] = 100,
+    denied: Annotated[bool, typer.Option("--denied", help="of these, what was refused alone")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List audit entries, the newest first: who called what, what was decided by which rule, what came of it."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with tenant_client(tenant) as client:
+            return await client.audit(limit=limit)
+
+    found = [entry for entry in run(work()) if not denied or entry["decision"] == "deny"]
+    if as_json:
+        show_json({"entries": found})
+    else:
+        show_table(found, _COLUMNS, "there are no such entries")
 
 
 @audit_app.command("verify")

@@ -163,7 +163,7 @@ class Identity:
         if principal_id == OPERATOR_ID:
             holder: Holder | None = Holder(ROLES["admin"], "admin")
         else:
-            holder = snapshot.holder(principal_id)
+            holder = await self._snapshots.holder(snapshot, principal_id)
         if holder is None:
             return None
         return Principal(tenant, principal_id, holder.scopes, role=holder.role, incarnation=snapshot.incarnation)

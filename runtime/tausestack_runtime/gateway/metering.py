@@ -52,6 +52,9 @@ _RULES = {
     InvalidArguments.code: "form",
     HeaderMismatch.code: "form",
     PayloadTooLarge.code: "form",
+    "code_replayed": "replay",
+    "refresh_token_replayed": "replay",
+    "access_denied": "password",
 }
 """The rule behind an error; behind a call that went through is its principal's role."""
 

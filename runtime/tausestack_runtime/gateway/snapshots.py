@@ -1,4 +1,4 @@
-"""What the gateway knows of each tenant: keys, plan and installations, as auth and registry last said.
+"""What the gateway knows of each tenant: plan, installations and who acts, as auth and registry last said.
 
 Both publish a change feed. It is asked at most every half second, and only while there is traffic; a request that finds
 the last answer older than that waits for a new one, and fails closed when there is none.
@@ -74,25 +74,18 @@ class TenantSnapshot:
     epoch: str
     status: str
     plan: str
-    keys: dict[str, Key]
     installations: dict[str, Installation]
     limits: Limits
-    users: dict[str, Holder] = field(default_factory=dict[str, "Holder"])
     ended: frozenset[str] = frozenset()
     """The grants and access tokens that ended while a token of theirs may live."""
     created_at: str = "1970-01-01T00:00:00+00:00"
     incarnation: str = ""
     """What tells it from the tenants that had this id before: what was given out for one is nothing to another."""
 
-    def holder(self, principal_id: str) -> Holder | None:
-        """Return what a person or a key may do now, or None for one that may do nothing any more."""
-        kind, _, name = principal_id.partition(":")
-        if kind == "user":
-            return self.users.get(name)
-        key = self.keys.get(name) if kind == "key" else None
-        if key is None or not key.alive:
-            return None
-        return Holder(key.scopes, key.role, math.inf if key.expires is None else key.expires.timestamp())
+    @cached_property
+    def holders(self) -> dict[str, asyncio.Task[Holder | None]]:
+        """Those who have acted since this snapshot, by their ids: how many there are costs nobody anything."""
+        return {}
 
     @cached_property
     def wires(self) -> dict[str, Tool]:
@@ -230,6 +223,25 @@ class Snapshots:
         except TenantSuspended:
             return await self._load(tenant, suspended=True)
 
+    async def holder(self, snapshot: TenantSnapshot, principal_id: str) -> Holder | None:
+        """Return what a person or a key may do as of a snapshot, or None for one that may do nothing any more."""
+        asked = snapshot.holders.get(principal_id)
+        if asked is None:
+            asked = asyncio.create_task(self._holder(snapshot.tenant, principal_id))
+            snapshot.holders[principal_id] = asked
+            asked.add_done_callback(lambda done: _forget_failed(snapshot, principal_id, done))
+        found = await asyncio.shield(asked)
+        return None if found is None or found.until <= time.time() else found
+
+    async def _holder(self, tenant: str, principal_id: str) -> Holder | None:
+        about = {"tenant": tenant, "principal": principal_id}
+        said = as_object((await self._system("auth", "holder", SYSTEM_TENANT, about)).get("holder"))
+        if said is None:
+            return None
+        expires = said.get("expires_at")
+        until = datetime.fromisoformat(expires).timestamp() if expires else math.inf
+        return Holder(frozenset(said["scopes"]), str(said["role"]), until)
+
     def limits(self, tenant: str) -> Limits:
         """Return a tenant's limits as they were last known: what a door goes by before it asks for more."""
         return self._limits.get(tenant) or limits_of(FIRST_PLAN, {})
@@ -252,23 +264,18 @@ class Snapshots:
         epoch = "|".join(f"{feed.boot}:{feed.generation(tenant)}" for feed in self._feeds.values())
         found = (installation_of(one, self._platform_tools) for one in installed["installations"])
         installations = {one.name: one for one in found}
-        incarnation = str(identity["incarnation"])
-        keys = {one["key_id"]: _key(tenant, {**one, "incarnation": incarnation}) for one in identity["keys"]}
         limits = self._limits[tenant] = limits_of(plan, as_object(identity.get("settings")) or {})
-        users = {one["id"]: Holder(frozenset(one["scopes"]), ",".join(one["roles"])) for one in identity["users"]}
         ended = frozenset(identity["ended"])
         snapshot = TenantSnapshot(
             tenant,
             epoch,
             str(identity["status"]),
             plan,
-            keys,
             installations,
             limits,
-            users,
             ended,
             identity["created_at"],
-            incarnation,
+            str(identity["incarnation"]),
         )
         if snapshot.status != SUSPENDED:
             self._tenants[tenant] = snapshot
@@ -310,6 +317,12 @@ class Snapshots:
         feed.checked, feed.heard = asked, heard
         self._checked = min(each.checked for each in self._feeds.values())
         self._heard = min(each.heard for each in self._feeds.values())
+
+
+def _forget_failed(snapshot: TenantSnapshot, principal_id: str, done: asyncio.Task[Holder | None]) -> None:
+    """Have somebody asked for anew where there was no answer."""
+    if done.cancelled() or done.exception() is not None:
+        snapshot.holders.pop(principal_id, None)
 
 
 def _suspended() -> TenantSuspended:

@@ -176,6 +176,6 @@ def _shown(name: str, limits: Limits, standing: Standing | None, unknown: str | 
         "left": left,
         "resets_at": resets,
         "set_by": limits.source(name),
-        "about": kind.about,
+        "about": kind.about + (f"; {kind.beside}" if kind.beside else ""),
         **({} if used is not None else {"unknown": unknown or "the gateway counts it, and does not know it now"}),
     }

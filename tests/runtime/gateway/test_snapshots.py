@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -11,7 +13,7 @@ from owners import Owners
 from tausestack.changes import ChangeFeed
 from tausestack.errors import NotFound, Unavailable
 from tausestack_runtime.gateway import snapshots
-from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.snapshots import Holder, Snapshots
 
 pytestmark = pytest.mark.anyio
 
@@ -36,12 +38,13 @@ async def test_what_has_not_changed_is_asked_for_once(owners: Owners) -> None:
 async def test_a_revocation_through_this_gateway_is_seen_by_the_next_request(owners: Owners) -> None:
     found = Snapshots(owners, [])
     assert await found.key("h1") is not None
-    assert "k1" in (await found.tenant("acme")).keys
+    first = await found.tenant("acme")
+    assert await found.holder(first, "key:k1") is not None
     del owners.keys["h1"]
     owners.feeds["auth"].touch("acme")
     found.expire()
     assert await found.key("h1") is None
-    assert (await found.tenant("acme")).keys == {}
+    assert await found.holder(await found.tenant("acme"), "key:k1") is None
 
 
 @pytest.mark.covers("snapshots:fails-closed")
@@ -62,15 +65,56 @@ async def test_what_was_loaded_before_a_change_is_not_kept_after_it(owners: Owne
     await found.follow()
 
     def change() -> None:
-        owners.keys["h2"] = {**owners.keys["h1"], "key_id": "k2"}
+        owners.tenants["acme"]["plan"] = "premium"
         owners.feeds["auth"].touch("acme")
         found.expire()
 
     owners.during_load = change
     first = await found.tenant("acme")
     second = await found.tenant("acme")
-    assert "k2" not in first.keys
-    assert "k2" in second.keys
+    assert (first.plan, second.plan) == ("basic", "premium")
+
+
+@pytest.mark.covers("snapshots:who-acts")
+async def test_who_acts_is_asked_for_once_a_snapshot_and_nobody_else_is(owners: Owners) -> None:
+    owners.users = [{"id": f"u{each}", "scopes": ["tools:read"], "roles": ["viewer", "agent"]} for each in range(9)]
+    found = Snapshots(owners, [])
+    snapshot = await found.tenant("acme")
+    seen = await asyncio.gather(*(found.holder(snapshot, "user:u3") for _ in range(5)))
+    assert seen == [Holder(frozenset({"tools:read"}), "viewer,agent")] * 5
+    assert await found.holder(snapshot, "user:u3") == seen[0]
+    for nobody in ("user:k1", "key:u3", "user:u33", "u3", "operator", ""):
+        assert await found.holder(snapshot, nobody) is None
+    assert owners.asked.count(("auth", "holder")) == 7
+    owners.users[3]["roles"] = ["admin"]
+    owners.touch()
+    found.expire()
+    again = await found.holder(await found.tenant("acme"), "user:u3")
+    assert again == Holder(frozenset({"tools:read"}), "admin")
+
+
+@pytest.mark.covers("snapshots:who-acts")
+async def test_a_key_that_expires_acts_no_more_though_nothing_changed(owners: Owners) -> None:
+    owners.keys["h1"]["expires_at"] = "2126-01-01T00:00:00+00:00"
+    found = Snapshots(owners, [])
+    snapshot = await found.tenant("acme")
+    good = await found.holder(snapshot, "key:k1")
+    assert good is not None
+    assert good.until == datetime(2126, 1, 1, tzinfo=UTC).timestamp()
+    owners.keys["h1"]["expires_at"] = "2020-01-01T00:00:00+00:00"
+    snapshot.holders.clear()
+    assert await found.holder(snapshot, "key:k1") is None
+
+
+@pytest.mark.covers("snapshots:who-acts")
+async def test_who_could_not_be_asked_for_is_asked_for_again(owners: Owners) -> None:
+    found = Snapshots(owners, [])
+    snapshot = await found.tenant("acme")
+    owners.down = True
+    with pytest.raises(Unavailable):
+        await found.holder(snapshot, "key:k1")
+    owners.down = False
+    assert await found.holder(snapshot, "key:k1") is not None
 
 
 @pytest.mark.covers("snapshots:restart-drops-all")
@@ -103,7 +147,7 @@ async def test_a_tenant_that_writes_without_end_holds_up_no_other(owners: Owners
     with anyio.fail_after(10):
         assert await found.key("h1") is not None
         assert await found.key("h2") is None
-        assert "k1" in (await found.tenant("acme")).keys
+        assert await found.holder(await found.tenant("acme"), "key:k1") is not None
 
 
 @pytest.mark.covers("snapshots:write-seen-at-once")

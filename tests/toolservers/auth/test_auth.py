@@ -10,14 +10,15 @@ import pytest
 
 from tausestack import testing
 from tausestack.contract import Principal
-from tausestack.errors import Conflict, Forbidden, InvalidArguments, InvalidRequest, NotFound
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, InvalidRequest, NotFound, RateLimited
 from tausestack.scopes import ROLES
 from tausestack.tenancy import credential_hash
+from tausestack_toolservers.auth import keyring
 from tausestack_toolservers.auth.server import server
 
 pytestmark = pytest.mark.anyio
 
-SYSTEM_TOOLS = {"authenticate", "snapshot", "changes", "change_settings"}
+SYSTEM_TOOLS = {"authenticate", "snapshot", "holder", "changes", "change_settings", "external_user", "limits_used"}
 
 
 async def system(stack: testing.Stack, tool: str, **arguments: Any) -> Any:
@@ -44,7 +45,6 @@ async def test_a_tenant_is_made_with_an_admin_key_that_authenticates(stack: test
     made = await system(stack, "create_tenant", id="acme", name="Acme", plan="premium")
     assert made["tenant"] | {"created_at": ""} == {
         "id": "acme", "name": "Acme", "plan": "premium", "status": "active", "created_at": "",
-        "legacy_anonymous": False,
     }  # fmt: skip
     found = await authenticate(stack, made["api_key"])
     key_id = made["api_key"].split("_")[1]
@@ -56,7 +56,8 @@ async def test_a_tenant_is_made_with_an_admin_key_that_authenticates(stack: test
     assert (await system(stack, "list_tenants"))["tenants"] == [made["tenant"]]
     seen = await system(stack, "snapshot", tenant="acme")
     assert (seen["status"], seen["plan"]) == ("active", "premium")
-    assert [key["key_id"] for key in seen["keys"]] == [key_id]
+    found = await system(stack, "holder", tenant="acme", principal=f"key:{key_id}")
+    assert found["holder"] | {"scopes": []} == {"key_id": key_id, "role": "admin", "scopes": [], "expires_at": None}
 
 
 @pytest.mark.covers("auth:tenants")
@@ -119,7 +120,7 @@ async def test_a_revoked_key_is_refused_at_once_and_published(stack: testing.Sta
     assert after["epoch"] > before["epoch"]
     again = await system(stack, "changes", boot=after["boot"], epoch=after["epoch"])
     assert again["tenants"] == []
-    assert made["id"] not in {key["key_id"] for key in (await system(stack, "snapshot", tenant="acme"))["keys"]}
+    assert await system(stack, "holder", tenant="acme", principal=f"key:{made['id']}") == {"holder": None}
 
 
 @pytest.mark.covers("auth:keys")
@@ -224,5 +225,54 @@ async def test_an_expired_key_is_refused(tmp_path: Path) -> None:
             db.execute("UPDATE api_keys SET expires_at = '2020-01-01T00:00:00+00:00' WHERE id = ?", (made["id"],))
         db.close()
         assert await authenticate(stack, made["api_key"]) == {"tenant": None}
-        keys = (await system(stack, "snapshot", tenant="acme"))["keys"]
-        assert made["id"] not in {key["key_id"] for key in keys}
+        assert await system(stack, "holder", tenant="acme", principal=f"key:{made['id']}") == {"holder": None}
+
+
+@pytest.mark.covers("limits:stock")
+async def test_an_issuers_people_are_bounded_too_and_who_is_there_stays(stack: testing.Stack) -> None:
+    await system(stack, "create_tenant", id="acme")
+    about = {"tenant": "acme", "issuer": "https://login.example", "roles": ["viewer"], "most": 2}
+    for name in ("ana", "bea"):
+        await system(stack, "external_user", **about, subject=name, name=name)
+    with pytest.raises(RateLimited) as refused:
+        await system(stack, "external_user", **about, subject="eva", name="eva")
+    assert (refused.value.data["limit"], refused.value.data["quota"], refused.value.data["used"]) == ("users", 2, 2)
+    again = await system(stack, "external_user", **{**about, "roles": ["agent"]}, subject="ana", name="ana")
+    assert again["roles"] == ["agent"]
+    assert {user["name"] for user in (await stack.acme.call("list_users"))["users"]} == {"ana", "bea"}
+    assert await stack.tenant("acme", system=True).call("limits_used") == {"users": 2, "api_keys": 1}
+
+
+@pytest.mark.covers("auth:old-keys")
+async def test_of_the_keys_that_are_good_no_more_the_newest_alone_are_kept(
+    stack: testing.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "KEPT_DEAD", 10)
+    await system(stack, "create_tenant", id="acme")
+    made = [await stack.acme.call("create_api_key", {"role": "viewer"}) for _ in range(13)]
+    for one in made[:12]:
+        await stack.acme.call("revoke_api_key", {"key_id": one["id"]})
+    last = await stack.acme.call("create_api_key", {"role": "viewer"})
+    left = {key["id"] for key in (await stack.acme.call("list_api_keys"))["keys"]}
+    assert left >= {one["id"] for one in made[2:]} | {last["id"]}
+    assert not left & {one["id"] for one in made[:2]}
+    for one in made[:2]:
+        assert await authenticate(stack, one["api_key"]) == {"tenant": None}
+    assert (await authenticate(stack, made[12]["api_key"]))["role"] == "viewer"
+
+
+@pytest.mark.covers("auth:pages")
+async def test_people_are_listed_page_by_page(stack: testing.Stack) -> None:
+    await system(stack, "create_tenant", id="acme")
+    names = [f"u{number}" for number in range(5)]
+    for name in reversed(names):
+        await stack.acme.call("create_user", {"id": name, "roles": ["viewer"]})
+    seen: list[list[str]] = []
+    after: str | None = ""
+    while after is not None:
+        page = await stack.acme.call("list_users", {"limit": 2, "after": after})
+        seen.append([user["id"] for user in page["users"]])
+        after = page["next"]
+    assert seen == [names[:2], names[2:4], names[4:]]
+    whole = await stack.acme.call("list_users")
+    assert ([user["id"] for user in whole["users"]], whole["next"]) == (names, None)

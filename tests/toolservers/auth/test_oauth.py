@@ -12,9 +12,10 @@ import pytest
 from tausestack import testing
 from tausestack.access_tokens import AccessTokenSigner, Resource, part
 from tausestack.errors import RateLimited, ToolFailed
+from tausestack.scopes import ROLES
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
-from tausestack_toolservers.auth.passwords import LONGEST_PAUSE_SECONDS, WAITING, Attempts
+from tausestack_toolservers.auth.passwords import FREE_FAILURES, LONGEST_PAUSE_SECONDS, WAITING, Attempts
 from tausestack_toolservers.auth.server import server
 from tausestack_toolservers.auth.state import State
 
@@ -35,6 +36,11 @@ async def registered(stack: testing.Stack) -> str:
     """Return the id of a client that has registered itself."""
     reply = await stack.system.http("POST", "oauth/register", json={"redirect_uris": ["https://app.example/cb"]})
     return reply.json()["client_id"]
+
+
+async def holder(stack: testing.Stack, tenant: str, principal: str) -> Any:
+    """Return what somebody may do now, as the gateway asks for it."""
+    return (await stack.system.call("holder", {"tenant": tenant, "principal": principal}))["holder"]
 
 
 def everything_kept(data: Path) -> bytes:
@@ -121,8 +127,17 @@ async def test_a_person_who_is_disabled_can_not_sign_in_until_enabled(stack: tes
     await stack.acme.call("disable_user", {"user": "ana"})
     with pytest.raises(ToolFailed):
         await stack.acme.call("login", {"user": "ana", "password": PASSWORD})
-    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["users"] == []
+    assert await holder(stack, "acme", "user:ana") is None
     await stack.acme.call("enable_user", {"user": "ana"})
+    assert await holder(stack, "acme", "user:ana") == {"role": "agent", "scopes": sorted(ROLES["agent"])}
+    for tenant, who in (
+        ("globex", "user:ana"),
+        ("acme", "user:an"),
+        ("acme", "key:ana"),
+        ("acme", "ana"),
+        ("_system", "user:ana"),
+    ):
+        assert await holder(stack, tenant, who) is None
     signed_in = await stack.acme.call(
         "login", {"user": "ana", "password": PASSWORD, "scopes": ["tools:call:billing/*"]}
     )
@@ -159,24 +174,73 @@ async def test_a_tenant_with_many_passwords_at_once_is_refused_and_holds_up_no_o
 def test_each_further_failure_costs_more_time_and_success_forgives_all() -> None:
     now = 1000.0
     attempts = Attempts(lambda: now)
+
+    def try_one() -> None:
+        with attempts.trying("acme", "ana"):
+            pass
+
     for _ in range(4):
         attempts.failed("acme", "ana")
-    attempts.admit("acme", "ana")
+    try_one()
     waits: list[int] = []
     for _ in range(8):
         attempts.failed("acme", "ana")
         with pytest.raises(RateLimited) as slow:
-            attempts.admit("acme", "ana")
+            try_one()
         waits.append(slow.value.data["retry_after"])
         now += waits[-1]
-        attempts.admit("acme", "ana")
+        try_one()
     assert waits == sorted(waits)
     assert waits[0] < waits[1]
     assert waits[-1] <= LONGEST_PAUSE_SECONDS + 1
-    attempts.admit("globex", "ana")
+    with attempts.trying("globex", "ana"):
+        pass
     attempts.succeeded("acme", "ana")
     attempts.failed("acme", "ana")
-    attempts.admit("acme", "ana")
+    try_one()
+
+
+@pytest.mark.covers("oauth:guessing")
+async def test_who_guesses_at_once_guesses_no_more_often_than_one_by_one(stack: testing.Stack) -> None:
+    await consented(stack)
+    outcomes: list[str] = []
+
+    async def guess(password: str) -> None:
+        try:
+            await stack.acme.call("login", {"user": "ana", "password": password})
+            outcomes.append("in")
+        except ToolFailed:
+            outcomes.append("wrong")
+        except RateLimited:
+            outcomes.append("refused")
+
+    async with anyio.create_task_group() as tasks:
+        for each in range(WAITING):
+            tasks.start_soon(guess, f"wrong password {each}")
+    assert (outcomes.count("wrong"), outcomes.count("refused")) == (FREE_FAILURES, WAITING - FREE_FAILURES)
+    await guess(PASSWORD)
+    assert outcomes[-1] == "refused"
+
+
+@pytest.mark.covers("oauth:guessing")
+def test_after_a_pause_one_password_of_a_name_is_tried_at_a_time_and_what_is_right_counts_nothing() -> None:
+    now = 1000.0
+    attempts = Attempts(lambda: now)
+    for _ in range(3 * FREE_FAILURES):
+        with attempts.trying("acme", "ana"):
+            attempts.succeeded("acme", "ana")
+    for _ in range(FREE_FAILURES):
+        with attempts.trying("acme", "ana"):
+            attempts.failed("acme", "ana")
+    now += LONGEST_PAUSE_SECONDS
+    with attempts.trying("acme", "ana"):
+        with pytest.raises(RateLimited) as busy, attempts.trying("acme", "ana"):
+            pass
+        with attempts.trying("acme", "bea"):
+            attempts.succeeded("acme", "ana")
+    assert busy.value.data["retry_after"] == 1
+    with attempts.trying("acme", "ana"), attempts.trying("acme", "ana"):
+        pass
 
 
 @pytest.mark.covers("oauth:client-documents")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,9 @@ from tausestack.names import SYSTEM_TENANT, check_tenant, is_tenant
 from tausestack.scopes import Role
 from tausestack_toolservers.auth import domain, store
 from tausestack_toolservers.auth.tables import api_keys, tenants
+
+KEPT_DEAD = 500
+"""How many keys of a tenant that are good no more are kept to be shown, the newest ones."""
 
 
 class Keyring:
@@ -107,17 +111,31 @@ class Keyring:
 
     async def create_key(
         self, tenant: str, *, role: Role, name: str | None, days: int | None, by: str, request: str | None,
-        scopes: list[str] | None = None,
+        scopes: list[str] | None = None, check: Callable[[int], None],
     ) -> dict[str, Any]:  # fmt: skip
-        """Make a key of a tenant and return it with its text, which exists this once."""
+        """Make a key of a tenant and return it with its text, which exists this once.
+
+        `check` raises `RateLimited` where a tenant that has so many may have no more.
+        """
+        check(await self.count(tenant))  # before anything is left in `_system`
         new, values = _new_key(role, name or "", days, by, request, scopes)
         async with self._databases.transaction(SYSTEM_TENANT) as system:
             await store.add_lookup(system, new.hash, tenant, new.id)
         async with self._databases.transaction(tenant) as db:
             await _refuse_repeated(db, request)
+            check(await store.count_good(db, utc_now()))
             await store.add_key(db, values)
+            old = await store.drop_old(db, utc_now(), KEPT_DEAD)
+        if old:
+            async with self._databases.transaction(SYSTEM_TENANT) as system:
+                await store.drop_lookups(system, tenant, old)
         self.feed.touch(tenant)
         return {**_public(values), "api_key": new.text}
+
+    async def count(self, tenant: str) -> int:
+        """Return how many keys of a tenant are good now."""
+        async with self._databases.reading(tenant) as db:
+            return await store.count_good(db, utc_now())
 
     async def keys(self, tenant: str) -> list[dict[str, Any]]:
         """Return a tenant's keys without their secrets, oldest first."""
@@ -160,15 +178,14 @@ class Keyring:
         return {"tenant": found.owner, "incarnation": owner.incarnation, **_grant(row)}
 
     async def snapshot(self, tenant: str) -> dict[str, Any] | None:
-        """Return a tenant with its keys that are good now, or None where there is none."""
+        """Return what is known of a tenant, whoever acts in it, or None where there is none."""
         found = await self.tenant(tenant)
         if found is None or found["status"] not in domain.THERE:
             return None
-        async with self._databases.reading(tenant) as db:
-            rows = await store.keys(db)
-        grants = [_grant(row) for row in rows if _alive(row)]
-        about = {name: found[name] for name in ("status", "plan", "settings", "created_at", "incarnation")}
-        return {"tenant": tenant, **about, "keys": grants}
+        return {
+            "tenant": tenant,
+            **{name: found[name] for name in ("status", "plan", "settings", "created_at", "incarnation")},
+        }
 
 
 async def _refuse_repeated(db: Connection, request: str | None) -> None:

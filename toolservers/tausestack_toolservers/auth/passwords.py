@@ -36,13 +36,28 @@ class Attempts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._trying: Counter[str] = Counter()
 
-    def admit(self, tenant: str, name: str) -> None:
-        """Raise `RateLimited` where a name has to wait."""
-        _, until = self._failures.get(cache_key(tenant, name, ""), (0, 0.0))
+    @contextmanager
+    def trying(self, tenant: str, name: str) -> Generator[None]:
+        """Let one password of a name be tried, or raise `RateLimited` where it has to wait.
+
+        What is being tried counts as if it were wrong: who guesses at once guesses no more often than one by one.
+        """
+        key = cache_key(tenant, name, "")
+        count, until = self._failures.get(key, (0, 0.0))
         wait = until - self._clock()
         if wait > 0:
             raise RateLimited("Too many wrong passwords: wait before the next", retry_after=int(wait) + 1)
+        if self._trying[key] >= max(FREE_FAILURES - count, 1):
+            raise RateLimited("Too many passwords of this name are checked at this moment", retry_after=1)
+        self._trying[key] += 1
+        try:
+            yield
+        finally:
+            self._trying[key] -= 1
+            if not self._trying[key]:
+                del self._trying[key]
 
     def failed(self, tenant: str, name: str) -> None:
         """Count a failure."""

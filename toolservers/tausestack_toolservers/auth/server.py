@@ -11,15 +11,14 @@ from pydantic import BaseModel, Field
 from tausestack.changes import Changes
 from tausestack.contract import VERSION, BillingPlan
 from tausestack.errors import Forbidden
+from tausestack.limits import exceeded
 from tausestack.mcp import Context, Server, Service
 from tausestack.names import SYSTEM_TENANT
-from tausestack.raw import object_at
 from tausestack.scopes import ANY, MAX_SCOPES, OPERATOR, SYSTEM, TENANT_ADMIN, Role, within
 from tausestack_toolservers.auth import people
-from tausestack_toolservers.auth.domain import LEGACY_ANONYMOUS
 from tausestack_toolservers.auth.keyring import Keyring
 from tausestack_toolservers.auth.oauth import endpoints
-from tausestack_toolservers.auth.people import check_giving, check_scopes
+from tausestack_toolservers.auth.people import ABOUT_USERS, check_giving, check_scopes
 from tausestack_toolservers.auth.state import State
 from tausestack_toolservers.auth.tables import SCHEMA
 
@@ -38,6 +37,7 @@ server = Server(
     lifespan=_lifespan,
 )
 
+ABOUT_KEYS = "API keys that are good"
 PRINTABLE = r"^[^\x00-\x1f]*$"
 
 # Tools that make a key are not keyed: with the result, the kit would keep the key itself.
@@ -112,13 +112,11 @@ class Tenant(BaseModel):
     plan: str
     status: str
     created_at: str
-    legacy_anonymous: bool = Field(False, description="Whether earlier clients come in without a credential.")
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> Tenant:
         """Return a tenant as it is shown, of how it is kept."""
-        shown = {name: kept[name] for name in ("id", "name", "plan", "status", "created_at")}
-        return cls(**shown, legacy_anonymous=object_at(kept, "settings").get(LEGACY_ANONYMOUS) is True)
+        return cls(**{name: kept[name] for name in ("id", "name", "plan", "status", "created_at")})
 
 
 class Tenants(BaseModel):
@@ -196,18 +194,6 @@ async def get_tenant(id: TenantId, ctx: Context) -> Tenant:
     return Tenant.of(await keyring.tenant(await keyring.known(id)) or {})
 
 
-@server.tool("auth/change_tenant", title="Change a tenant", side_effect="write", idempotent=True, scopes=[OPERATOR])
-async def change_tenant(
-    id: TenantId,
-    legacy_anonymous: Annotated[bool, Field(description="Whether earlier clients come in without a credential.")],
-    ctx: Context,
-) -> Tenant:
-    """Change what is set for a tenant beside its limits; in force everywhere within a second."""
-    keyring = _operated(ctx)
-    await keyring.change_settings(await keyring.known(id), {LEGACY_ANONYMOUS: legacy_anonymous or None})
-    return Tenant.of(await keyring.tenant(id) or {})
-
-
 @server.tool(
     "auth/create_tenant_key", title="Create a tenant's API key", side_effect="write", keyed=False, scopes=[OPERATOR]
 )
@@ -251,12 +237,35 @@ async def authenticate(
 
 @server.tool("auth/snapshot", side_effect="read", scopes=[SYSTEM])
 async def snapshot(tenant: TenantId, ctx: Context) -> dict[str, Any]:
-    """Return a tenant's status, plan, settings, good keys, people and what ended; `{"tenant": null}` for none."""
+    """Return a tenant's status, plan, settings and what ended; `{"tenant": null}` for none."""
     found = await _operated(ctx).snapshot(tenant)
     if found is None:
         return {"tenant": None}
     state: State = ctx.state
-    return {**found, "users": await state.users.who_may_act(tenant), "ended": await state.grants.ended(tenant)}
+    return {**found, "ended": await state.grants.ended(tenant)}
+
+
+@server.tool("auth/holder", side_effect="read", scopes=[SYSTEM])
+async def holder(
+    tenant: TenantId,
+    principal: Annotated[str, Field(description="Who: `user:<id>` or `key:<id>`.", max_length=200)],
+    ctx: Context,
+) -> dict[str, Any]:
+    """Return what a person or a key of a tenant may do now; `{"holder": null}` for one that may do nothing."""
+    if await _operated(ctx).snapshot(tenant) is None:
+        return {"holder": None}
+    state: State = ctx.state
+    kind, _, name = principal.partition(":")
+    if kind == "key":
+        return {"holder": await state.keyring.alive(tenant, name)}
+    return {"holder": await state.users.may_act(tenant, name) if kind == "user" else None}
+
+
+@server.tool("auth/limits_used", side_effect="read", scopes=[SYSTEM])
+async def limits_used(ctx: Context) -> dict[str, int]:
+    """Tell how much the tenant uses of the limits that are counted here."""
+    state: State = ctx.state
+    return {"users": await state.users.count(ctx.tenant), "api_keys": await state.keyring.count(ctx.tenant)}
 
 
 @server.tool("auth/note_used", side_effect="write", keyed=False, idempotent=True, scopes=[SYSTEM])
@@ -273,11 +282,22 @@ async def note_used(
 
 @server.tool("auth/external_user", side_effect="write", keyed=False, idempotent=True, scopes=[SYSTEM])
 async def external_user(
-    tenant: TenantId, issuer: str, subject: str, name: str, roles: list[Role], ctx: Context
+    tenant: TenantId,
+    issuer: str,
+    subject: str,
+    name: str,
+    roles: list[Role],
+    ctx: Context,
+    most: Annotated[int | None, Field(description="How many users the tenant may have.")] = None,
 ) -> dict[str, Any]:
     """Return who an external issuer speaks of; somebody new becomes a user, and has the roles that it says."""
     await _operated(ctx).known(tenant)
-    return await ctx.state.users.seen(tenant, issuer, subject, name, roles)
+
+    def check(count: int) -> None:
+        if most is not None and count >= most:
+            raise exceeded("users", ABOUT_USERS, most, count, asked=1)
+
+    return await ctx.state.users.seen(tenant, issuer, subject, name, roles, check)
 
 
 @server.tool("auth/change_settings", side_effect="write", idempotent=True, scopes=[SYSTEM])
@@ -320,9 +340,13 @@ async def changes(boot: str, epoch: int, ctx: Context) -> Changes:
 async def _create_key(
     ctx: Context, tenant: str, role: Role, name: str | None, days: int | None, scopes: list[str] | None
 ) -> dict[str, Any]:
+    def check(count: int) -> None:
+        ctx.check_limit("api_keys", ABOUT_KEYS, count)  # none in `_system`: the operator sets it, and is not held to it
+
     return await _keyring(ctx).create_key(
-        tenant, role=role, name=name, days=days, by=ctx.principal.id, request=ctx.idempotency_key, scopes=scopes
-    )
+        tenant, role=role, name=name, days=days, by=ctx.principal.id, request=ctx.idempotency_key, scopes=scopes,
+        check=check,
+    )  # fmt: skip
 
 
 def _operated(ctx: Context) -> Keyring:

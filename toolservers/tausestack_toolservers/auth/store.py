@@ -91,3 +91,29 @@ async def note_used(db: Connection, key_id: str, at: str) -> None:
 async def drop_keys(db: Connection) -> None:
     """Drop the keys that a tenant's unfinished making left behind."""
     await db.execute(sa.delete(api_keys))
+
+
+async def count_good(db: Connection, now: str) -> int:
+    """Return how many keys are neither revoked nor expired; `now` is UTC, ISO 8601."""
+    return int(await db.scalar(sa.select(sa.func.count()).where(~_dead(now))))
+
+
+async def drop_old(db: Connection, now: str, kept: int) -> list[str]:
+    """Drop the oldest keys that are good no more, once there are a tenth more than are kept, and return their ids."""
+    dead = int(await db.scalar(sa.select(sa.func.count()).where(_dead(now))))
+    if dead <= kept + kept // 10:
+        return []
+    oldest = sa.select(api_keys.c.id).where(_dead(now)).order_by(api_keys.c.created_at, api_keys.c.id)
+    ids = [row.id for row in await db.execute(oldest.limit(dead - kept))]
+    await db.execute(sa.delete(api_keys).where(api_keys.c.id.in_(ids)))
+    return ids
+
+
+async def drop_lookups(system: Connection, owner: str, ids: list[str]) -> None:
+    """Forget in `_system` whose some keys were."""
+    await system.execute(sa.delete(key_lookup).where(key_lookup.c.owner == owner, key_lookup.c.key_id.in_(ids)))
+
+
+def _dead(now: str) -> sa.ColumnElement[bool]:
+    expired = sa.and_(api_keys.c.expires_at.is_not(None), api_keys.c.expires_at <= now)
+    return sa.or_(api_keys.c.revoked_at.is_not(None), expired)

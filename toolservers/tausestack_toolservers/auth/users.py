@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,9 @@ from tausestack_toolservers.auth import domain
 from tausestack_toolservers.auth.passwords import Attempts, Passwords
 from tausestack_toolservers.auth.store import fields
 from tausestack_toolservers.auth.tables import users
+
+Check = Callable[[int], None]
+"""Raises `RateLimited` where a tenant that has so many of something may have no more."""
 
 
 class WrongPassword(ToolFailed):
@@ -33,22 +36,25 @@ class Users:
 
     async def create(
         self, tenant: str, user: str, *, name: str | None, roles: Sequence[str], scopes: Sequence[str] | None,
-        password: str | None, by: str,
+        password: str | None, by: str, check: Check,
     ) -> dict[str, Any]:  # fmt: skip
         """Make a user and return them; `Conflict` where there is one of that name."""
+        check(await self.count(tenant))  # before the work of a hash
         values = _values(user, name or user, roles, scopes, by)
         values["password"] = None if password is None else await self._passwords.hash(tenant, password)
         async with self._databases.transaction(tenant) as db:
             if await _one(db, user) is not None:
                 raise Conflict(f"There is a user '{user}' already")
+            check(await _count(db))
             await db.execute(sa.insert(users).values(**values))
         self._feed.touch(tenant)
         return public(values)
 
-    async def listed(self, tenant: str) -> list[dict[str, Any]]:
-        """Return a tenant's users by id, without their passwords."""
+    async def listed(self, tenant: str, after: str, limit: int) -> list[dict[str, Any]]:
+        """Return so many of a tenant's users by id, those after an id, without their passwords."""
+        query = sa.select(users).where(users.c.id > after).order_by(users.c.id).limit(limit)
         async with self._databases.reading(tenant) as db:
-            return [public(fields(users, row)) for row in await db.execute(sa.select(users).order_by(users.c.id))]
+            return [public(fields(users, row)) for row in await db.execute(query)]
 
     async def one(self, tenant: str, user: str) -> dict[str, Any] | None:
         """Return a user who may act, or None."""
@@ -84,18 +90,20 @@ class Users:
         `RateLimited` where too many were wrong. Nobody is a user of `_system`, nor of a tenant that is not `there`,
         whose wrong passwords are counted as any other's.
         """
-        self.attempts.admit(tenant, user)
-        row = await self._row(tenant, user) if there and tenant != SYSTEM_TENANT else None
-        kept = None if row is None or row.disabled_at is not None else row.password
-        if not await self._passwords.is_right(tenant, kept, password) or row is None:
-            self.attempts.failed(tenant, user)
-            raise WrongPassword("The name or the password is wrong")
-        self.attempts.succeeded(tenant, user)
+        with self.attempts.trying(tenant, user):
+            row = await self._row(tenant, user) if there and tenant != SYSTEM_TENANT else None
+            kept = None if row is None or row.disabled_at is not None else row.password
+            if not await self._passwords.is_right(tenant, kept, password) or row is None:
+                self.attempts.failed(tenant, user)
+                raise WrongPassword("The name or the password is wrong")
+            self.attempts.succeeded(tenant, user)
         async with self._databases.transaction(tenant) as db:
             await db.execute(sa.update(users).where(users.c.id == user).values(last_login_at=utc_now()))
         return public(fields(users, row))
 
-    async def seen(self, tenant: str, issuer: str, subject: str, name: str, roles: Sequence[str]) -> dict[str, Any]:
+    async def seen(
+        self, tenant: str, issuer: str, subject: str, name: str, roles: Sequence[str], check: Check
+    ) -> dict[str, Any]:
         """Return who an OIDC issuer speaks of, made where they are new, with the roles that it says they have."""
         user = external_user(issuer, subject)
         async with self._databases.reading(tenant) as db:
@@ -110,6 +118,7 @@ class Users:
         async with self._databases.transaction(tenant) as db:
             row = await _one(db, user)
             if row is None:
+                check(await _count(db))
                 await db.execute(sa.insert(users).values(**values))
             else:
                 await db.execute(sa.update(users).where(users.c.id == user).values(roles=list(roles)))
@@ -117,11 +126,17 @@ class Users:
         self._feed.touch(tenant)
         return public(values)
 
-    async def who_may_act(self, tenant: str) -> list[dict[str, Any]]:
-        """Return the users that are not disabled, with what each may do."""
+    async def may_act(self, tenant: str, user: str) -> dict[str, Any] | None:
+        """Return what a user may do, or None for one that is unknown or disabled."""
+        row = await self._row(tenant, user)
+        if row is None or row.disabled_at is not None:
+            return None
+        return {"role": ",".join(row.roles), "scopes": domain.scopes_of(row.roles, row.scopes)}
+
+    async def count(self, tenant: str) -> int:
+        """Return how many users a tenant has, disabled ones too."""
         async with self._databases.reading(tenant) as db:
-            rows = await db.execute(sa.select(users).where(users.c.disabled_at.is_(None)))
-        return [{"id": row.id, "roles": row.roles, "scopes": domain.scopes_of(row.roles, row.scopes)} for row in rows]
+            return await _count(db)
 
     async def _row(self, tenant: str, user: str) -> Row | None:
         async with self._databases.reading(tenant) as db:
@@ -148,6 +163,10 @@ def _values(user: str, name: str, roles: Sequence[str], scopes: Sequence[str] | 
         "disabled_at": None,
         "last_login_at": None,
     }
+
+
+async def _count(db: Connection) -> int:
+    return int(await db.scalar(sa.select(sa.func.count()).select_from(users)))
 
 
 async def _one(db: Connection, user: str) -> Row | None:

@@ -38,6 +38,8 @@ class Kind:
     counted_by: str = ""
     used_by: str = ""
     """The tool that uses it up, where it is one; "" where every call does, or none by itself."""
+    beside: str = ""
+    """What one might think is counted, and is not."""
 
 
 KINDS = {
@@ -49,8 +51,18 @@ KINDS = {
         Kind("runs", "runs of agents a month", "runs", "month", "agents", "agents/run"),
         Kind("tokens_per_month", "tokens of language models a month", "tokens", "month"),
         Kind("cost_per_month", "US dollars of language models a month", "micro-usd", "month"),
-        Kind("storage_bytes", "bytes of stored documents", "bytes", "", "storage", "storage/put_json"),
+        Kind(
+            "storage_bytes",
+            "bytes of stored documents",
+            "bytes",
+            "",
+            "storage",
+            "storage/put_json",
+            "what runs, threads and servers' own folders hold is not counted",
+        ),
         Kind("installed_servers", "servers that it installed itself", "servers", "", "registry", "registry/install"),
+        Kind("users", "people, disabled ones too", "users", "", "auth", "auth/create_user"),
+        Kind("api_keys", "API keys that are good", "keys", "", "auth", "auth/create_api_key"),
     )
 }
 """Every limit by its name, in the order in which they are shown."""

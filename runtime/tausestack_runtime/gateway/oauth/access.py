@@ -13,7 +13,7 @@ from tausestack.errors import NotFound, Unauthenticated
 from tausestack.scopes import within
 from tausestack.tenancy import cache_key
 from tausestack_runtime.gateway.oauth.bases import Bases
-from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
+from tausestack_runtime.gateway.snapshots import Holder, Snapshots, TenantSnapshot
 from tausestack_runtime.keys import Keys
 
 KEPT = 8192
@@ -43,7 +43,7 @@ class AccessTokens:
     """Turns access tokens into principals.
 
     A token dies with the person or the key that it acts for, with its grant, and with whoever exchanged another for it:
-    all of that is in the tenant's snapshot.
+    all of that is known as of the tenant's snapshot.
     """
 
     def __init__(self, jwks: Callable[[], Mapping[str, Any]], bases: Bases, snapshots: Snapshots) -> None:
@@ -78,15 +78,17 @@ class AccessTokens:
         key, now = cache_key(snapshot.tenant, token.subject, snapshot.epoch, hashed), time.time()
         known = self._principals.get(key)
         if known is None or known[1] <= now:
-            known = _acting(token, snapshot, now)
+            who = await self._snapshots.holder(snapshot, token.subject)
+            actor = None if token.actor is None else await self._snapshots.holder(snapshot, token.actor)
+            known = _acting(token, snapshot, who, actor, now)
             _keep(self._principals, key, known)
         return known[0], token.resource
 
 
-def _acting(token: AccessToken, snapshot: TenantSnapshot, now: float) -> tuple[Principal, float]:
-    """Return who acts by a token as of a snapshot, and until when, or raise `Unauthenticated`."""
-    who = snapshot.holder(token.subject)
-    actor = None if token.actor is None else snapshot.holder(token.actor)
+def _acting(
+    token: AccessToken, snapshot: TenantSnapshot, who: Holder | None, actor: Holder | None, now: float
+) -> tuple[Principal, float]:
+    """Return who acts by a token of somebody, or of an actor for them, and until when, or raise `Unauthenticated`."""
     if who is None or token.expires <= now or {token.grant, token.id} & snapshot.ended:
         raise Unauthenticated("The access token is good no more")
     if token.incarnation != snapshot.incarnation:

@@ -115,12 +115,13 @@ class ExternalIssuer:
         known = self._principals.get(key)
         if known is not None:
             return known
-        holder = snapshot.users.get(user)
+        holder = await self._snapshots.holder(snapshot, f"user:{user}")
         if holder is None or holder.role != role:
             about = {"tenant": said.tenant, "issuer": self.issuer, "subject": said.subject, "name": said.name}
-            await self._system("auth", "external_user", SYSTEM_TENANT, {**about, "roles": list(said.roles)})
+            more = {"roles": list(said.roles), "most": snapshot.limits.amounts.get("users")}
+            await self._system("auth", "external_user", SYSTEM_TENANT, {**about, **more})
             self._snapshots.expire()
-            holder = (await self._snapshots.tenant(said.tenant)).users.get(user)
+            holder = await self._snapshots.holder(await self._snapshots.tenant(said.tenant), f"user:{user}")
         if holder is None:
             raise Unauthenticated("This person was disabled here")
         scopes = within([holder.scopes, *([] if said.scopes is None else [said.scopes])])

@@ -162,7 +162,8 @@ def _in_json(endpoint: Endpoint) -> Endpoint:
             response = await endpoint(request, ctx)
         except OAuthError as error:
             body = {"error": error.error, "error_description": error.description}
-            response = JSONResponse(body, error.status, {REFUSAL: error.error})
+            about = {SUBJECT: error.subject} if error.subject else {}
+            response = JSONResponse(body, error.status, {REFUSAL: error.noted, **about})
             if error.status == 401:
                 response.headers["www-authenticate"] = 'Basic realm="tausestack"'
         return _told(response, _FRESH)

@@ -97,15 +97,15 @@ class Grants:
 
         What `check` raises leaves the code to be used.
         """
-        refused = OAuthError("invalid_grant", "The code is unknown, expired, used, or another client's")
+        text = "The code is unknown, expired, used, or another client's"
         async with self._databases.transaction(tenant) as db:
             row = await db.one(sa.select(codes).where(codes.c.hash == credential_hash(code)))
             grant = None if row is None else await _grant(db, row.grant)
             if row is None or grant is None or grant.client != client:
-                raise refused
+                raise OAuthError("invalid_grant", text)
             if not row.used:
                 if row.expires_at <= self._now() or row.redirect_uri != redirect_uri:
-                    raise refused
+                    raise OAuthError("invalid_grant", text)
                 if not hmac.compare_digest(challenge_of(verifier).encode(), row.challenge.encode()):
                     raise OAuthError("invalid_grant", "The code_verifier does not fit the code_challenge")
                 check(grant)
@@ -113,15 +113,15 @@ class Grants:
                 return await self._refreshed(db, tenant, grant)
             await self._end(db, [grant.id])
         self._feed.touch(tenant)
-        raise refused
+        raise OAuthError("invalid_grant", text, subject=f"user:{grant.user}", noted="code_replayed")
 
     async def refresh(self, tenant: str, token: str, *, client: str, check: Check) -> Grant:
         """Return the grant of a refresh token, once, with its next one; else raise `OAuthError`, as `redeem` does."""
-        refused = OAuthError("invalid_grant", "The refresh token is unknown, expired, used, or another client's")
+        text = "The refresh token is unknown, expired, used, or another client's"
         async with self._databases.transaction(tenant) as db:
             row, grant = await self._of_refresh(db, token)
             if row is None or grant is None or grant.client != client or row.expires_at <= self._now():
-                raise refused
+                raise OAuthError("invalid_grant", text)
             if not row.used:
                 check(grant)
                 used = sa.update(refresh_tokens).where(refresh_tokens.c.hash == row.hash).values(used=True)
@@ -129,7 +129,7 @@ class Grants:
                 return await self._refreshed(db, tenant, grant)
             await self._end(db, [grant.id])
         self._feed.touch(tenant)
-        raise refused
+        raise OAuthError("invalid_grant", text, subject=f"user:{grant.user}", noted="refresh_token_replayed")
 
     async def of_refresh(self, tenant: str, token: str) -> Grant | None:
         """Return the grant of a refresh token that is good now, without using it."""
