@@ -22,7 +22,8 @@ OPERATOR_KEY = "tsk_operator_" + "0" * 64
 KEYS: dict[str, str] = {"tsk_acme": "acme", "tsk_globex": "globex", "session-acme": "acme"}
 LIMITS: dict[str, dict[str, Any]] = {}
 TENANTS: dict[str, dict[str, Any]] = {
-    name: {"id": name, "name": name.title(), "plan": "basic", "status": "active"} for name in ("acme", "globex")
+    name: {"id": name, "name": name.title(), "plan": "basic", "status": "active", "legacy_anonymous": False}
+    for name in ("acme", "globex")
 }
 API_KEYS: dict[str, dict[str, dict[str, Any]]] = {"acme": {}, "globex": {}}
 SERVERS: dict[str, dict[str, dict[str, Any]]] = {"acme": {}, "globex": {}}
@@ -239,7 +240,7 @@ async def tenants(request: Request) -> Response:
     if name in TENANTS:
         raise errors.Conflict(f"There is a tenant {name} already")
     made = {"id": name, "name": body.get("name", name), "plan": body.get("plan", "basic"), "status": "active"}
-    TENANTS[name] = made
+    TENANTS[name] = {**made, "legacy_anonymous": False}
     API_KEYS[name], SERVERS[name], KEYS[f"tsk_{name}"] = {}, {}, name
     return JSONResponse({"tenant": TENANTS[name], "api_key": f"tsk_{name}"}, 201)
 

@@ -16,6 +16,7 @@ tenant_app = typer.Typer(help="Tenants: make, list, show, set limits, suspend, r
 key_app = typer.Typer(help="API keys of a tenant: create, list, revoke.", rich_markup_mode=None)
 
 EXAMPLE = "calls_per_minute=600 or storage_bytes=default"
+LEGACY_ANONYMOUS = "legacy_anonymous"
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 AnyTenantOption = Annotated[
@@ -95,17 +96,20 @@ def set_tenant(
         list[str],
         typer.Argument(
             metavar="KEY=VALUE…",
-            help="limits; KEY= or KEY=default takes back what was set",
+            help="limits, and legacy_anonymous=true or false; KEY= or KEY=default takes back what was set",
         ),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Set a tenant's limits over its plan's; in force everywhere within a second."""
+    """Set a tenant's limits over its plan's, and what else it may; in force everywhere within a second."""
     limits = dict(_setting(each) for each in settings)
+    changed = {LEGACY_ANONYMOUS: _flag(limits.pop(LEGACY_ANONYMOUS))} if LEGACY_ANONYMOUS in limits else {}
 
     async def work() -> dict[str, Any]:
         async with operator() as client:
-            return {"id": tenant, "limits": await client.set_limits(tenant, limits)}
+            shown = await (client.set_limits(tenant, limits) if limits else client.limits(tenant))
+            found = await client.change_tenant(tenant, **changed) if changed else await client.tenant(tenant)
+            return {"id": tenant, LEGACY_ANONYMOUS: found[LEGACY_ANONYMOUS], "limits": shown}
 
     found = run(work())
     if as_json:
@@ -125,6 +129,14 @@ def _setting(text: str) -> tuple[str, Any]:
     if value in {"", "default"}:
         return name, None
     return name, int(value) if _WHOLE.fullmatch(value) else value
+
+
+def _flag(value: Any) -> bool:
+    """Return what `legacy_anonymous` is set to; what takes it back is false."""
+    said = {"true": True, "false": False, None: False}
+    if value not in said:
+        raise Refusal(f"{LEGACY_ANONYMOUS} is true or false")
+    return said[value]
 
 
 def _show_limits(limits: dict[str, dict[str, Any]]) -> None:

@@ -33,6 +33,11 @@ class Operator(WireClient):
         """Return one tenant."""
         return await self.wire.request("GET", path_of("tenants", check_tenant(tenant)))
 
+    async def change_tenant(self, tenant: str, *, legacy_anonymous: bool) -> dict[str, Any]:
+        """Set whether earlier clients of a tenant come in without a credential, and return the tenant."""
+        body = {"legacy_anonymous": legacy_anonymous}
+        return await self.wire.request("PATCH", path_of("tenants", check_tenant(tenant)), body=body)
+
     async def limits(self, tenant: str) -> dict[str, Any]:
         """Return a tenant's limits by name: `{"limit", "used", "left", "resets_at", "set_by", "about"}`.
 

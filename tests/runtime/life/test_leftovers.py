@@ -48,10 +48,22 @@ def test_doctor_tells_what_is_left_of_tenants_that_are_no_more(stack: Stack, ten
     assert GONE not in told(stack)
 
 
-@pytest.mark.covers("life:not-settable-yet")
-def test_who_comes_in_without_a_credential_can_not_be_set_where_no_door_reads_it(stack: Stack, tenant: Tenant) -> None:
-    refused = stack.cli("tenant", "set", tenant.name, "legacy_anonymous=true", check=False)
-    assert (refused.returncode, "There is no limit 'legacy_anonymous'" in refused.stderr) == (1, True), refused.stderr
-    assert "legacy_anonymous" not in stack.cli_json("tenant", "show", tenant.name)
-    told = stack.operator("PATCH", f"tenants/{tenant.name}", json={"legacy_anonymous": True})
-    assert told.status_code in {403, 404, 405}, told.text
+@pytest.mark.covers("life:legacy-anonymous")
+def test_whether_earlier_clients_come_in_without_a_credential_is_kept_and_shown(stack: Stack, tenant: Tenant) -> None:
+    assert stack.cli_json("tenant", "show", tenant.name)["legacy_anonymous"] is False
+    both = stack.cli_json("tenant", "set", tenant.name, "legacy_anonymous=true", "calls_per_minute=777")
+    assert (both["legacy_anonymous"], both["limits"]["calls_per_minute"]["limit"]) == (True, 777)
+    assert stack.cli_json("tenant", "show", tenant.name)["legacy_anonymous"] is True
+    assert next(one for one in stack.operator("GET", "tenants").json()["tenants"] if one["id"] == tenant.name)[
+        "legacy_anonymous"
+    ]
+    kept = stack.cli_json("tenant", "set", tenant.name, "calls_per_minute=default")
+    assert kept["legacy_anonymous"] is True
+    for wrong in ("legacy_anonymous=yes", "legacy_anonymous=1"):
+        refused = stack.cli("tenant", "set", tenant.name, wrong, check=False)
+        assert (refused.returncode, "true or false" in refused.stderr) == (1, True), refused.stderr
+    own = stack.operator("PATCH", f"tenants/{tenant.name}", json={"legacy_anonymous": "perhaps"})
+    assert own.status_code in {400, 422}, own.text
+    mine = tenant.client.patch(f"{stack.url}/api/v2/tenants/{tenant.name}", json={"legacy_anonymous": False})
+    assert mine.status_code in {401, 403, 404}
+    assert stack.cli_json("tenant", "set", tenant.name, "legacy_anonymous=")["legacy_anonymous"] is False

@@ -41,7 +41,7 @@ def _filled(stack: Stack, name: str) -> tuple[Tenant, dict[str, Any]]:
     tenant = stack.tenant(name, plan="premium", name="Ácme & Co")
     fill(stack, tenant)
     tenant.client.patch("/servers/clock", json={"secrets": {"CANARY_TOKEN": SECRET}})
-    stack.cli("tenant", "set", name, "calls_per_minute=50000")
+    stack.cli("tenant", "set", name, "calls_per_minute=50000", "legacy_anonymous=true")
     return tenant, _seen(tenant)
 
 
@@ -101,7 +101,7 @@ def test_a_tenant_that_was_exported_is_there_again_once_it_is_imported(stack: St
     after = _seen(tenant)
     assert after == before
     shown = stack.cli_json("tenant", "show", tenant.name)
-    assert shown["name"] == "Ácme & Co"
+    assert (shown["name"], shown["legacy_anonymous"]) == ("Ácme & Co", True)
     written = stack.data / "tenants" / tenant.name / "servers" / "clock" / "deep" / CANARY
     assert written.read_text() == CANARY
     assert other.must("storage/get_json", {"key": "others-canary-90aa"})["value"] == "others-canary-90aa"

@@ -164,6 +164,7 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "denied": lambda _: True,
     "at_once": lambda _: True,
     "retire": Picker.text,
+    "legacy_anonymous": lambda _: True,
     "limits": lambda _: {"calls_per_minute": 1},
     "which": lambda picker: picker.random.choice(("master", "data", "signing")),
     "remove": Picker.text,

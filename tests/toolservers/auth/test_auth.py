@@ -45,6 +45,7 @@ async def test_a_tenant_is_made_with_an_admin_key_that_authenticates(stack: test
     made = await system(stack, "create_tenant", id="acme", name="Acme", plan="premium")
     assert made["tenant"] | {"created_at": ""} == {
         "id": "acme", "name": "Acme", "plan": "premium", "status": "active", "created_at": "",
+        "legacy_anonymous": False,
     }  # fmt: skip
     found = await authenticate(stack, made["api_key"])
     key_id = made["api_key"].split("_")[1]

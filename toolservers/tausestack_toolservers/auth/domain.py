@@ -15,6 +15,8 @@ from tausestack.tenancy import credential_hash
 
 ACTIVE, SUSPENDED, DELETING, IMPORTING = "active", "suspended", "deleting", "importing"
 """What a tenant's status may be. One that is being deleted or imported is there for nobody but whoever does that."""
+LEGACY_ANONYMOUS = "legacy_anonymous"
+"""The setting by which a tenant lets earlier clients in without a credential."""
 THERE = frozenset({ACTIVE, SUSPENDED})
 
 KEY_ID_LENGTH = 12

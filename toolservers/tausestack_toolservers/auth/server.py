@@ -14,8 +14,10 @@ from tausestack.errors import Forbidden
 from tausestack.limits import exceeded
 from tausestack.mcp import Context, Server, Service
 from tausestack.names import SYSTEM_TENANT
+from tausestack.raw import object_at
 from tausestack.scopes import ANY, MAX_SCOPES, OPERATOR, SYSTEM, TENANT_ADMIN, Role, within
 from tausestack_toolservers.auth import people
+from tausestack_toolservers.auth.domain import LEGACY_ANONYMOUS
 from tausestack_toolservers.auth.keyring import Keyring
 from tausestack_toolservers.auth.oauth import endpoints
 from tausestack_toolservers.auth.people import ABOUT_USERS, check_giving, check_scopes
@@ -112,11 +114,13 @@ class Tenant(BaseModel):
     plan: str
     status: str
     created_at: str
+    legacy_anonymous: bool = Field(False, description="Whether earlier clients come in without a credential.")
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> Tenant:
         """Return a tenant as it is shown, of how it is kept."""
-        return cls(**{name: kept[name] for name in ("id", "name", "plan", "status", "created_at")})
+        shown = {name: kept[name] for name in ("id", "name", "plan", "status", "created_at")}
+        return cls(**shown, legacy_anonymous=object_at(kept, "settings").get(LEGACY_ANONYMOUS) is True)
 
 
 class Tenants(BaseModel):
@@ -192,6 +196,18 @@ async def get_tenant(id: TenantId, ctx: Context) -> Tenant:
     """Show one tenant."""
     keyring = _operated(ctx)
     return Tenant.of(await keyring.tenant(await keyring.known(id)) or {})
+
+
+@server.tool("auth/change_tenant", title="Change a tenant", side_effect="write", idempotent=True, scopes=[OPERATOR])
+async def change_tenant(
+    id: TenantId,
+    legacy_anonymous: Annotated[bool, Field(description="Whether earlier clients come in without a credential.")],
+    ctx: Context,
+) -> Tenant:
+    """Change what is set for a tenant beside its limits; in force everywhere within a second."""
+    keyring = _operated(ctx)
+    await keyring.change_settings(await keyring.known(id), {LEGACY_ANONYMOUS: legacy_anonymous or None})
+    return Tenant.of(await keyring.tenant(id) or {})
 
 
 @server.tool(

@@ -153,6 +153,7 @@ OPERATOR_RESOURCES = (
     Resource("GET", "tenants", "auth", "list_tenants", _query),
     Resource("POST", "tenants", "auth", "create_tenant", _body, lambda _: 201),
     Resource("GET", "tenants/{id}", "auth", "get_tenant", _query),
+    Resource("PATCH", "tenants/{id}", "auth", "change_tenant", _body),
     Resource("GET", "tenants/{tenant}/limits", "platform", "get_limits", _query),
     Resource("PATCH", "tenants/{tenant}/limits", "platform", "set_limits", _limits),
     Resource("GET", "tenants/{tenant}/audit/verify", "platform", "verify_audit", _for_tenant),
