@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.choice import Candidate, Choice, choose
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.values import Source
@@ -59,6 +60,84 @@ UNASKED = (
     "We paid invoice inv_1a2b3c",
     "Ana is closing ticket TK-1042",
 )
+UNASKED_EITHER = (
+    "No quiero que canceles la cita EV-208",
+    "No quiero que pagues la factura inv_1a2b3c4d5e con tarjeta",
+    "No vayas a cancelar la cita EV-208",
+    "no vayas a pagar la factura inv_1a2b3c4d5e con tarjeta",
+    "No tienes que cancelar la cita EV-208",
+    "No hay que pagar la factura inv_1a2b3c4d5e con tarjeta",
+    "No puedes cancelar la cita EV-208",
+    "No necesito cancelar la cita EV-208",
+    "No me le canceles la cita EV-208",
+    "No me lo canceles el envío GUIA-889231",
+    "No deseo borrar el contacto CT-88",
+    "Tampoco quiero que borres el contacto CT-88",
+    "Don't want to close ticket TK-1042",
+    "No debes borrar la clave notas/2026",
+    "No quiero que borres la clave notas/2026",
+    "No sé si cancelar la cita EV-208",
+    "Me preguntaba si cancelas la cita EV-208",
+    "¿y si cancelas la cita EV-208?",
+    "será que cancelas la cita EV-208?",
+    "Paga la factura inv_1a2b3c4d5e con tarjeta si hay saldo",
+    "Elimina el contacto CT-88 cuando te avise",
+    "Cancela el envío GUIA-889231 a menos que paguen hoy",
+    "Cierra el tiquete TK-1042 apenas responda el cliente",
+    "Borra la clave notas/2026 si ya no sirve",
+    "Cancela la cita EV-208 siempre y cuando Ana esté de acuerdo",
+    "Close ticket TK-1042 if the customer agrees",
+    "Cancel shipment GUIA-889231 unless they pay",
+    "Cierra el tiquete TK-1042 en cuanto llame",
+    "Borra la clave notas/2026 hasta que te avise",
+    "Cancela la cita EV-208 más tarde",
+    "Paga la factura inv_1a2b3c4d5e con tarjeta la próxima semana",
+    "Cierra el tiquete TK-1042 en un rato",
+    "Paga la factura inv_1a2b3c4d5e con tarjeta a fin de mes",
+    "Borra la clave notas/2026 la semana que viene",
+    "Paga la factura inv_1a2b3c4d5e con tarjeta cada mes",
+    "Cancel appointment EV-208 next week",
+    "Close ticket TK-1042 later",
+    "Cancela la cita EV-208 después",
+    "Borra la clave notas/2026 todos los lunes",
+    "Cancela la cita EV-208 esta noche",
+    "Ana dice que cancela la cita EV-208",
+    "te pague la factura inv_1a2b3c4d5e con tarjeta",
+    "hoy pague la factura inv_1a2b3c4d5e con tarjeta",
+    "creo que cancelas la cita EV-208",
+    "Cancela la cita EV-208. No, espera, mejor no",
+    "Cancela la cita EV-208. Olvídalo",
+    "Borra la clave notas/2026. Mentiras, no la borres",
+    "Paga la factura inv_1a2b3c4d5e con tarjeta. No la pagues todavía",
+    "cancela la cita EV-208 no mejor no",
+    "Elimina el contacto CT-88 y cancela lo anterior",
+    "Borra la clave notas/2026. No hagas nada",
+    "Cancel appointment EV-208. Never mind",
+    "Cancela la cita EV-208, ah no, déjala así",
+    "Cancela la cita EV-208... no, mejor la dejamos",
+    "Cierra el tiquete TK-1042? no, todavía no",
+    "Borra la clave notas/2026; olvida lo anterior",
+    "Cancela todas las citas menos la EV-208",
+    "Elimina todos los contactos excepto CT-88",
+    "Cancela la cita EV-208, no la EV-209",
+    "Cancela la cita EV-208, perdón, la EV-209",
+    "Cancela la EV-208 no, mejor la cita EV-209",
+    "Elimina el contacto CT-88, digo, CT-89",
+    "Paga todas las facturas empezando por inv_1a2b3c4d5e con tarjeta",
+    "Cierra el tiquete TK-1042 pero no el TK-1043",
+    "Cancel all appointments except EV-208",
+    "Cancela cualquiera de las citas menos EV-208",
+    "Elimina a todos los contactos como CT-88",
+    "Factura a Ana 100.000 COP de pan con descuento del 10%",
+    "Crea una factura para Ana por el doble de 100.000 COP de pan",
+    "Crea una factura para Ana por 100.000 COP de pan en 3 cuotas",
+    "Paga la mitad de la factura inv_1a2b3c4d5e con tarjeta",
+    "Paga la factura inv_1a2b3c4d5e de globex con tarjeta y la de acme no",
+    "Cancela la cita EV-208 x favor o la que siga",
+    "Suscríbenos al plan premium o al enterprise",
+    "crea una api key de admin o viewer",
+)
+"""What negates, doubts, makes depend, puts off, tells, takes back or excepts, wherever in the sentence it says so."""
 ASKED = (
     ("Cancela la cita EV-208", "calendar/cancel_event"),
     ("¿Puedes cancelar la cita EV-208?", "calendar/cancel_event"),
@@ -69,6 +148,12 @@ ASKED = (
     ("Quiero anular el envío GUIA-889231", "shipping/cancel_shipment"),
     ("La factura inv_abc123def0 págala con tarjeta", "billing/pay_invoice"),
     ("Could you close ticket TK-1042?", "tickets/close_ticket"),
+    ("Sí, cancela la cita EV-208", "calendar/cancel_event"),
+    ("Cancela la cita EV-208 cuando puedas", "calendar/cancel_event"),
+    ("Quiero que canceles la cita EV-208", "calendar/cancel_event"),
+    ("Necesito que cierres el tiquete TK-1042", "tickets/close_ticket"),
+    ("Abre un tiquete porque la impresora no funciona cuando imprimo", "tickets/open_ticket"),
+    ("Crea una tarea para revisar si llegó el pago", "tasks/create_task"),
 )
 
 
@@ -93,7 +178,7 @@ def _choices(request: str) -> list[Choice]:
 
 
 @pytest.mark.covers("planner:no-unasked-writes")
-@pytest.mark.parametrize("request_text", UNASKED)
+@pytest.mark.parametrize("request_text", [*UNASKED, *UNASKED_EITHER])
 def test_what_is_not_asked_for_is_not_done(request_text: str) -> None:
     for choice in _choices(request_text):
         assert choice.outcome != "calls" or choice.tool is None or choice.tool.reads, choice
@@ -104,3 +189,19 @@ def test_what_is_not_asked_for_is_not_done(request_text: str) -> None:
 def test_what_is_asked_for_is_done(request_text: str, address: str) -> None:
     assert [choice.tool.address for choice in _choices(request_text) if choice.tool] == [address]
     assert {choice.outcome for choice in _choices(request_text)} == {"calls"}
+
+
+@pytest.mark.covers("planner:uses-earlier-results")
+@pytest.mark.parametrize(
+    ("said", "address", "result", "called"),
+    [
+        ("cancélala", "calendar/list_events", {"events": [{"event_id": "EV-1"}, {"event_id": "EV-2"}]}, []),
+        ("elimínalo", "crm/find_contact", {"contacts": [{"contact_id": "CT-1"}, {"contact_id": "CT-2"}]}, []),
+        ("cancélala", "calendar/list_events", {"events": [{"event_id": "EV-1"}]}, [{"event_id": "EV-1"}]),
+    ],
+)
+def test_of_several_things_that_came_before_none_is_taken_for_the_one(
+    said: str, address: str, result: Any, called: list[Any]
+) -> None:
+    source = Source(said, today=date(2026, 11, 26))
+    assert choose(said, _tools(), source, [Earlier(address, result)]).calls == called

@@ -23,6 +23,7 @@ _COUNT = r"\b(quantity|cantidad|qty|units|unidades|count|number of|how many|seat
 _LIMIT = r"\b(page size|max results|maximum number|return at most|at most so many)\b"
 _BEFORE_AMOUNT = re.compile(r"(?:\b(?:por|for|at|a|vale|cuesta|costs?|precio|price|monto|amount)|[=:])\s*$")
 _AFTER_AMOUNT = re.compile(r"\s*(?:$|[,.;!?]|(?:de|por|for|of|y|and|cada|each|con|with|para|to|mas|plus)\b)")
+_DISCOUNT = re.compile(r"\b(?:descuento|rebaja|dcto|discount)\s+(?:de\s+|del\s+|of\s+)?$")
 _DAYS = r"\bdays\b|\bdias\b"
 _TRUE = re.compile(r"\b(?:si|yes|true|verdadero|activ\w+|enabled?)\b")
 _FALSE = re.compile(r"\b(?:no|false|falso|sin|without|inactiv\w+|disabled?)\b")
@@ -161,7 +162,7 @@ class _Scope:
             return self._preceding(r"dias?|days?", whole)
         if _counts(prop):
             return self._quantities(whole)
-        if prop.says(_PERCENT) and not prop.says(_MONEY.replace("amount|", "")) and (shares := source.of("percent")):
+        if prop.says(_PERCENT) and not prop.says(_MONEY.replace("amount|", "")) and (shares := self._shares(prop)):
             scale = 100 if prop.says(r"basis points?|\bbps\b") else 1
             return [_scaled(each, each.value * scale, whole, TYPED) for each in shares]
         if prop.says(_PERCENT) and not prop.says(_MONEY):
@@ -170,6 +171,12 @@ class _Scope:
             found = [_money(each, prop, whole) for each in source.of("money")]
             return found or [_money(each, prop, whole) for each in self._amounts() if prop.required]
         return self._labelled_number(prop, whole) or self._only_number(prop, whole)
+
+    def _shares(self, prop: Property) -> list[Value]:
+        """Percentages, those of a discount only where that is meant."""
+        discounts = prop.name_concepts & {"discount"}
+        found = self._source.of("percent")
+        return [each for each in found if discounts or not _DISCOUNT.search(self._source.folded[: each.start])]
 
     def _amounts(self) -> list[Value]:
         """Numbers that stand where an amount would, without a currency: as money, in the currency by default."""
@@ -197,7 +204,7 @@ class _Scope:
             _plain(each, whole, NAMED)
             for each in self._source.of("number")
             if re.match(r"\s*(?:x\b|×|[^\W\d]{2,})", self._source.folded[each.end :])
-            and not re.match(r"\s*(?:de |y |and |%)", self._source.folded[each.end :])
+            and not re.match(r"\s*(?:(?:de|y|and|cuotas?|plazos?|pagos?|meses)\b|%)", self._source.folded[each.end :])
         ]
 
     def _labelled_number(self, prop: Property, whole: bool) -> list[Finding]:
@@ -295,11 +302,15 @@ class _Scope:
         return any(finding.start < other.end and other.start < finding.end for other in self.taken)
 
     def _from_earlier(self, prop: Property) -> Any:
-        """What an earlier result holds under the property's name, or as the id of what the name speaks of."""
+        """What the last result that has it holds under the property's name, or as the id of what the name speaks of.
+
+        None where that holds several, of which nobody said which is meant.
+        """
         kind = str(prop.type)
         wanted = {prop.name}
         owner = re.sub(r"_?(id|number|key)$", "", prop.name) if prop.named("id", "number", "key") else None
         for step in reversed(self._earlier):
+            found: dict[int, set[Any]] = {}
             for path, value in _leaves(step.result):
                 fits = isinstance(value, str) if kind == "string" else isinstance(value, int)
                 last = path[-1] if path else ""
@@ -308,7 +319,10 @@ class _Scope:
                 if fits and (
                     last in wanted or (of_owner and about_owner) or (prop.name == "id" and last.endswith("_id"))
                 ):
-                    return value
+                    found.setdefault(len(path), set()).add(value)
+            if found:
+                nearest = found[min(found)]
+                return next(iter(nearest)) if len(nearest) == 1 else None
         return None
 
     def _left_over(self, prop: Property) -> list[Finding]:

@@ -15,7 +15,7 @@ from tausestack.contract import tool_policy
 from tausestack.errors import UpstreamError
 from tausestack.schemas import Validator, compiled
 from tausestack_agents.planner.arguments import Earlier, Filled, fill
-from tausestack_agents.planner.schema import Schema, as_schema
+from tausestack_agents.planner.schema import Schema, as_schema, resolved
 from tausestack_agents.planner.text import MAX_READ, concepts, concepts_of, fold, glossary, stem, words
 from tausestack_agents.planner.values import MONTHS, Source
 from tausestack_agents.planner.wishes import BEFORE_THINGS, Unwished, unwished
@@ -34,6 +34,16 @@ _NAME = re.compile(r"(?<=[\w,] )[A-ZÁÉÍÓÚÑ][\w'-]+")
 _WHO = re.compile(r"(?i)\bwho am i\b|\bqui[eé]n soy\b")
 _OR = re.compile(r"\W*\b(?:o|u|or)\s+(?:(?:el|la|los|las|de|del|al|a|en|the|to|in)\s+)*(?:\w+\s+)?")
 """Between two values says that one of them is meant, and not which."""
+_OTHERWISE = re.compile(
+    r"\b(?:(?:no|ni|menos|excepto|salvo|except|not)\s+(?:(?:por|a|para|con|the|for)\s+)?(?:el|la|los|las|al|a|the)"
+    r"|(?:menos|excepto|salvo|except|perdon|digo|mejor|corrijo|mejor dicho|sorry|i mean|rather)\b"
+    r"[\s,]*(?:(?:el|la|al|a|the)\b)?)\s*(?:\w+\s+)?$"
+)
+"""Before a value says that it is not meant, or meant in the other's place: `no la EV-209`, `perdón, la EV-209`."""
+_PARTLY = re.compile(r"\b(?:la mitad|el doble|el triple|una parte|half|double|twice)\b")
+_AND_NOT = re.compile(r"\b(?:y|e|pero|and|but)\s+(?:l[ao]s?|el)\b[^,.;]*\bno\W*$")
+_ANOTHER = r"(?:el|la|lo) que\b|l[ao]s? otr[oa]s?\b|el otro\b|otr[oa]\b|another\b|the other\b"
+_ALL = re.compile(r"\b(?:tod[oa]s|all|every)\b\s+(?:(?:l[oa]s|the|mis|nuestr[oa]s|my|our)\s+)?(?:\w+)")
 SURE = 0.6
 """By how much a writing tool has to be ahead of the next, or people are asked which they mean."""
 
@@ -146,7 +156,13 @@ def _left_over(tool: Candidate, calls: Sequence[dict[str, Any]], unused: Sequenc
         after = _WORD.match(source.folded, each.end)
         if after and each.value > 1 and each.value != len(calls) and concepts_of(after.group(1)) & named:
             several.append(source.text[each.start : after.end()])
-    several += _either(source)
+    several += [*_either(source), *_otherwise(source)]
+    if len(calls) < 2 and (everything := _ALL.search(source.folded)) and not _quoted(source, everything.start()):
+        several.append(source.text[everything.start() : everything.end()])
+    for pattern in (_PARTLY, _AND_NOT, _other_options(tool)):
+        found = pattern.search(source.folded)
+        if found and not _quoted(source, found.start()):
+            several.append(source.text[found.start() : found.end()])
     return [*several, *(each for each in unused if not any(each in one for one in several))]
 
 
@@ -158,6 +174,28 @@ def _either(source: Source) -> list[str]:
         for one, other in pairwise(values)
         if _OR.fullmatch(source.folded, one.end, other.start)
     ]
+
+
+def _otherwise(source: Source) -> list[str]:
+    """Return the values of a text that are not meant, or meant in another's place, with what says so."""
+    found: list[str] = []
+    for each in (*source.codes, *source.names, *source.of("money", "date", "time", "url")):
+        before = _OTHERWISE.search(source.folded, 0, each.start)
+        if before and not _quoted(source, before.start()):
+            found.append(source.text[before.start() : each.end])
+    return found
+
+
+def _other_options(tool: Candidate) -> re.Pattern[str]:
+    """Return what offers another of a tool's options, or of things: `premium o enterprise`, `o la otra`."""
+    named = (resolved(as_schema(each), tool.schema) for each in as_schema(tool.schema.get("properties")).values())
+    options = {fold(str(option)) for each in named for option in each.get("enum") or [] if isinstance(option, str)}
+    known = "".join(rf"|{re.escape(option)}\b" for option in sorted(options))
+    return re.compile(rf"\b(?:o|u|or)\s+(?:(?:al?|el|la|the|de|en|con|plan)\s+)*(?:{_ANOTHER}{known})")
+
+
+def _quoted(source: Source, at: int) -> bool:
+    return any(each.start <= at < each.end for each in source.of("quoted", "json"))
 
 
 def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:

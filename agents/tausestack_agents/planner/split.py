@@ -9,7 +9,8 @@ from itertools import pairwise
 from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, words
 
 _PROTECTED = re.compile(
-    r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d",
+    r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d"
+    r"|siempre y cuando",
     re.DOTALL,
 )
 _SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|(?=¿)")
@@ -27,6 +28,13 @@ _LEAD = re.compile(
 )
 _TAIL = re.compile(r"(?<![\s,;.])[\s,;.]++(?:(?:y|e|and|then|luego)[\s,;.]*+)?$")
 _CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
+_RETRACTS = re.compile(
+    r"^\W*(?:(?:no|ay|uy|ah|y|pero|wait|oh|actually)\b[\s,]*)*"
+    r"(?:mejor no|olvid(?:alo|ala|elo|ela|a (?:eso|todo|lo anterior))|mentiras?|(?:deja|dejemos)(?:l[oa])? asi"
+    r"|no hagas nada|cancela (?:eso|todo|lo anterior)|esper[ae]|todavia no|aun no"
+    r"|mejor l[oa] (?:dejamos|dejo)|never ?mind|forget it|scratch that|no (?:se )?(?:me )?(?:l[oae]s?) \w+)\b(?!\D*\d)"
+)
+"""A part that takes back what stands before it: `No, espera, mejor no`, `No la pagues todavía`."""
 _QUESTIONS = bag(
     "que cual cuales cuanto cuanta cuantos cuantas donde cuando quien como what which how where when who is are does",
     "can es son hay",
@@ -57,6 +65,8 @@ def split(request: str) -> list[str]:
                 parts[-1] += part
             else:
                 parts.append(part)
+    if any(_RETRACTS.match(fold(part)) for part in parts[1:]):
+        return [request.strip()]  # who reads apart what takes back does what is not wished any more
     trimmed = (_trim(part) for part in parts)
     return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
 
