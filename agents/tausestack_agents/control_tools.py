@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from tausestack.database import Connection, Row
 from tausestack.errors import Conflict, Forbidden, Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.raw import as_object
-from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
+from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
 from tausestack_agents import forking, replaying, store
 from tausestack_agents.domain import PAUSE, run_id
 from tausestack_agents.keeping import State
@@ -64,18 +65,28 @@ async def fork(
     if state.worker is None:
         raise Unavailable("The agents service runs alone: without a gateway its agents can do nothing")
     identifier = run_id(ctx.tenant, ctx.principal.id, ctx.idempotency_key)
+
+    async def forked(db: Connection) -> Row | None:
+        """Return the run that is to be forked, None where that was done; raises where it can't be."""
+        if await store.find_run(db, identifier) is not None:
+            return None
+        source = await store.get_run(db, run)
+        await forking.check(db, source, checkpoint)
+        await check_room(ctx, db)
+        if thread is not None and (active := await store.active_run(db, thread)) is not None:
+            raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
+        return source
+
+    # Looked at first: work whose run never comes into being is looked for again and again.
+    await state.databases.read(ctx.tenant, forked)
     await state.dispatch.add(ctx.tenant, identifier)
     async with state.databases.transaction(ctx.tenant) as db:
-        if await store.find_run(db, identifier) is None:
-            source = await store.get_run(db, run)
-            await check_room(ctx, db)
-            if thread is not None and (active := await store.active_run(db, thread)) is not None:
-                raise Conflict(f"The thread has a run that has not ended: {active}", run=active)
+        if (source := await forked(db)) is not None:
             values: dict[str, Any] = {
                 "id": identifier,
                 "thread": thread or f"thread_{identifier.removeprefix('run_')}",
                 "principal": ctx.principal.id,
-                "scopes": sorted(ctx.principal.scopes - {SYSTEM}),
+                "scopes": sorted(within(ctx.principal.limits) - {SYSTEM}),
             }
             await forking.fork(db, source, checkpoint, values)
     await state.make_due(ctx.tenant, identifier)

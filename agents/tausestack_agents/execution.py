@@ -260,7 +260,9 @@ class Executor:
                     used = await self._decision(tenant, row, held)
                     if used is None:
                         return await self._interrupted(tenant, row, held, used=None)
-                    given = Command(resume={stopped.interrupts[0].id: used})
+                    # A graph of own code may come to wait in another order: each decision says what it is about.
+                    about = held.get("asked") or held.get("call")
+                    given = Command(resume={stopped.interrupts[0].id: {**used, "about": about}})
             # `next` says nothing here: it is empty too where a node's writes were kept but not its checkpoint.
             if given is not None or not state.get("answered"):
                 try:

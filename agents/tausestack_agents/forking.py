@@ -37,6 +37,12 @@ async def fork(db: Connection, source: Row, checkpoint: str | None, values: dict
             await store.add_events(db, values["id"], telling.call(of_row(line), edited=False))
 
 
+async def check(db: Connection, source: Row, checkpoint: str | None) -> None:
+    """Raise `NotFound` where a run has no such checkpoint."""
+    if checkpoint is not None:
+        _before(await store.journal_of(db, source.id), checkpoint)
+
+
 def _before(lines: list[Row], checkpoint: str | None) -> list[Row]:
     if checkpoint is None:
         return []

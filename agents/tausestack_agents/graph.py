@@ -182,7 +182,8 @@ class RunGraph:
         """Wait for the decision on what is held; other runs first, for those end by themselves."""
         held = sorted(_held(state).items(), key=lambda each: (each[1]["kind"] != "run", int(each[0])))
         index, waiting = held[0]
-        decision: dict[str, Any] = interrupt(waiting)
+        given: dict[str, Any] = interrupt(waiting)
+        decision = {name: each for name, each in given.items() if name != "about"}
         asked = waiting.get("asked") or waiting["call"]
         decisions = {**state.get("decisions", {}), asked: decision}
         return {"decisions": decisions, "held": {index: None}}

@@ -8,12 +8,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import date
 from typing import Any, cast
 
 import structlog
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
+from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.exceptions import AgentRunError
@@ -34,7 +36,7 @@ from tausestack_agents.state import Answer, Planned, Result, StepInput
 from tausestack_agents.store import Fenced, Paused
 from tausestack_agents.thinkers import REQUESTS_PER_STEP, Equipment, Models
 from tausestack_agents.threads import Turn
-from tausestack_agents.toolset import GatewayToolset, Held
+from tausestack_agents.toolset import GatewayToolset, Held, as_plain
 
 logger = structlog.get_logger("agents")
 
@@ -43,6 +45,8 @@ _NOTE = "During task with name '{}'"
 _RAISED_IN = re.compile(_NOTE.format("(.+?)"))
 _TOLD_OTHERWISE = (Held, TauseError, BudgetExceeded, AgentRunError, GraphBubbleUp, GraphRecursionError, Fenced, Paused)
 """What comes up through own code and is none of its failures."""
+_function: ContextVar[str | None] = ContextVar("tausestack_function", default=None)
+"""The call of an agent's own function that this is in: a run that is taken up goes through those that are not done."""
 
 
 def load(environment: Mapping[str, str]) -> None:
@@ -87,7 +91,15 @@ class OwnThinker:
                 raise
             except Exception as error:
                 raise self._failed(error) from error
-        return Result(part=step.part["text"], text=text, task=step.task, calls=await self._has.made(step.task))
+        calls = await self._has.made(step.task)
+        if waiting := next((call["address"] for call in calls if call["status"] == "waiting"), None):
+            name = self._own.spec.name
+            # What `ts.agents.call` raises there is the run's, and was taken for a failure: nobody else could tell.
+            raise AgentFailed(
+                f"The agent '{name}' went on while {waiting} waits for a person: its code catches what stops it there",
+                agent=name,
+            )
+        return Result(part=step.part["text"], text=text, task=step.task, calls=calls)
 
     async def word(self, task: str, request: str, results: list[Result], spoken: Language, today: date) -> Answer:
         """Return what the code said."""
@@ -106,8 +118,7 @@ class OwnThinker:
         toolsets = [run.toolset, _Once(CombinedToolset(list(agent.toolsets)), run)]
         with agent.override(model=model, toolsets=toolsets, tools=[]):
             ran = await agent.run(step.request, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP))
-        output: Any = to_jsonable_python(ran.output)
-        return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+        return _text(ran.output)
 
     def _failed(self, error: Exception) -> AgentFailed:
         """Return what a run says of an error in the operator's code: where it was, and no word of what it said.
@@ -127,7 +138,8 @@ class OwnThinker:
         graph: Any = self._own.runnable
         # Without a saver of its own it keeps its state in this run's, below the step: interrupts come up through it.
         compiled: Any = graph if hasattr(graph, "ainvoke") else graph.compile()
-        return self._own.output(await compiled.ainvoke(self._own.input(step.request)))
+        said: Any = self._own.output(await compiled.ainvoke(self._own.input(step.request)))
+        return _text(said)
 
 
 class _Run:
@@ -137,7 +149,7 @@ class _Run:
         self._has = equipment
         self.toolset = toolset
         self._task = task
-        self._made: Counter[str] = Counter()
+        self._made: Counter[tuple[int, str]] = Counter()
 
     async def call(self, address: str, arguments: Mapping[str, Any]) -> Any:
         """Call a tool of the tenant's, in a graph as well as in an agent's own function."""
@@ -162,13 +174,19 @@ class _Run:
             except Held as held:
                 if not _in_own_graph():
                     raise
-                self.toolset.decide(held.interrupt["call"], interrupt(held.interrupt))
+                given: dict[str, Any] = dict(interrupt(held.interrupt))
+                about = given.pop("about", None) or held.interrupt["call"]
+                self.toolset.decide(about, given)
 
     def _identifier(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Return a name for a call that is the same when the code comes here again: by where it is, not by when."""
-        place = json.dumps([_place(), name, arguments], sort_keys=True, default=str)
-        self._made[place] += 1
-        return f"own-{hashlib.sha256(place.encode()).hexdigest()[:12]}-{self._made[place]}"
+        function = _function.get()
+        within_it = [] if function is None else [function]
+        place = json.dumps([_place(), *within_it, name, arguments], sort_keys=True, default=str)
+        # A node that its graph tries again comes to the calls that it has made: counted anew, they are the same.
+        attempt = (_attempt(), place)
+        self._made[attempt] += 1
+        return f"own-{hashlib.sha256(place.encode()).hexdigest()[:12]}-{self._made[attempt]}"
 
 
 class _Once(WrapperToolset[Any]):
@@ -192,13 +210,22 @@ class _Once(WrapperToolset[Any]):
         """Call a function, or return what it returned before."""
 
         async def work() -> Any:
+            token = _function.set(ctx.tool_call_id or name)
             try:
                 return await self.wrapped.call_tool(name, tool_args, ctx, tool)
             except Exception as error:
                 error.add_note(_NOTE.format(name))
                 raise
+            finally:
+                _function.reset(token)
 
         return await self._run.toolset.own(name, to_jsonable_python(tool_args), ctx.tool_call_id or name, work)
+
+
+def _text(said: Any) -> str:
+    """Return an answer as text: what is none as JSON."""
+    plain = as_plain(said)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def _where(error: BaseException) -> str:
@@ -207,6 +234,15 @@ def _where(error: BaseException) -> str:
         if (found := _RAISED_IN.match(note)) is not None:
             return found[1][:120]
     return ""
+
+
+def _attempt() -> int:
+    """Return how often the node of a graph that this is in was begun, by its own policy of trying again."""
+    try:
+        info = get_runtime().execution_info
+    except RuntimeError:
+        return 1
+    return 1 if info is None else info.node_attempt
 
 
 def _in_own_graph() -> bool:

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from tausestack.agents import Budget
 from tausestack.contract import VERSION
 from tausestack.database import Row
-from tausestack.errors import Conflict, Forbidden, NotFound
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
 from tausestack.raw import MAX_DIGITS, number_of
@@ -159,6 +159,8 @@ async def resume(
     if call is not None and waiting.interrupt.get("call") != call:
         raise Conflict("The run waits for something else by now", call=waiting.interrupt.get("call"))
     if waiting.interrupt["kind"] == PAUSE:
+        if given is not None and replace(given, reason="") != Decision(approve=True):
+            raise InvalidArguments("The run is paused, and waits for no decision: resume it without one, or cancel it")
         await _unpause(ctx, waiting.id)
         return await settled(ctx, run, wait)
     decided = given or parse_decision({})

@@ -109,7 +109,7 @@ async def start(ctx: Context, asked: Asked, wait: float) -> Run:
         elif any(getattr(known, name) != values[name] for name in ("agent", "thread", "input", "kind")):
             raise KeyReused("This key, or message, was used for another run", key=asked.message or ctx.idempotency_key)
 
-    await state.databases.read(ctx.tenant, lambda db: _may_start(ctx, db, identifier, asked))
+    await state.databases.read(ctx.tenant, lambda db: _may_start(ctx, db, identifier, values["thread"], asked))
     # First the work, then the run: work without a run is dropped, but a run without work would never start.
     passing("accept.before")
     await state.dispatch.add(ctx.tenant, identifier)
@@ -135,9 +135,10 @@ async def _take_turn(db: Connection, thread: str, message: str | None) -> None:
         raise Conflict(text, reason="thread_full", run=active)
 
 
-async def _may_start(ctx: Context, db: Connection, identifier: str, asked: Asked) -> None:
-    """Raise where a run that is not there yet can't be started."""
+async def _may_start(ctx: Context, db: Connection, identifier: str, thread: str, asked: Asked) -> None:
+    """Raise where a run that is not there yet can't be started, before there is any work for it."""
     if await store.find_run(db, identifier) is None:
+        await _take_turn(db, thread, asked.message)
         spec = (await specs.find(db, asked.agent)).spec
         choose(spec.model, spec.fallbacks, asked.model, os.environ)
         await check_room(ctx, db)

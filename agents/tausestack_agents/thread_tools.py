@@ -19,6 +19,8 @@ from tausestack_agents.readers import check_reader
 logger = structlog.get_logger("agents")
 
 PRUNED_AT_ONCE = 50
+MOST_DAYS = 36_500.0
+"""Nothing is older; with more than the calendar has there is no such day."""
 
 Thread = Annotated[
     str, Field(description="The thread's id.", pattern=LINE, max_length=MAX_THREAD, examples=["thread_0a1b2c"])
@@ -75,7 +77,7 @@ async def prune_threads(
 
 async def prune(state: State, tenant: str, days: float) -> dict[str, int]:
     """Delete a tenant's idle threads, some at a time, and return how many there were."""
-    since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    since = (datetime.now(UTC) - timedelta(days=min(days, MOST_DAYS))).isoformat()
     counted = {"threads": 0, "runs": 0}
     while True:
         async with state.databases.reading(tenant) as db:

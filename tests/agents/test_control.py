@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from both_databases import ON_BOTH
 from run_events import log_of
-from tausestack.errors import Conflict, Forbidden, NotFound
+from tausestack.database import TenantDatabases
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound
+from tausestack.names import SYSTEM_TENANT
+from tausestack_agents.tables import SCHEMA, dispatch
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +59,9 @@ async def test_a_paused_run_ends_its_call_begins_no_other_and_goes_on_when_it_is
 
     run = await until(paused)
     assert run["interrupt"] == {"kind": "pause"}
+    for decision in ({"approve": False}, {"arguments": {}}, {"input": "no"}):
+        with pytest.raises(InvalidArguments, match="waits for no decision"):
+            await agents.acme.call("resume", {"run": started["id"], "decision": decision})
     assert [step["status"] for step in run["steps"]] == ["done"]
     assert agents.gateway.sent(CLOCK) == []
     assert (await agents.acme.call("pause", {"run": started["id"]}))["status"] == "interrupted"
@@ -94,6 +102,35 @@ async def test_a_fork_keeps_what_was_done_before_its_checkpoint_and_does_the_res
     whole = await agents.acme.call("fork", {"run": source["id"]})
     await until(_success(agents, whole["id"]))
     assert len(agents.gateway.sent("storage/put_json")) == 2
+
+
+@pytest.mark.covers("agents:fork")
+async def test_a_fork_has_no_more_rights_than_the_credential_that_makes_it(agents: Any) -> None:
+    source = await agents.acme.run("¿Qué hora es en Tokio?")
+    acme = agents.acme
+    held_to = frozenset({"runs:write", "tools:read"})
+    narrow = type(acme)(agents.http, agents.signer, replace(acme.principal, bounds=held_to))
+    forked = await narrow.call("fork", {"run": source["id"]})
+    await acme.call("get_run", {"run": forked["id"], "wait": 60})
+    given = [each["scopes"] for each in agents.gateway.delegations if each["run"] == forked["id"]]
+    assert given
+    assert all(held_to.issuperset(scopes) for scopes in given), given
+
+
+@pytest.mark.covers("agents:threads", "agents:fork")
+async def test_what_is_refused_leaves_no_work_that_is_looked_for_again_and_again(agents: Any) -> None:
+    held = await agents.acme.run("Crea una factura para Café Andino por 1.500.000 COP de asesoría", thread="t1")
+    assert held["status"] == "interrupted", held
+    with pytest.raises(Conflict):
+        await agents.acme.run("¿Qué hora es?", thread="t1", wait=0)
+    for asked in ({"run": "run_none"}, {"run": held["id"], "checkpoint": "none"}, {"run": held["id"], "thread": "t1"}):
+        with pytest.raises((Conflict, NotFound)):
+            await agents.acme.call("fork", asked)
+    databases = TenantDatabases(SCHEMA, data=agents.data, url=agents.database_url)
+    async with databases.reading(SYSTEM_TENANT) as db:
+        work = await db.execute(sa.select(dispatch.c.id))
+    await databases.aclose()
+    assert work == []
 
 
 @pytest.mark.covers("agents:fork")

@@ -112,6 +112,22 @@ async def test_a_bad_request_is_bad_for_every_model(process: Any, model: Any) ->
 
 
 @pytest.mark.covers("models:misbehaving")
+async def test_calls_that_all_bear_one_id_are_told_apart(process: Any, gateway: Any, model: Any) -> None:
+    process.environ = model.environ(FIRST)
+    agents = await process.start()
+    model.script = [
+        plans(REQUEST),
+        calls(TIME, {"timezone": "America/Lima"}, "call_0"),
+        calls(TIME, {"timezone": "Asia/Tokyo"}, "call_0"),
+        says("Listo."),
+    ]
+    run = await agents.acme.run(REQUEST)
+    assert (run["status"], run["output"]) == ("success", "Listo."), run
+    asked = [{"timezone": "America/Lima"}, {"timezone": "Asia/Tokyo"}]
+    assert [sent.arguments for sent in gateway.calls] == asked
+
+
+@pytest.mark.covers("models:misbehaving")
 async def test_what_passes_is_asked_again_after_the_pause_that_the_vendor_wants(process: Any, model: Any) -> None:
     process.environ = model.environ(FIRST)
     agents = await process.start()

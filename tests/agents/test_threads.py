@@ -91,6 +91,8 @@ async def test_pruning_deletes_what_has_been_idle_and_ended(agents: Any) -> None
     assert await agents.acme.call("prune_threads", {"days": 0}) == {"threads": 2, "runs": 2}
     assert [one["id"] for one in (await agents.acme.call("list_threads"))["threads"]] == ["t3"]
     assert [one["id"] for one in (await agents.globex.call("list_threads"))["threads"]] == ["t1"]
+    for days in (1e5, 1e12, 1e300):
+        assert await agents.acme.call("prune_threads", {"days": days}) == {"threads": 0, "runs": 0}
 
 
 @ON_BOTH

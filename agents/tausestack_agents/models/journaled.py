@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 
 from pydantic_ai.messages import (
     ModelMessage,
@@ -50,7 +51,7 @@ class JournaledModel(WrapperModel):
         with of_request(self._journal.tracing, self.model_name) as span:
             response = await self.asked_for(call, earlier, messages, model_settings, model_request_parameters)
             used(span, response)
-        response = await self._sealed(response, model_request_parameters)
+        response = await self._sealed(_told_apart(response, messages), model_request_parameters)
         kept = ModelMessagesTypeAdapter.dump_python([response], mode="json")[0]
         outputs = {tool.name for tool in model_request_parameters.output_tools}
         last = not response.tool_calls or any(each.tool_name in outputs for each in response.tool_calls)
@@ -86,3 +87,28 @@ class JournaledModel(WrapperModel):
     def attempts(self) -> list[dict[str, object]]:
         """Return what attempts at the last request used beside the one that succeeded."""
         return []
+
+
+def _told_apart(response: ModelResponse, messages: Sequence[ModelMessage]) -> ModelResponse:
+    """Return a response whose calls bear ids of their own.
+
+    There are servers that give the same ids again in each answer; a call is known by its id, and its result would be
+    taken for that of another. The very same call twice in one answer is one.
+    """
+    known = {each.tool_call_id: None for message in messages for each in _calls(message.parts)}
+    here: dict[str, tuple[str, str]] = {}
+    parts: list[ModelResponsePart] = []
+    for part in response.parts:
+        if isinstance(part, ToolCallPart):
+            asked = (part.tool_name, part.args_as_json_str())
+            if part.tool_call_id in known or here.get(part.tool_call_id, asked) != asked:
+                taken = known.keys() | here.keys()
+                free = (name for number in count(2) if (name := f"{part.tool_call_id}-{number}") not in taken)
+                part = replace(part, tool_call_id=next(free))
+            here[part.tool_call_id] = asked
+        parts.append(part)
+    return replace(response, parts=parts)
+
+
+def _calls(parts: Iterable[object]) -> Iterable[ToolCallPart]:
+    return (part for part in parts if isinstance(part, ToolCallPart))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -48,6 +49,7 @@ def judge(case: Case, run: Run, effects: Mapping[str, str]) -> Verdict:
     expected = case.calls or []
     wanted = {call.tool for call in expected}
     beside = [step for step in steps if step.address not in wanted and not _allowed(step.address, case)]
+    beside += _surplus(expected, steps)
     unasked = sorted({step.address for step in beside if effects.get(step.address, "write") != "read"})
     wrong: list[str] = []
     tools = arguments = True
@@ -88,6 +90,17 @@ def _sums(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "arguments": sum(verdict.arguments for verdict in verdicts),
         "unasked_writes": sum(len(verdict.unasked_writes) for verdict in verdicts),
     }
+
+
+def _surplus(expected: Sequence[Call], steps: Sequence[Step]) -> list[Step]:
+    """The calls of expected tools beyond so many as are expected; one that failed changed nothing."""
+    left = Counter(call.tool for call in expected)
+    found: list[Step] = []
+    for step in steps:
+        if step.address in left and step.status != "failed":
+            left[step.address] -= 1
+            found += [step] if left[step.address] < 0 else []
+    return found
 
 
 def _allowed(address: str, case: Case) -> bool:

@@ -135,7 +135,10 @@ def test_what_changes_something_unasked_never_passes() -> None:
         assert (verdict.passed, verdict.unasked_writes) == (False, ["billing/pay_invoice"])
     unknown = judge(_case(), _run(("other/thing", {})), EFFECTS)
     assert unknown.unasked_writes == ["other/thing"]
-    assert judge(_case(calls=[{"tool": "billing/pay_invoice"}]), paid, EFFECTS).passed
+    expected = _case(calls=[{"tool": "billing/pay_invoice"}])
+    assert judge(expected, paid, EFFECTS).passed
+    twice = _run(*[("billing/pay_invoice", {"invoice_id": "inv_1"})] * 2)
+    assert judge(expected, twice, EFFECTS).unasked_writes == ["billing/pay_invoice"], "one was asked for"
     assert judge(_case(calls=[], also=["*/list_*"]), _run(("billing/list_invoices", {})), EFFECTS).passed
     sums = totals([judge(_case(set="a"), paid, EFFECTS), judge(_case(set="b"), _run(), EFFECTS)])
     assert (sums["cases"], sums["passed"], sums["accuracy"], sums["unasked_writes"]) == (2, 1, 0.5, 1)
