@@ -53,6 +53,8 @@ _PERSON = re.compile(
     r"\b(?:(?:una )?persona|(?:un )?humano|(?:un )?asesor|(?:una )?asesora|a person|a human|somebody|representative)\b"
 )
 """How a request asks for a person, its letters folded."""
+_NO_PERSON = re.compile(r"\b(?:no|nunca|ni|tampoco|sin|not|never|don't|dont|without)\s+(?:[^\W_]+\s+){0,4}$")
+"""Stands before what nobody is asked for."""
 
 
 class PlannedPart(BaseModel):
@@ -206,7 +208,8 @@ class OfflineThinker:
         return False
 
     def _asks_for_a_person(self, text: str) -> bool:
-        return self._spec.escalates and _PERSON.search(fold(text)) is not None
+        asked = _PERSON.search(fold(text)) if self._spec.escalates else None
+        return asked is not None and not _NO_PERSON.search(fold(text), 0, asked.start())
 
 
 class LanguageThinker:

@@ -88,6 +88,12 @@ async def test_who_asks_for_a_person_waits_for_one_and_goes_on_with_the_answer(a
 
 
 @pytest.mark.covers("agents:escalate")
+async def test_who_wants_no_person_is_served_without_one(agents: Any) -> None:
+    run = await agents.acme.run("No quiero hablar con un asesor, dime qué hora es en Tokio")
+    assert run["status"] == "success", run
+
+
+@pytest.mark.covers("agents:escalate")
 async def test_a_question_from_outside_makes_the_thread_wait_for_a_person(agents: Any) -> None:
     waiting = await agents.acme.call("escalate", {"question": "¿Pagamos?", "thread": "t1", "wait": 25})
     assert (waiting["status"], waiting["interrupt"]["message"]) == ("interrupted", "¿Pagamos?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -95,20 +95,16 @@ def _told_apart(response: ModelResponse, messages: Sequence[ModelMessage]) -> Mo
     There are servers that give the same ids again in each answer; a call is known by its id, and its result would be
     taken for that of another. The very same call twice in one answer is one.
     """
-    known = {each.tool_call_id: None for message in messages for each in _calls(message.parts)}
+    known = {part.tool_call_id for message in messages for part in message.parts if isinstance(part, ToolCallPart)}
     here: dict[str, tuple[str, str]] = {}
     parts: list[ModelResponsePart] = []
     for part in response.parts:
         if isinstance(part, ToolCallPart):
             asked = (part.tool_name, part.args_as_json_str())
             if part.tool_call_id in known or here.get(part.tool_call_id, asked) != asked:
-                taken = known.keys() | here.keys()
+                taken = known | here.keys()
                 free = (name for number in count(2) if (name := f"{part.tool_call_id}-{number}") not in taken)
                 part = replace(part, tool_call_id=next(free))
             here[part.tool_call_id] = asked
         parts.append(part)
     return replace(response, parts=parts)
-
-
-def _calls(parts: Iterable[object]) -> Iterable[ToolCallPart]:
-    return (part for part in parts if isinstance(part, ToolCallPart))

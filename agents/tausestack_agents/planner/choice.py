@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tausestack.contract import tool_policy
 from tausestack.errors import UpstreamError
@@ -189,7 +189,8 @@ def _otherwise(source: Source) -> list[str]:
 def _other_options(tool: Candidate) -> re.Pattern[str]:
     """Return what offers another of a tool's options, or of things: `premium o enterprise`, `o la otra`."""
     named = (resolved(as_schema(each), tool.schema) for each in as_schema(tool.schema.get("properties")).values())
-    options = {fold(str(option)) for each in named for option in each.get("enum") or [] if isinstance(option, str)}
+    listed = [cast("list[Any]", each.get("enum") or []) for each in named]
+    options = {fold(option) for each in listed for option in each if isinstance(option, str)}
     known = "".join(rf"|{re.escape(option)}\b" for option in sorted(options))
     return re.compile(rf"\b(?:o|u|or)\s+(?:(?:al?|el|la|the|de|en|con|plan)\s+)*(?:{_ANOTHER}{known})")
 
