@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from stack import TAUSESTACK, running
+from tausestack_agents.specs.builtin import released
+from tausestack_runtime.cli.new import BUILT_IN
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 
@@ -52,6 +54,16 @@ def test_nothing_is_written_over_and_what_can_be_no_name_is_refused_in_one_line(
         assert says in line
     assert (tmp_path / "mine" / "agent.yaml").read_text() == "name: mine\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    refused = new(tmp_path, "agent", "concierge")
+    assert "is built in" in refused.stderr
+    assert released().keys() == BUILT_IN
+
+
+@pytest.mark.covers("new:server")
+@pytest.mark.parametrize("name", ["class", "json", "mcp"])
+def test_a_servers_module_is_no_keyword_and_stands_in_no_others_place(tmp_path: Path, name: str) -> None:
+    told = json.loads(new(tmp_path, "server", name, "--json").stdout)
+    assert f"{name}/server_{name}/server.py" in told["files"]
 
 
 @pytest.mark.covers("new:server", "new:plugin")

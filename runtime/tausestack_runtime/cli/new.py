@@ -12,6 +12,8 @@ from tausestack_runtime.cli.connection import Refusal
 from tausestack_runtime.cli.output import JsonOption, show_json
 from tausestack_runtime.scaffolds import Kind
 
+BUILT_IN = frozenset({"billing", "concierge"})
+"""Agents that everybody has: nobody can save one of their name."""
 new_app = typer.Typer(name="new", help="Begin an agent, a server or a plugin.", no_args_is_help=True)
 
 
@@ -55,6 +57,8 @@ def _write(kind: Kind, name: str, as_json: bool) -> None:
     if re.fullmatch(NAME_PATTERN, name) is None:
         what = "an agent's" if kind.startswith("agent") else f"a {kind}'s"
         raise Refusal(f"'{name}' can't be {what} name: it has small letters, digits and hyphens, 40 at most")
+    if kind.startswith("agent") and name in BUILT_IN:
+        raise Refusal(f"'{name}' is built in, and means the same everywhere: name yours otherwise")
     folder = Path(name)
     try:
         files = scaffolds.write(kind, name, folder)
