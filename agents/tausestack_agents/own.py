@@ -29,6 +29,7 @@ from tausestack.agents.own import MODULES, Registered, within
 from tausestack.confidential import SHOWN, replaced
 from tausestack.errors import NotFound, TauseError, ToolFailed
 from tausestack_agents.domain import AgentFailed
+from tausestack_agents.models.gathering import MAX_BYTES
 from tausestack_agents.models.journaled import JournaledModel
 from tausestack_agents.planner.text import Language
 from tausestack_agents.spending import BudgetExceeded
@@ -225,7 +226,10 @@ class _Once(WrapperToolset[Any]):
 def _text(said: Any) -> str:
     """Return an answer as text: what is none as JSON."""
     plain = as_plain(said)
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(f"its answer is longer than {MAX_BYTES:,} bytes")
+    return text
 
 
 def _where(error: BaseException) -> str:

@@ -161,6 +161,7 @@ async def test_what_is_no_text_and_no_json_is_answered_as_json_or_ends_as_the_co
         ("\ud800", "?"),
         (float("nan"), "null"),
         (object(), None),
+        ("x" * 10_000_000, None),
     ]
     for number, (said, expected) in enumerate(answers):
         ts.agents.register(f"odd-{number}", graph_of(charge), output=lambda _, said=said: said)
