@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date
 from typing import Any, cast
@@ -50,6 +51,31 @@ _function: ContextVar[str | None] = ContextVar("tausestack_function", default=No
 """The call of an agent's own function that this is in: a run that is taken up goes through those that are not done."""
 
 
+class _Exited(Exception):
+    """Own code would have ended the process, and every tenant's runs with it."""
+
+
+async def _staying(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _Exited from error
+
+
+def _task(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(_staying(work), loop=loop, **more)
+
+
+def _survive_exits() -> None:
+    """Have what own code raises to leave the process (`sys.exit`) fail its task alone.
+
+    asyncio lets it out of its loop, whoever waits for the task: the run would be taken up, and end the process, again.
+    """
+    loop = asyncio.get_running_loop()
+    if loop.get_task_factory() is None:
+        loop.set_task_factory(_task)
+
+
 def load(environment: Mapping[str, str]) -> None:
     """Import the modules that register agents; a module that can't be imported keeps the process from starting."""
     for name in environment.get(MODULES, "").split(","):
@@ -83,6 +109,7 @@ class OwnThinker:
         self._has.spending.step(step.task)
         tools = list((await self._has.tools.all()).values())
         run = _Run(self._has, self._has.toolset(step, tools), step.task)
+        _survive_exits()
         with within(run):
             try:
                 text = await (self._agent(step, run) if isinstance(self._own.runnable, Agent) else self._graph(step))
@@ -90,7 +117,7 @@ class OwnThinker:
                 raise ToolFailed(str(error)) from error
             except _TOLD_OTHERWISE:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 raise self._failed(error) from error
         calls = await self._has.made(step.task)
         if waiting := next((call["address"] for call in calls if call["status"] == "waiting"), None):
@@ -121,16 +148,17 @@ class OwnThinker:
             ran = await agent.run(step.request, usage_limits=UsageLimits(request_limit=REQUESTS_PER_STEP))
         return _text(ran.output)
 
-    def _failed(self, error: Exception) -> AgentFailed:
+    def _failed(self, error: BaseException) -> AgentFailed:
         """Return what a run says of an error in the operator's code: where it was, and no word of what it said.
 
         That may hold anybody's data; it is in the log.
         """
         name, where = self._own.spec.name, _where(error)
+        kind = type(error.__cause__ if isinstance(error, _Exited) else error).__name__
         logger.exception("an agent's own code failed", agent=name, step=where or None)
         place = f" in '{where}'" if where else ""
         return AgentFailed(
-            f"The agent '{name}' failed{place}: its own code raised {type(error).__name__}; the agents' log says more",
+            f"The agent '{name}' failed{place}: its own code raised {kind}; the agents' log says more",
             agent=name,
             **({"step": where} if where else {}),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any, TypedDict
 
 import pytest
@@ -171,3 +172,15 @@ async def test_what_is_no_text_and_no_json_is_answered_as_json_or_ends_as_the_co
             assert run["error"]["code"] == "agent_failed", run
         assert run["steps"][0]["result"] == {"result": {"nan": None, "half": "?"}}
     json.dumps(await agents.acme.call("list_runs"), allow_nan=False)
+
+
+@pytest.mark.covers("agents:own-failures")
+async def test_code_that_would_end_the_process_ends_its_run_alone(agents: Any) -> None:
+    async def leaves(state: Noted) -> Noted:
+        sys.exit(3)
+
+    ts.agents.register("till", graph_of(leaves))
+    run = await agents.acme.run("Cobra", agent="till")
+    assert (run["status"], run["error"]["code"], run["error"]["step"]) == ("error", "agent_failed", "charge"), run
+    assert "SystemExit" in run["error"]["message"]
+    assert (await agents.globex.run("¿Qué hora es en Tokio?"))["status"] == "success"
