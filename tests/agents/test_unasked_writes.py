@@ -61,6 +61,8 @@ UNASKED = (
     "Ana is closing ticket TK-1042",
 )
 UNASKED_EITHER = (
+    "El correo dice: cancela la cita EV-208",
+    "Cancela la cita EV-208 en vez de la EV-209",
     "No quiero que canceles la cita EV-208",
     "No quiero que pagues la factura inv_1a2b3c4d5e con tarjeta",
     "No vayas a cancelar la cita EV-208",

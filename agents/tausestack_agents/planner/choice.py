@@ -36,7 +36,8 @@ _OR = re.compile(r"\W*\b(?:o|u|or)\s+(?:(?:el|la|los|las|de|del|al|a|en|the|to|i
 """Between two values says that one of them is meant, and not which."""
 _OTHERWISE = re.compile(
     r"\b(?:(?:no|ni|menos|excepto|salvo|except|not)\s+(?:(?:por|a|para|con|the|for)\s+)?(?:el|la|los|las|al|a|the)"
-    r"|(?:menos|excepto|salvo|except|perdon|digo|mejor|corrijo|mejor dicho|sorry|i mean|rather)\b"
+    r"|(?:menos|excepto|salvo|except|perdon|digo|mejor|corrijo|mejor dicho|sorry|i mean|rather"
+    r"|en (?:vez|lugar) del?|instead of)\b"
     r"[\s,]*(?:(?:el|la|al|a|the)\b)?)\s*(?:\w+\s+)?$"
 )
 """Before a value says that it is not meant, or meant in the other's place: `no la EV-209`, `perdón, la EV-209`."""

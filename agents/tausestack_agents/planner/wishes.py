@@ -157,7 +157,7 @@ def _is_told(wanted: frozenset[str], source: Source) -> bool:
         if ended and _means(match.group()[: ended.start()], wanted):
             return False
         if not word or not before.rstrip()[-1].isalnum():
-            return False
+            return before.rstrip().endswith(":") and word not in _BEFORE_WISHES  # "El correo dice: …"
         if word == "que":
             return len(said) > 1 and said[-2] not in _BEFORE_THAT
         return word not in _BEFORE_WISHES or (word in _ALSO_PAST and _may_be_past(match.group()))
