@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import configparser
 import hashlib
-import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
-from tausestack_runtime.adapters.packages import FETCH_SECONDS, Package, keep, recorded, workplace
+from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, workplace
 from tausestack_runtime.adapters.requirements import bounds_of
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -146,29 +145,18 @@ async def _download(folder: Path, *wanted: str, alone: bool = False) -> None:
 
 
 async def _pip(*arguments: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _WITHOUT_BUILDS, "--disable-pip-version-check", "--no-input", "--quiet", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "0"}, start_new_session=True,
+    status, _, text = await fetcher(
+        "package", sys.executable, "-c", _WITHOUT_BUILDS, "--disable-pip-version-check", "--no-input", "--quiet",
+        *arguments, environment={"PIP_REQUIRE_VIRTUALENV": "0"},
     )  # fmt: skip
-    try:
-        async with asyncio.timeout(FETCH_SECONDS):
-            _, stderr = await process.communicate()
-    except TimeoutError as error:
-        raise Unavailable(f"the package index did not answer within {FETCH_SECONDS:.0f} s") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode == 0:
+    if status == 0:
         return
-    text = stderr.decode(errors="replace")
     if "No module named pip" in text:
         raise Unavailable("packages can't be fetched: this Python has no pip")
     if _BUILDS in text:
         raise InvalidArguments(f"the package needs what is no wheel: {_BUILDS}")
     said = [line for line in text.splitlines() if line.startswith("ERROR")]
-    reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {process.returncode}"
+    reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {status}"
     if "No matching distribution" in text and "Connection" not in text and "Retrying" not in text:
         raise NotFound(reason)
     raise Unavailable(f"the package can't be fetched: {reason}")

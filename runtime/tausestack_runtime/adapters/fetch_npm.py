@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import platform
 import re
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
 from tausestack.raw import as_object, object_at
 from tausestack_runtime.adapters import node
-from tausestack_runtime.adapters.packages import FETCH_SECONDS, Package, keep, recorded, workplace
+from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, workplace
 
 _NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*")
 _MAX_NAME = 214
@@ -97,26 +96,12 @@ def _folder(identifier: str, version: str) -> str:
 
 
 async def _npm(npm: Path, *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        str(npm), *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NO_UPDATE_NOTIFIER": "1"}, start_new_session=True,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(FETCH_SECONDS):
-            stdout, stderr = await process.communicate()
-    except TimeoutError as error:
-        raise Unavailable(f"the npm index did not answer within {FETCH_SECONDS:.0f} s") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode == 0:
-        return stdout.decode()
-    text = stderr.decode(errors="replace")
+    status, output, text = await fetcher("npm", str(npm), *arguments, environment={"NO_UPDATE_NOTIFIER": "1"})
+    if status == 0:
+        return output
     said = [line.removeprefix("npm error ") for line in text.splitlines() if line.startswith("npm error ")]
     code = next((line.removeprefix("code ") for line in said if line.startswith("code ")), "")
-    reason = next((line for line in said if not line.startswith("code ")), f"npm ended with {process.returncode}")[:300]
+    reason = next((line for line in said if not line.startswith("code ")), f"npm ended with {status}")[:300]
     if code in {"E404", "ETARGET"}:
         raise NotFound(f"the npm index has no such package: {reason}")
     if "/nonexistent" in text:

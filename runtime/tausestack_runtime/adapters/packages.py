@@ -1,4 +1,4 @@
-"""The store of fetched packages: each whole in a folder of its own, with a record of what was fetched."""
+"""The store of fetched packages: each whole in a folder of its own, with a record of what was fetched, and by what."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from tausestack.errors import Unavailable
 
 FETCH_SECONDS = 120.0
 RECORD = "package.json"
@@ -29,6 +31,34 @@ class Package:
     """Its folder, relative to the store."""
     wheels: dict[str, str]
     """The hash of everything that was unpacked: SHA-256 of each wheel by file name, or npm's own integrity by path."""
+
+
+class Said(NamedTuple):
+    """What a fetcher said, and how it ended: 0 is well."""
+
+    status: int
+    output: str
+    errors: str
+
+
+async def fetcher(index: str, *command: str, environment: Mapping[str, str]) -> Said:
+    """Run what fetches from an index to its end; raises `Unavailable` where that does not come in time."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(FETCH_SECONDS):
+            output, errors = await process.communicate()
+    except TimeoutError as error:
+        raise Unavailable(f"the {index} index did not answer within {FETCH_SECONDS:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Said(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
 def recorded(folder: Path) -> Package | None:
