@@ -1,8 +1,8 @@
 """The tally: how much each tenant uses just now, in memory that the gateways of a stack share.
 
-A tenant has a slot, found by a digest of its id: its calls of the last minute, by the second, and for each gateway how
-many calls and connections it has open. The bytes are the board's, so that what is counted outlives a gateway, and what
-one that died had open is struck off by the supervisor.
+A tenant has a slot, found by a digest of its id: its calls of the last minute, and its lists, by the second, and for
+each gateway how many calls and connections it has open. The bytes are the board's, so that what is counted outlives a
+gateway, and what one that died had open is struck off by the supervisor.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ PROBES = 64
 SECONDS = 61
 """Whole seconds that a call is counted for, its own among them: so that any 60 s lie within."""
 CALLS, CONNECTIONS, _HELD = 0, 1, 2
+CALLED, LISTED, _MINUTES = 0, 1, 2
 Full = Literal["calls", "minute"]
 """What has no room for another call."""
 _KEY_DIGITS = 16
 """Hexadecimal digits of the digest that a tenant is known by in its slot."""
 _WINDOW = SECONDS + 1  # the sum first
+_WINDOWS = _MINUTES * _WINDOW
 
 _KEYS_AT = 0
 _STAMPS_AT = SLOTS * 8
 _WINDOWS_AT = _STAMPS_AT + SLOTS * 8
-_HELD_AT = _WINDOWS_AT + SLOTS * _WINDOW * 4
+_HELD_AT = _WINDOWS_AT + SLOTS * _WINDOWS * 4
 _GATEWAY = SLOTS * _HELD * 4
 
 
@@ -64,22 +66,23 @@ class Tally:
             cell = slot * _HELD + CALLS
             if at_once <= self._sum(cell):
                 return "calls"
-            if a_minute is not None and not self._hit(slot, a_minute, 1, second):
+            if a_minute is not None and not self._hit(slot, slot * _WINDOWS, a_minute, 1, second):
                 return "minute"
             self._open[number - 1][cell] += 1
             return None
 
-    def hit(self, tenant: str, limit: int, amount: int, second: int) -> bool:
-        """Count calls of a second, or return False where the last minute would have more than the limit."""
+    def hit(self, what: int, tenant: str, limit: int, amount: int, second: int) -> bool:
+        """Count calls or lists of a second, or return False where the last minute would have more than the limit."""
         with self.locked:
-            return self._hit(self._slot(tenant, second), limit, amount, second)
+            slot = self._slot(tenant, second)
+            return self._hit(slot, slot * _WINDOWS + what * _WINDOW, limit, amount, second)
 
-    def window(self, tenant: str, second: int) -> tuple[int, int]:
-        """Return the first second that has calls of the last minute, and how many there are; this one, 0 for none."""
+    def window(self, what: int, tenant: str, second: int) -> tuple[int, int]:
+        """Return the first second that has some of the last minute, and how many there are; this one, 0 for none."""
         with self.locked:
             slot = self._slot(tenant, second)
             self._advance(slot, second)
-            at = slot * _WINDOW
+            at = slot * _WINDOWS + what * _WINDOW
             total = self._windows[at]
             if not total:
                 return second, 0
@@ -87,10 +90,10 @@ class Tally:
             first = next(second - age for age in ages if self._windows[at + 1 + (second - age) % SECONDS])
             return first, total
 
-    def clear(self, tenant: str, second: int) -> None:
-        """Forget a tenant's calls."""
+    def clear(self, what: int, tenant: str, second: int) -> None:
+        """Forget a tenant's calls or lists of the last minute."""
         with self.locked:
-            at = self._slot(tenant, second) * _WINDOW
+            at = self._slot(tenant, second) * _WINDOWS + what * _WINDOW
             self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
 
     def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
@@ -115,10 +118,10 @@ class Tally:
         """Strike off what a gateway had open that is dead."""
         self._open[number - 1][:] = memoryview(bytes(_GATEWAY)).cast("I")
 
-    def _hit(self, slot: int, limit: int, amount: int, second: int) -> bool:
+    def _hit(self, slot: int, at: int, limit: int, amount: int, second: int) -> bool:
         if self._stamps[slot] < second:
             self._advance(slot, second)
-        at, window = slot * _WINDOW, self._windows
+        window = self._windows
         total = window[at] + amount
         if total > limit:
             return False
@@ -141,14 +144,15 @@ class Tally:
 
     def _advance(self, slot: int, second: int) -> None:
         """Take what is over a minute old out of a slot."""
-        behind, at, window = second - self._stamps[slot], slot * _WINDOW, self._windows
+        behind, window = second - self._stamps[slot], self._windows
         if behind <= 0:
             return
-        if window[at]:
-            for each in range(second - min(behind, SECONDS) + 1, second + 1):
-                cell = at + 1 + each % SECONDS
-                window[at] -= window[cell]
-                window[cell] = 0
+        for at in _minutes(slot):
+            if window[at]:
+                for each in range(second - min(behind, SECONDS) + 1, second + 1):
+                    cell = at + 1 + each % SECONDS
+                    window[at] -= window[cell]
+                    window[cell] = 0
         self._stamps[slot] = second
 
     def _find(self, tenant: str, second: int) -> tuple[int, int]:
@@ -172,8 +176,13 @@ class Tally:
 
     def _is_free(self, slot: int, second: int) -> bool:
         """Whether nothing of anybody's is in a slot."""
-        idle = not self._windows[slot * _WINDOW] or second - self._stamps[slot] >= SECONDS
+        idle = not any(self._windows[at] for at in _minutes(slot)) or second - self._stamps[slot] >= SECONDS
         return idle and not any(self._sum(slot * _HELD + what) for what in (CALLS, CONNECTIONS))
+
+
+def _minutes(slot: int) -> tuple[int, ...]:
+    """Return where a slot's minutes begin."""
+    return tuple(slot * _WINDOWS + what * _WINDOW for what in range(_MINUTES))
 
 
 class _Lock(AbstractContextManager[None]):

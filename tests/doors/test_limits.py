@@ -17,8 +17,8 @@ from sessions import Earlier
 from stack import Stack, Tenant
 
 KINDS = {
-    "calls_per_minute", "concurrent_calls", "connections", "runs", "tokens_per_month", "cost_per_month",
-    "storage_bytes", "installed_servers", "users", "api_keys",
+    "calls_per_minute", "lists_per_minute", "concurrent_calls", "connections", "runs", "tokens_per_month",
+    "cost_per_month", "storage_bytes", "installed_servers", "users", "api_keys",
 }  # fmt: skip
 PLANS = ("billing/list_plans", {})
 
@@ -142,6 +142,48 @@ def test_a_minutes_calls_are_counted_over_every_door_and_refused_in_its_words(st
         ("list_plans", "limit:calls_per_minute"),
     ]  # fmt: skip
     assert tenant.client.get("/audit/verify").json()["ok"] is True
+
+
+@pytest.mark.covers("limits:lists", "limits:line", "limits:isolation")
+def test_what_the_doors_answer_themselves_has_a_minute_of_its_own(stack: Stack, tenant: Tenant) -> None:
+    other = stack.tenant()
+    earlier = Earlier(f"/tenants/{tenant.name}/mcp", tenant.key, client=httpx2.Client(base_url=tenant.url, timeout=30))
+    used = limits(tenant)["lists_per_minute"]["used"]
+    set_limits(stack, tenant, lists_per_minute=used + 4)
+    shown = tenant.client.get("/tools?limit=1")
+    assert shown.headers["ratelimit-policy"] == f'"lists_per_minute";q={used + 4};w=60'
+    assert shown.headers["ratelimit"].startswith('"lists_per_minute";r=3;t=')
+    assert tenant.client.get("/openapi.json").headers["ratelimit"].startswith('"lists_per_minute";r=2;t=')
+    assert tenant.rpc("tools/list", {}).status_code == 200
+    assert earlier.result("tools/list", {})["tools"]
+    before = limits(tenant)["calls_per_minute"]["used"]
+    refused = [
+        tenant.client.get("/tools"), tenant.client.get("/openapi.json"), tenant.rpc("tools/list", {}),
+        tenant.rpc("server/discover", {}), tenant.rpc("prompts/list", {}, server="billing"),
+        tenant.rpc("subscriptions/listen", {"notifications": {}}), earlier.post(earlier.request("tools/list", {})),
+        earlier.post(earlier.request("initialize", {"protocolVersion": "2025-06-18", "capabilities": {}})),
+    ]  # fmt: skip
+    for reply in refused:
+        check_refused(reply, "lists_per_minute")
+    assert tenant.call(*PLANS).status_code == 200
+    seen = limits(tenant)
+    assert (seen["lists_per_minute"]["left"], seen["calls_per_minute"]["used"]) == (0, before + 1)
+    assert seen["lists_per_minute"]["about"].endswith("; calls are not counted")
+    assert other.client.get("/tools").status_code == 200
+    lines = [rule for _, rule in denied(tenant)]
+    assert lines == ["limit:lists_per_minute"] * len(refused)
+    assert stack.operator("POST", f"tenants/{tenant.name}/session").status_code == 201  # the operator's, and no list
+    set_limits(stack, tenant, lists_per_minute=None)
+    assert tenant.rpc("tools/list", {}).status_code == 200
+
+
+@pytest.mark.covers("limits:minute")
+def test_a_call_whose_arguments_are_wrong_is_one_of_the_minutes_calls(stack: Stack, tenant: Tenant) -> None:
+    set_limits(stack, tenant, calls_per_minute=2)
+    wrong = ("storage/put_json", {"key": 5})
+    assert [tenant.call(*wrong).status_code for _ in "12"] == [422, 422]
+    check_refused(tenant.call(*wrong), "calls_per_minute")
+    assert limits(tenant)["concurrent_calls"]["used"] == 1  # the one that asks
 
 
 @pytest.mark.covers("limits:explained")

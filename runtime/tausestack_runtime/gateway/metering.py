@@ -114,6 +114,11 @@ class Meter:
         call.service, call.price = GATEWAY, self.price(FREE)
         return await self.noted(call, work)
 
+    async def turn_away(self, call: Call, error: TauseError) -> None:
+        """Leave the line of what a door would have answered itself, and refuses."""
+        call.service = GATEWAY
+        await self.refused(call, error)
+
     async def refuse(self, exchange: Exchange, error: TauseError, door: str, asked: str = "") -> None:
         """Leave the line of a request that a door refuses, where it is known who asks and the ledger does not tell yet.
 
@@ -125,8 +130,7 @@ class Meter:
         if isinstance(error, NotYours) and await self._real(asker.tenant) != asker.tenant:
             return  # one that is suspended, or being deleted, gets no more lines
         call = Call(asker.tenant, asker, server="", tool="", arguments={}, door=door, deadline=0.0, method=asked)
-        call.service = GATEWAY
-        await self.refused(call, error)
+        await self.turn_away(call, error)
 
     async def refused(self, call: Call, error: TauseError) -> None:
         """Leave the line of a call that came to nothing."""

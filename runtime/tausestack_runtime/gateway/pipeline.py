@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from tausestack.contract import ToolPolicy
@@ -104,10 +105,28 @@ class Pipeline:
         finally:
             self.running.leave(call)
 
-    def standing(self, call: Call) -> list[tuple[bytes, bytes]]:
-        """Return the header fields that tell how many calls its tenant may still make in this minute."""
-        minute = self._limiter.minute(call.tenant, self._snapshots.limits(call.tenant))
-        return [] if minute is None or not minute[0] else headers_of(MINUTELY, *minute)
+    async def answer(self, call: Call, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Return what a door answers itself, counted among its tenant's lists, once the ledger tells of it."""
+
+        async def counted() -> Outcome:
+            self._count(call)
+            return await work()
+
+        return await self.meter.answer(call, counted())
+
+    async def note(self, call: Call) -> None:
+        """Count what a door is about to answer itself among its tenant's lists, and have the ledger tell of it."""
+        try:
+            self._count(call)
+        except RateLimited as error:
+            await self.meter.turn_away(call, error)
+            raise
+        await self.meter.note(call)
+
+    def standing(self, tenant: str, name: str = MINUTELY) -> list[tuple[bytes, bytes]]:
+        """Return the header fields that tell what a limit of a minute still allows a tenant."""
+        minute = self._limiter.minute(tenant, self._snapshots.limits(tenant), name)
+        return [] if minute is None or not minute[0] else headers_of(name, *minute)
 
     async def find(self, call: Call, snapshot: TenantSnapshot | None = None) -> tuple[Tool, Installation, str]:
         """Return the tool a call names, its installation and the epoch it was found in, or raise `NotFound`."""
@@ -168,15 +187,15 @@ class Pipeline:
         policy = tool.policy
         call.service, call.price = installation.service, self.meter.price(policy.price)
         self.authorise(call, tool)
-        if tool.secrets:
-            call.arguments = self._confidential.opened(call.arguments, *of_call(call))
-        if tool.mirrors:
-            _check_mirrors(call, tool)
-        if not installation.foreign:
-            # A third party's server knows its own schema best, and tells the model in its own words what is wrong.
-            check_arguments(call, tool)
-        self._admit(call, installation)
+        self._admit(call, installation)  # before its arguments are looked at: that is work, and may be most of it
         try:
+            if tool.secrets:
+                call.arguments = self._confidential.opened(call.arguments, *of_call(call))
+            if tool.mirrors:
+                _check_mirrors(call, tool)
+            if not installation.foreign:
+                # A third party's server knows its own schema best, and tells the model in its own words what is wrong.
+                check_arguments(call, tool)
             if policy.approval != "never" or call.hold:
                 await self._approve(call, tool)
             outcome = await self._sent(call, policy, installation, epoch)
@@ -212,6 +231,11 @@ class Pipeline:
         if not installation.foreign:
             call.limits = limits.by_service.get(installation.service)
         self._limiter.admit(call, limits)
+
+    def _count(self, call: Call) -> None:
+        """Count a list, or raise `RateLimited`; what is of no tenant, or a part of a call, has no limit."""
+        if call.tenant != SYSTEM_TENANT and call.parent is None:
+            self._limiter.admit_list(call.tenant, self._snapshots.limits(call.tenant))
 
     async def asked_for(self, tenant: str, approval: str) -> dict[str, Any]:
         """Return the arguments of a call that waits, as whoever decides sees them."""

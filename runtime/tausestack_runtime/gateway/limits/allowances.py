@@ -46,6 +46,13 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("calls_per_minute", "calls in any minute", "requests", "minute"),
+        Kind(
+            "lists_per_minute",
+            "lists, and what else the gateway answers itself, in any minute",
+            "requests",
+            "minute",
+            beside="calls are not counted",
+        ),
         Kind("concurrent_calls", "calls under way at once", "concurrent-requests"),
         Kind("connections", "requests and streams open at once", "concurrent-requests"),
         Kind("runs", "runs of agents a month", "runs", "month", "agents", "agents/run"),

@@ -1,4 +1,6 @@
-"""Who may go on: a call has its place and room in the minute, a connection its share of what is open, or is refused."""
+"""Who may go on: a call has its place and room in the minute, a list room in its own, a connection its share of what is
+open; or is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from tausestack.errors import RateLimited
 from tausestack.limits import exceeded
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.limits.allowances import KINDS, MINUTE, Limits
 from tausestack_runtime.gateway.limits.windows import Clock, moving_windows, per_minute
-from tausestack_runtime.tally import CALLS, CONNECTIONS
+from tausestack_runtime.tally import CALLED, CALLS, CONNECTIONS, LISTED
 
-MINUTELY, AT_ONCE, OPEN = "calls_per_minute", "concurrent_calls", "connections"
+MINUTELY, LISTS, AT_ONCE, OPEN = "calls_per_minute", "lists_per_minute", "concurrent_calls", "connections"
 _NO_LIMIT = 2**32
 GATE_SECONDS = 1
 """When to come again where what is open at once is all there may be."""
@@ -35,7 +38,8 @@ class Limiter:
 
     def __init__(self, board: Board, number: int, clock: Clock = time.monotonic) -> None:
         self._tally, self._number, self._clock = board.tally, number, clock
-        self._windows = moving_windows(board.tally, clock)
+        minutes = {MINUTELY: CALLED, LISTS: LISTED}
+        self._windows = {name: moving_windows(board.tally, clock, what) for name, what in minutes.items()}
 
     def admit(self, call: Call, limits: Limits) -> None:
         """Give a call its place and count it, or raise `RateLimited`; one nested in another is a part of that.
@@ -53,10 +57,13 @@ class Limiter:
         elif full == "calls" or a_minute is None:
             raise exceeded(AT_ONCE, KINDS[AT_ONCE].about, at_once, at_once, retry_after=GATE_SECONDS)
         else:
-            reset, left = self._windows.get_window_stats(per_minute(a_minute), call.tenant)
-            wait = max(1, math.ceil(reset - self._clock()))
-            used = a_minute - min(left, a_minute)
-            raise exceeded(MINUTELY, KINDS[MINUTELY].about, a_minute, used, retry_after=wait)
+            raise self._over(MINUTELY, call.tenant, a_minute)
+
+    def admit_list(self, tenant: str, limits: Limits) -> None:
+        """Count what a door answers itself, or raise `RateLimited`."""
+        most = limits.amounts.get(LISTS)
+        if not self._tally.hit(LISTED, tenant, _NO_LIMIT if most is None else most, 1, int(self._clock())):
+            raise self._over(LISTS, tenant, most or 0)
 
     def leave(self, call: Call) -> None:
         """Give back a call's place, where it has one."""
@@ -64,24 +71,32 @@ class Limiter:
             call.placed = False
             self._tally.give_back(self._number, CALLS, call.tenant)
 
-    def minute(self, tenant: str, limits: Limits) -> tuple[int, int, int] | None:
-        """Return how many calls a minute a tenant may make, how many are left, and the seconds until there are more."""
-        most = limits.amounts.get(MINUTELY)
+    def minute(self, tenant: str, limits: Limits, name: str = MINUTELY) -> tuple[int, int, int] | None:
+        """Return what a limit of a minute allows a tenant, how much is left, and the seconds until there is more."""
+        most = limits.amounts.get(name)
         if most is None:
             return None
-        reset, left = self._windows.get_window_stats(per_minute(most), tenant)
+        reset, left = self._windows[name].get_window_stats(per_minute(most), tenant)
         return most, max(left, 0), max(1, math.ceil(reset - self._clock())) if left < most else MINUTE
 
     def standings(self, tenant: str) -> dict[str, Standing]:
         """Return how what is counted here stands."""
         second = int(self._clock())
-        reset, left = self._windows.get_window_stats(per_minute(0), tenant)
-        free = None if not left else datetime.now(UTC) + timedelta(seconds=reset - self._clock())
         return {
-            MINUTELY: Standing(-left, free),
+            **{name: self._used(name, tenant) for name in self._windows},
             AT_ONCE: Standing(self._tally.held(CALLS, tenant, second)),
             OPEN: Standing(self._tally.held(CONNECTIONS, tenant, second)),
         }
+
+    def _used(self, name: str, tenant: str) -> Standing:
+        reset, left = self._windows[name].get_window_stats(per_minute(0), tenant)
+        free = None if not left else datetime.now(UTC) + timedelta(seconds=reset - self._clock())
+        return Standing(-left, free)
+
+    def _over(self, name: str, tenant: str, most: int) -> RateLimited:
+        reset, left = self._windows[name].get_window_stats(per_minute(most), tenant)
+        wait = max(1, math.ceil(reset - self._clock()))
+        return exceeded(name, KINDS[name].about, most, most - min(left, most), retry_after=wait)
 
 
 def is_free(call: Call) -> bool:

@@ -1,4 +1,4 @@
-"""Calls a minute, counted for the `limits` library in the tally that the gateways share."""
+"""Calls and lists a minute, counted for the `limits` library in the tally that the gateways share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from tausestack_runtime.gateway.limits.allowances import MINUTE
-from tausestack_runtime.tally import SECONDS, Tally
+from tausestack_runtime.tally import CALLED, SECONDS, Tally
 
 Clock = Callable[[], float]
 """Seconds of the machine's monotonic clock."""
 
 
 class PerMinute(RateLimitItemPerMinute):
-    """So many calls in any minute, counted by tenant: a limit that is changed goes on with what was counted."""
+    """So many in any minute, counted by tenant: a limit that is changed goes on with what was counted."""
 
     def key_for(self, *identifiers: bytes | str | float) -> str:
         """Return the tenant."""
@@ -28,21 +28,22 @@ class PerMinute(RateLimitItemPerMinute):
 
 @lru_cache(4096)
 def per_minute(amount: int) -> PerMinute:
-    """Return the limit of so many calls."""
+    """Return the limit of so many."""
     return PerMinute(amount)
 
 
 class TallyStorage(Storage, MovingWindowSupport):
-    """The storage of `limits`, over the tally; keys are tenants, and the only window is a minute.
+    """The storage of `limits`, over one of the tally's minutes; keys are tenants.
 
-    A call counts from the second that it came in for 60 to 61 s, so that no 60 s ever have more calls than the limit.
+    What came in counts from its second for 60 to 61 s, so that no 60 s ever have more than the limit.
     """
 
     STORAGE_SCHEME = None
 
-    def __init__(self, tally: Tally, clock: Clock = time.monotonic) -> None:
+    def __init__(self, tally: Tally, clock: Clock = time.monotonic, what: int = CALLED) -> None:
         super().__init__()
         self._tally = tally
+        self._what = what
         self._clock = clock
 
     @property
@@ -51,27 +52,27 @@ class TallyStorage(Storage, MovingWindowSupport):
         return ()
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count calls, or return False where the last minute would have more than the limit."""
+        """Count some, or return False where the last minute would have more than the limit."""
         del expiry
-        return self._tally.hit(key, limit, amount, int(self._clock()))
+        return self._tally.hit(self._what, key, limit, amount, int(self._clock()))
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return when the last minute's first call was made, no more exactly than the second, and how many were."""
+        """Return when the last minute's first one came, no more exactly than the second, and how many were."""
         del limit
-        first, count = self._tally.window(key, int(self._clock()))
+        first, count = self._tally.window(self._what, key, int(self._clock()))
         return float(first + SECONDS - expiry), count
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count calls without a limit, and return how many the last minute has."""
+        """Count without a limit, and return how many the last minute has."""
         self.acquire_entry(key, 2**32 - 1, expiry, amount)
         return self.get(key)
 
     def get(self, key: str) -> int:
-        """Return how many calls the last minute has."""
+        """Return how many the last minute has."""
         return self.get_moving_window(key, 0, MINUTE)[1]
 
     def get_expiry(self, key: str) -> float:
-        """Return when the first of the last minute's calls stops counting."""
+        """Return when the first of the last minute stops counting."""
         return self.get_moving_window(key, 0, MINUTE)[0] + MINUTE
 
     def check(self) -> bool:
@@ -83,10 +84,10 @@ class TallyStorage(Storage, MovingWindowSupport):
         return None
 
     def clear(self, key: str) -> None:
-        """Forget a tenant's calls."""
-        self._tally.clear(key, int(self._clock()))
+        """Forget a tenant's minute."""
+        self._tally.clear(self._what, key, int(self._clock()))
 
 
-def moving_windows(tally: Tally, clock: Clock = time.monotonic) -> MovingWindowRateLimiter:
-    """Return the library's strategy over the tally."""
-    return MovingWindowRateLimiter(TallyStorage(tally, clock))
+def moving_windows(tally: Tally, clock: Clock = time.monotonic, what: int = CALLED) -> MovingWindowRateLimiter:
+    """Return the library's strategy over the tally, of calls or of lists."""
+    return MovingWindowRateLimiter(TallyStorage(tally, clock, what))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from tausestack.contract import (
@@ -71,16 +72,16 @@ class Methods:
                 # Third parties' servers tell it so: both official SDKs give a result that a model sees.
                 return failed(error)
         if ask.method in _OWN:
-            return await self.own(ask, self._own(ask))
+            return await self.own(ask, partial(self._own, ask))
         return await self._pass_on(ask, await self._named(ask, await self.snapshot(ask)))
 
-    async def own(self, ask: Ask, work: Awaitable[Outcome]) -> Outcome:
+    async def own(self, ask: Ask, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Return what a door answers to a request itself, once the ledger tells of it."""
-        return await self._pipeline.meter.answer(_call(ask, ask.server or "", "", {}), work)
+        return await self._pipeline.answer(_call(ask, ask.server or "", "", {}), work)
 
     async def note(self, ask: Ask) -> None:
         """Have the ledger tell of a request whose answer goes on: a stream."""
-        await self._pipeline.meter.note(_call(ask, ask.server or "", "", {}))
+        await self._pipeline.note(_call(ask, ask.server or "", "", {}))
 
     async def refuse(self, exchange: Exchange, error: TauseError, asked: str) -> None:
         """Have the ledger tell of a request that a door refuses."""

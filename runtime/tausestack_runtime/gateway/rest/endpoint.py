@@ -29,6 +29,7 @@ from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer, shown
 from tausestack_runtime.gateway.installed import Tool, not_found
+from tausestack_runtime.gateway.limits.limiter import LISTS
 from tausestack_runtime.gateway.mcp.lists import visible
 from tausestack_runtime.gateway.mcp.watching import watched
 from tausestack_runtime.gateway.pipeline import Pipeline
@@ -198,7 +199,7 @@ class RestEndpoint:
         body = structured(outcome)
         if notify is None:
             await exchange.reply_json(
-                200, body, [(b"tausestack-call", call.id.encode()), *self._pipeline.standing(call)]
+                200, body, [(b"tausestack-call", call.id.encode()), *self._pipeline.standing(call.tenant)]
             )
         else:
             await exchange.event(orjson.dumps(body), b"result")
@@ -206,11 +207,11 @@ class RestEndpoint:
 
     async def _document(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
         shown = await self._shown(principal)
-        await self._note(exchange, principal, "", "openapi.json")
-        await exchange.reply_json(200, document(principal.tenant, shown))
+        told = await self._listed(exchange, principal, "openapi.json")
+        await exchange.reply_json(200, document(principal.tenant, shown), told)
 
     async def _list_tools(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
-        query = _query(exchange)
+        query, told = _query(exchange), list[tuple[bytes, bytes]]()
         shown = {str(address): tool for address, tool in _addressed(await self._shown(principal))}
         if query.get("search"):
             asked = {"query": query["search"], "limit": FOUND}
@@ -218,12 +219,12 @@ class RestEndpoint:
             ranked = [hit["address"] for hit in hits["tools"]]
             shown = {address: shown[address] for address in ranked if address in shown}
         else:
-            await self._note(exchange, principal, "", "tools/list")
+            told = await self._listed(exchange, principal, "tools/list")
         start, limit = _page(query)
         page = list(shown.items())[start : start + limit]
         cursor = str(start + limit) if start + limit < len(shown) else None
         tools = [_tool_shape(address, tool) for address, tool in page]
-        await exchange.reply_json(200, {"tools": tools, "next_cursor": cursor})
+        await exchange.reply_json(200, {"tools": tools, "next_cursor": cursor}, told)
 
     async def _shown(self, principal: Principal) -> list[Tool]:
         snapshot = await self._snapshots.tenant(principal.tenant)
@@ -287,8 +288,13 @@ class RestEndpoint:
         return outcome.result.get("structuredContent")
 
     async def _note(self, exchange: Exchange, principal: Principal, server: str, tool: str) -> None:
-        """Have the ledger tell of what this door answers itself."""
+        """Have the ledger tell of what the operator does to a tenant."""
         await self._pipeline.meter.note(self._call(exchange, principal, server, tool, {}))
+
+    async def _listed(self, exchange: Exchange, principal: Principal, what: str) -> list[tuple[bytes, bytes]]:
+        """Count what this door is about to answer itself, and return the header fields that tell what is left."""
+        await self._pipeline.note(self._call(exchange, principal, "", what, {}))
+        return self._pipeline.standing(principal.tenant, LISTS)
 
     def _call(
         self,

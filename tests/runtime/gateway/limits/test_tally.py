@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.limits.windows import moving_windows, per_minute
-from tausestack_runtime.tally import CALLS, CONNECTIONS
+from tausestack_runtime.tally import CALLED, CALLS, CONNECTIONS, LISTED
 
 GATEWAYS = 3
 LIMIT = 200
@@ -70,6 +70,28 @@ def test_a_changed_limit_goes_on_with_what_was_counted() -> None:
     assert windows.hit(per_minute(11), "acme")
     windows.clear(per_minute(1), "acme")
     assert windows.hit(per_minute(1), "acme")
+
+
+@pytest.mark.covers("limits:lists")
+def test_calls_and_lists_have_a_minute_each_and_keep_their_slot_as_long_as_either_counts() -> None:
+    board, clock = Board(1), Clock()
+    calls, lists = (moving_windows(board.tally, clock, what) for what in (CALLED, LISTED))
+    assert calls.hit(per_minute(1), "acme")
+    assert not calls.hit(per_minute(1), "acme")
+    clock.now += 30
+    assert lists.hit(per_minute(1), "acme")
+    assert not lists.hit(per_minute(1), "acme")
+    clock.now += 31
+    assert calls.get_window_stats(per_minute(1), "acme").remaining == 1
+    for number in range(20_000):  # a slot that were free could be any of theirs
+        assert calls.hit(per_minute(1), f"passing-{number}")
+    assert not lists.hit(per_minute(1), "acme")
+    assert board.tally.admit(1, "acme", 1, 1, int(clock.now)) is None
+    clock.now += 30
+    assert lists.hit(per_minute(1), "acme")
+    lists.clear(per_minute(1), "acme")
+    assert lists.get_window_stats(per_minute(1), "acme").remaining == 1
+    assert calls.get_window_stats(per_minute(1), "acme").remaining == 0
 
 
 @pytest.mark.covers("limits:isolation")

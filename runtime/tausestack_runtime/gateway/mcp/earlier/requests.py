@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -102,9 +103,9 @@ class Requests:
         state = await self._states.of(session)
         ask = self._ask(asking, state, work, request)
         if request.method == "logging/setLevel":
-            return (await self._methods.own(ask, self._set_level(asking, ask))).result
+            return (await self._methods.own(ask, partial(self._set_level, asking, ask))).result
         if request.method in {"resources/subscribe", "resources/unsubscribe"}:
-            return (await self._methods.own(ask, self._watch(asking, ask))).result
+            return (await self._methods.own(ask, partial(self._watch, asking, ask))).result
         if request.method not in _PASSED:
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {request.method[:120]}", request.id)
         named = NAMED.get(request.method)
