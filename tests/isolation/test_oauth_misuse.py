@@ -116,20 +116,16 @@ def until_refused(world: World, token: str) -> bool:
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
-        ({"code_verifier": "x" * 43}, "invalid_grant"),
         ({"code_verifier": None}, "invalid_request"),
-        ({"redirect_uri": "http://127.0.0.1:7777/elsewhere"}, "invalid_grant"),
-        ({"redirect_uri": "http://127.0.0.1:7778/callback"}, "invalid_grant"),
         ({"redirect_uri": None}, "invalid_request"),
         ({"client_id": None}, "invalid_client"),
-        ({"client_id": "another"}, "invalid_grant"),
         ({"resource": "http://127.0.0.1:1/tenants/acme/mcp"}, "invalid_target"),
         ({"scope": "tools:read tenant:admin servers:manage system"}, "invalid_scope"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
         ({"code": "tsc_nonsense"}, "invalid_grant"),
     ],
 )
-def test_a_code_is_redeemed_by_its_client_as_it_was_asked_for_alone(
+def test_a_slip_of_its_client_leaves_a_code_to_be_redeemed(
     client: OAuthClient, world: World, changed: dict[str, str | None], error: str
 ) -> None:
     code = client.code(world.user)
@@ -140,15 +136,16 @@ def test_a_code_is_redeemed_by_its_client_as_it_was_asked_for_alone(
 
 def test_a_code_is_nobody_elses(client: OAuthClient, world: World) -> None:
     code = client.code(world.user)
-    other = OAuthClient(world.acme, name="Another")
-    other.verifier = client.verifier
-    assert error_of(other.redeem(code)) == "invalid_grant"
     moved = code.partition(".")[0] + f".{world.globex.name}"
     assert error_of(client.redeem(moved, resource=None)) == "invalid_grant"
     nowhere = code.partition(".")[0] + ".no-such-tenant"
     assert error_of(client.redeem(nowhere, resource=None)) == "invalid_grant"
     theirs = f"{world.globex.url}/tenants/{world.globex.name}/mcp"
     assert error_of(client.redeem(code, resource=theirs)) == "invalid_grant"
+    assert client.redeem(code).status_code == 200
+    other, code = OAuthClient(world.acme, name="Another"), client.code(world.user)
+    other.verifier = client.verifier
+    assert error_of(other.redeem(code)) == "invalid_grant"
 
 
 @pytest.mark.parametrize(

@@ -30,14 +30,14 @@ def answered(reply: httpx2.Response) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(reply.headers["location"]).query))
 
 
-def check_noted(stack: Stack, tenant: Tenant, user: str, error: str) -> None:
+def check_noted(stack: Stack, tenant: Tenant, user: str, error: str, *, rule: str = "replay", times: int = 1) -> None:
     """Check that a tenant's chain tells of a theft once: whose grant, what was tried, by which rule it ended."""
     entries = tenant.client.get("/audit?limit=500").json()["entries"]
     told = [entry for entry in entries if entry["error"] == error]
     fields = ("principal", "door", "server", "tool", "decision", "rule", "outcome")
     assert [tuple(entry[name] for name in fields) for entry in told] == [
-        (f"user:{user}", "oauth", "auth", "oauth/token", "deny", "replay", "denied")
-    ]
+        (f"user:{user}", "oauth", "auth", "oauth/token", "deny", rule, "denied")
+    ] * times
     assert error in stack.cli("audit", "list", "--tenant", tenant.name, "--denied", key=tenant.key).stdout
     assert tenant.client.get("/audit/verify").json()["ok"] is True
 

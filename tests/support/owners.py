@@ -50,6 +50,8 @@ class Owners:
         if tool == "external_user":
             self.told.append((service, tool, tenant, arguments))
             return {}
+        if tool == "ended":
+            return {"ended": not set(self.ended).isdisjoint(arguments["ids"])}
         if tool == "holder":
             return {"holder": self._holder(arguments["tenant"], arguments["principal"])}
         if service == "auth":
@@ -61,7 +63,7 @@ class Owners:
         self.feeds["auth"].touch(tenant)
 
     def _snapshot(self, tenant: str) -> dict[str, Any]:
-        found = {"tenant": tenant, **self.tenants.get(tenant, {}), "ended": self.ended}
+        found = {"tenant": tenant, **self.tenants.get(tenant, {})}
         if self.during_load is not None:
             self.during_load, change = None, self.during_load
             change()

@@ -53,6 +53,7 @@ _RULES = {
     HeaderMismatch.code: "form",
     PayloadTooLarge.code: "form",
     "code_replayed": "replay",
+    "code_unproven": "proof",
     "refresh_token_replayed": "replay",
     "access_denied": "password",
 }

@@ -76,8 +76,6 @@ class TenantSnapshot:
     plan: str
     installations: dict[str, Installation]
     limits: Limits
-    ended: frozenset[str] = frozenset()
-    """The grants and access tokens that ended while a token of theirs may live."""
     created_at: str = "1970-01-01T00:00:00+00:00"
     incarnation: str = ""
     """What tells it from the tenants that had this id before: what was given out for one is nothing to another."""
@@ -242,6 +240,10 @@ class Snapshots:
         until = datetime.fromisoformat(expires).timestamp() if expires else math.inf
         return Holder(frozenset(said["scopes"]), str(said["role"]), until)
 
+    async def ended(self, tenant: str, ids: frozenset[str]) -> bool:
+        """Return whether a grant or an access token has ended: how many have is no concern of the snapshot's."""
+        return (await self._system("auth", "ended", SYSTEM_TENANT, {"tenant": tenant, "ids": sorted(ids)}))["ended"]
+
     def limits(self, tenant: str) -> Limits:
         """Return a tenant's limits as they were last known: what a door goes by before it asks for more."""
         return self._limits.get(tenant) or limits_of(FIRST_PLAN, {})
@@ -265,7 +267,6 @@ class Snapshots:
         found = (installation_of(one, self._platform_tools) for one in installed["installations"])
         installations = {one.name: one for one in found}
         limits = self._limits[tenant] = limits_of(plan, as_object(identity.get("settings")) or {})
-        ended = frozenset(identity["ended"])
         snapshot = TenantSnapshot(
             tenant,
             epoch,
@@ -273,7 +274,6 @@ class Snapshots:
             plan,
             installations,
             limits,
-            ended,
             identity["created_at"],
             str(identity["incarnation"]),
         )

@@ -18,7 +18,16 @@ from tausestack_toolservers.auth.server import server
 
 pytestmark = pytest.mark.anyio
 
-SYSTEM_TOOLS = {"authenticate", "snapshot", "holder", "changes", "change_settings", "external_user", "limits_used"}
+SYSTEM_TOOLS = {
+    "authenticate",
+    "snapshot",
+    "holder",
+    "ended",
+    "changes",
+    "change_settings",
+    "external_user",
+    "limits_used",
+}
 
 
 async def system(stack: testing.Stack, tool: str, **arguments: Any) -> Any:

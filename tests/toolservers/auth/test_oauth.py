@@ -13,6 +13,7 @@ from tausestack import testing
 from tausestack.access_tokens import AccessTokenSigner, Resource, part
 from tausestack.errors import RateLimited, ToolFailed
 from tausestack.scopes import ROLES
+from tausestack_toolservers.auth.oauth import grants
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.oauth.grants import Consent, Grants, challenge_of
 from tausestack_toolservers.auth.passwords import FREE_FAILURES, LONGEST_PAUSE_SECONDS, WAITING, Attempts
@@ -87,14 +88,43 @@ async def test_what_has_ended_or_expired_is_swept_away(stack: testing.Stack) -> 
     state, code = await consented(stack)
     grant = await redeemed(state.grants, code)
     await state.grants.end("acme", grant.id)
-    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["ended"] == [grant.id]
+    assert await state.grants.ended("acme", {grant.id})
     assert (await stack.acme.call("list_grants"))["grants"] == []
     for _ in range(3):
         await state.grants.begin("acme", consent())
     after(state, 3600)
-    assert (await stack.system.call("snapshot", {"tenant": "acme"}))["ended"] == []
+    assert not await state.grants.ended("acme", {grant.id})
     await state.grants.begin("acme", consent())
     assert len((await stack.acme.call("list_grants"))["grants"]) == 1
+
+
+@pytest.mark.covers("oauth:ends")
+async def test_what_ended_is_asked_for_by_name_and_bounded_and_no_grant_is_kept_from_ending(
+    stack: testing.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, code = await consented(stack)
+    grant = await redeemed(state.grants, code)
+    monkeypatch.setattr(grants, "MOST_ENDED", 3)
+    for number in range(3):
+        await state.grants.end("acme", f"{number:024x}")
+    with pytest.raises(OAuthError) as refused:
+        await state.grants.end("acme", "f" * 24)
+    assert (refused.value.error, refused.value.status, refused.value.noted) == (
+        "temporarily_unavailable", 503, "rate_limited"
+    )  # fmt: skip
+    assert await state.grants.end("acme", grant.id)
+
+    async def ended(tenant: str, *ids: str) -> bool:
+        return (await stack.system.call("ended", {"tenant": tenant, "ids": list(ids)}))["ended"]
+
+    assert await ended("acme", grant.id)
+    assert await ended("acme", "e" * 24, f"{2:024x}")
+    assert not await ended("acme", "f" * 24, "e" * 24)
+    assert await ended("globex", "e" * 24)  # of a tenant that is none nothing goes on
+    assert "ended" not in await stack.system.call("snapshot", {"tenant": "acme"})
+    after(state, 361)
+    assert not await ended("acme", grant.id)
+    await state.grants.end("acme", "f" * 24)
 
 
 @pytest.mark.covers("oauth:secrets-kept-as-hashes")

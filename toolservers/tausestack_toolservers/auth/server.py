@@ -253,12 +253,8 @@ async def authenticate(
 
 @server.tool("auth/snapshot", side_effect="read", scopes=[SYSTEM])
 async def snapshot(tenant: TenantId, ctx: Context) -> dict[str, Any]:
-    """Return a tenant's status, plan, settings and what ended; `{"tenant": null}` for none."""
-    found = await _operated(ctx).snapshot(tenant)
-    if found is None:
-        return {"tenant": None}
-    state: State = ctx.state
-    return {**found, "ended": await state.grants.ended(tenant)}
+    """Return a tenant's status, plan and settings; `{"tenant": null}` for none."""
+    return await _operated(ctx).snapshot(tenant) or {"tenant": None}
 
 
 @server.tool("auth/holder", side_effect="read", scopes=[SYSTEM])
@@ -275,6 +271,18 @@ async def holder(
     if kind == "key":
         return {"holder": await state.keyring.alive(tenant, name)}
     return {"holder": await state.users.may_act(tenant, name) if kind == "user" else None}
+
+
+@server.tool("auth/ended", side_effect="read", scopes=[SYSTEM])
+async def ended(
+    tenant: TenantId,
+    ids: Annotated[list[str], Field(description="Ids of grants and access tokens.", max_length=8)],
+    ctx: Context,
+) -> dict[str, bool]:
+    """Tell whether one of some grants and access tokens of a tenant has ended; all have where there is none."""
+    there = await _operated(ctx).snapshot(tenant)
+    state: State = ctx.state
+    return {"ended": there is None or await state.grants.ended(tenant, ids)}
 
 
 @server.tool("auth/limits_used", side_effect="read", scopes=[SYSTEM])

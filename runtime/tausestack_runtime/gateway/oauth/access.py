@@ -80,6 +80,8 @@ class AccessTokens:
         if known is None or known[1] <= now:
             who = await self._snapshots.holder(snapshot, token.subject)
             actor = None if token.actor is None else await self._snapshots.holder(snapshot, token.actor)
+            if await self._snapshots.ended(snapshot.tenant, frozenset({token.grant, token.id})):
+                who = None
             known = _acting(token, snapshot, who, actor, now)
             _keep(self._principals, key, known)
         return known[0], token.resource
@@ -89,7 +91,7 @@ def _acting(
     token: AccessToken, snapshot: TenantSnapshot, who: Holder | None, actor: Holder | None, now: float
 ) -> tuple[Principal, float]:
     """Return who acts by a token of somebody, or of an actor for them, and until when, or raise `Unauthenticated`."""
-    if who is None or token.expires <= now or {token.grant, token.id} & snapshot.ended:
+    if who is None or token.expires <= now:
         raise Unauthenticated("The access token is good no more")
     if token.incarnation != snapshot.incarnation:
         raise Unauthenticated("The access token is good no more")

@@ -35,6 +35,7 @@ SUBJECT, REFUSAL = "tausestack-subject", "tausestack-refusal"
 COOKIE = "tausestack-authorize"
 MAX_USER = 128
 _PLAIN = "@._+-"
+_LATER = "60"
 _FRESH = {"cache-control": "no-store", "pragma": "no-cache"}
 
 Endpoint = Callable[[Request, Context], Awaitable[Response]]
@@ -166,6 +167,8 @@ def _in_json(endpoint: Endpoint) -> Endpoint:
             response = JSONResponse(body, error.status, {REFUSAL: error.noted, **about})
             if error.status == 401:
                 response.headers["www-authenticate"] = 'Basic realm="tausestack"'
+            elif error.status == 503:
+                response.headers["retry-after"] = _LATER
         return _told(response, _FRESH)
 
     return answered

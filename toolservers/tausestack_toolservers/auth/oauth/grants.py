@@ -1,7 +1,7 @@
 """What people let clients do: codes, refresh tokens, and their end.
 
 All that comes of one consent is one grant. A code and a refresh token are good once; who shows one again has stolen it,
-or was stolen from, and ends the grant with everything that came of it.
+or was stolen from, and ends the grant with everything that came of it. So does who can't prove that a code is theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tausestack.access_tokens import SECONDS, Resource
 from tausestack.changes import ChangeFeed
 from tausestack.database import Connection, Row, TenantDatabases
+from tausestack.errors import RateLimited
 from tausestack.tenancy import credential_hash
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.tables import codes, ended, grants, refresh_tokens
@@ -27,6 +28,8 @@ CODE_SECONDS = 60
 REFRESH_SECONDS = 30 * 24 * 3600
 """How long a refresh token waits for its use; the grant lives as long as the last one."""
 _ENDED_SECONDS = SECONDS + 60
+MOST_ENDED = 10_000
+"""How many ends of a tenant's are kept before it may end no more single tokens; grants are ended all the same."""
 CODE, REFRESH = "tsc", "tsr"
 _ID_BYTES = 12
 
@@ -95,25 +98,25 @@ class Grants:
     ) -> Grant:
         """Return the grant that a code stands for, once, with its first refresh token; else raise `OAuthError`.
 
-        What `check` raises leaves the code to be used.
+        What `check` raises leaves the code to be used; one that is shown without its proof is good no more.
         """
-        text = "The code is unknown, expired, used, or another client's"
+        text, proven = "The code is unknown, expired, used, or another client's", challenge_of(verifier).encode()
         async with self._databases.transaction(tenant) as db:
             row = await db.one(sa.select(codes).where(codes.c.hash == credential_hash(code)))
             grant = None if row is None else await _grant(db, row.grant)
-            if row is None or grant is None or grant.client != client:
+            if row is None or grant is None or (not row.used and row.expires_at <= self._now()):
                 raise OAuthError("invalid_grant", text)
             if not row.used:
-                if row.expires_at <= self._now() or row.redirect_uri != redirect_uri:
-                    raise OAuthError("invalid_grant", text)
-                if not hmac.compare_digest(challenge_of(verifier).encode(), row.challenge.encode()):
-                    raise OAuthError("invalid_grant", "The code_verifier does not fit the code_challenge")
-                check(grant)
-                await db.execute(sa.update(codes).where(codes.c.hash == row.hash).values(used=True))
-                return await self._refreshed(db, tenant, grant)
+                if not hmac.compare_digest(proven, row.challenge.encode()):
+                    text = "The code_verifier does not fit the code_challenge: the code is good no more"
+                elif (client, redirect_uri) == (grant.client, row.redirect_uri):
+                    check(grant)
+                    await db.execute(sa.update(codes).where(codes.c.hash == row.hash).values(used=True))
+                    return await self._refreshed(db, tenant, grant)
             await self._end(db, [grant.id])
         self._feed.touch(tenant)
-        raise OAuthError("invalid_grant", text, subject=f"user:{grant.user}", noted="code_replayed")
+        noted = "code_replayed" if row.used else "code_unproven"
+        raise OAuthError("invalid_grant", text, subject=f"user:{grant.user}", noted=noted)
 
     async def refresh(self, tenant: str, token: str, *, client: str, check: Check) -> Grant:
         """Return the grant of a refresh token, once, with its next one; else raise `OAuthError`, as `redeem` does."""
@@ -145,8 +148,13 @@ class Grants:
         return [dict(zip(grants.c.keys(), row, strict=True)) for row in rows]
 
     async def end(self, tenant: str, grant: str) -> bool:
-        """End a grant, or one access token by its id; return whether there was such a grant."""
+        """End a grant, or one access token by its id; return whether there was such a grant.
+
+        Raises `OAuthError` for a token while so many have ended that one who makes and ends them is no client.
+        """
         async with self._databases.transaction(tenant) as db:
+            if await _grant(db, grant) is None:
+                await self._check_ended(db)
             found = await self._end(db, [grant])
         self._feed.touch(tenant)
         return found > 0
@@ -158,11 +166,11 @@ class Grants:
             await self._end(db, [row.id for row in rows])
         self._feed.touch(tenant)
 
-    async def ended(self, tenant: str) -> list[str]:
-        """Return the ids of the grants and tokens that ended while an access token of theirs may live."""
-        since = self._now() - _ENDED_SECONDS
+    async def ended(self, tenant: str, ids: Collection[str]) -> bool:
+        """Return whether one of some grants and tokens ended while an access token of theirs may live."""
+        query = sa.select(ended.c.id).where(ended.c.id.in_(ids), ended.c.at >= self._now() - _ENDED_SECONDS)
         async with self._databases.reading(tenant) as db:
-            return [row.id for row in await db.execute(sa.select(ended.c.id).where(ended.c.at >= since))]
+            return await db.one(query.limit(1)) is not None
 
     def _now(self) -> int:
         return int(self._clock())
@@ -177,6 +185,12 @@ class Grants:
         await db.execute(sa.insert(refresh_tokens).values(**values))
         await db.execute(sa.update(grants).where(grants.c.id == grant.id).values(expires_at=until))
         return replace(grant, expires=until, refresh=token)
+
+    async def _check_ended(self, db: Connection) -> None:
+        since = self._now() - _ENDED_SECONDS
+        if await db.scalar(sa.select(sa.func.count()).where(ended.c.at >= since)) >= MOST_ENDED:
+            text = "So many tokens were revoked that no more are for some minutes, in which they expire"
+            raise OAuthError("temporarily_unavailable", text, 503, noted=RateLimited.code)
 
     async def _end(self, db: Connection, ids: list[str]) -> int:
         now = self._now()

@@ -88,8 +88,7 @@ class Tokens:
         about = await self._keyring.tenant(tenant)
         if about is None or token.incarnation != about["incarnation"]:
             return None
-        ended = await self._grants.ended(tenant)
-        if token.grant in ended or token.id in ended:
+        if await self._grants.ended(tenant, {token.grant, token.id}):
             return None
         held = [await self.holds(tenant, who) for who in (token.subject, token.actor) if who is not None]
         return None if None in held else token
