@@ -467,3 +467,24 @@ def test_people_and_keys_are_bounded_exactly_and_what_is_revoked_makes_room(stac
     assert limits(tenant)["api_keys"] | {"about": ""} == {
         "limit": 4, "used": 5, "left": 0, "resets_at": None, "set_by": "tenant", "about": ""
     }  # fmt: skip
+
+
+@pytest.mark.covers("auth:keys-in-pages")
+def test_keys_are_paged_over_rest_for_their_tenant_and_for_the_operator(stack: Stack, tenant: Tenant) -> None:
+    made = [tenant.client.post("/keys", json={"role": "viewer"}).json()["id"] for _ in range(4)]
+
+    def pages(get: Any, limit: int) -> list[str]:
+        found, cursor = list[str](), ""
+        while True:
+            page = get(f"?limit={limit}{cursor}").json()
+            found += [one["id"] for one in page["keys"]]
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"  # as it stands: no character of it needs encoding
+
+    whole = pages(lambda query: tenant.client.get(f"/keys{query}"), 500)
+    assert whole[1:] == made
+    assert pages(lambda query: tenant.client.get(f"/keys{query}"), 2) == whole
+    assert pages(lambda query: stack.operator("GET", f"tenants/{tenant.name}/keys{query}"), 2) == whole
+    listed = stack.cli_json("key", "list", "--tenant", tenant.name)["keys"]
+    assert [one["id"] for one in listed] == whole

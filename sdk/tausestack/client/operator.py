@@ -74,9 +74,15 @@ class Operator(WireClient):
         return await self.wire.request("POST", self._keys(tenant), body=body, repeatable=never)
 
     async def keys(self, tenant: str) -> list[dict[str, Any]]:
-        """Return a tenant's keys, without the secrets."""
-        found: dict[str, Any] = await self.wire.request("GET", self._keys(tenant))
-        return found["keys"]
+        """Return all of a tenant's keys, oldest first, without the secrets."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page: dict[str, Any] = await self.wire.request("GET", self._keys(tenant), query={"cursor": cursor})
+            found += page["keys"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return found
 
     async def revoke_key(self, tenant: str, key_id: str) -> dict[str, Any]:
         """Revoke a key; it is refused everywhere within a second."""

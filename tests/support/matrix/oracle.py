@@ -113,8 +113,13 @@ def _whoami(asked: _Asked) -> list[str]:
 
 
 def _api_keys(asked: _Asked) -> list[str]:
-    good, found = asked.call("auth/list_api_keys")
-    seen = {one["id"] for one in found["keys"] if one["revoked_at"] is None} if good else set[str]()
+    seen, page = set[str](), dict[str, Any]()
+    while page.get("next_cursor") or not page:
+        after = {"cursor": page["next_cursor"]} if page else {}
+        good, page = asked.call("auth/list_api_keys", **after)
+        if not good:
+            return asked.differs("keys", page, "a page")
+        seen |= {one["id"] for one in page["keys"] if one["revoked_at"] is None}
     return asked.differs("keys lost", asked.subject.keys - seen, set())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tausestack import testing
 from tausestack.contract import Principal
-from tausestack.errors import Conflict, Forbidden, InvalidArguments, InvalidRequest, NotFound, RateLimited
+from tausestack.errors import Conflict, Forbidden, InvalidArguments, InvalidRequest, NotFound, RateLimited, ToolFailed
 from tausestack.scopes import ROLES
 from tausestack.tenancy import credential_hash
 from tausestack_toolservers.auth import keyring
@@ -143,6 +143,36 @@ async def test_the_operator_makes_and_revokes_any_tenants_keys(stack: testing.St
     assert listed == await stack.acme.call("list_api_keys")
     await system(stack, "revoke_tenant_key", tenant="acme", key_id=made["id"])
     assert await authenticate(stack, made["api_key"]) == {"tenant": None}
+
+
+@pytest.mark.covers("auth:keys-in-pages")
+async def test_keys_are_listed_page_by_page_each_once_however_many_are_of_one_moment(
+    stack: testing.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await system(stack, "create_tenant", id="acme")
+    await system(stack, "create_tenant", id="globex")
+    monkeypatch.setattr(keyring, "utc_now", lambda: "2126-01-01T00:00:00+00:00")
+    made = [await stack.acme.call("create_api_key", {"role": "viewer"}) for _ in range(6)]
+    whole = await stack.acme.call("list_api_keys")
+    assert whole["next_cursor"] is None
+    assert len(whole["keys"]) == 7
+    for tool, more in (("list_api_keys", {}), ("list_tenant_keys", {"tenant": "acme"})):
+        caller = stack.operator if more else stack.acme
+        found, cursor = list[Any](), None
+        for size in (3, 3, 1):
+            page = await caller.call(tool, {**more, "limit": 3, **({"cursor": cursor} if cursor else {})})
+            cursor = page["next_cursor"]
+            assert (len(page["keys"]), cursor is None) == (size, size == 1)
+            assert "+" not in (cursor or "")
+            found += page["keys"]
+            if size == 3:  # what is revoked meanwhile, and made, moves nothing
+                await stack.acme.call("revoke_api_key", {"key_id": page["keys"][-1]["id"]})
+        assert [one["id"] for one in found] == [one["id"] for one in whole["keys"]]
+    elsewhere = await stack.globex.call("list_api_keys", {"cursor": f"2026-01-01T00:00:00Z/{made[0]['id']}"})
+    assert {one["id"] for one in elsewhere["keys"]}.isdisjoint(one["id"] for one in whole["keys"])
+    for wrong in ({"limit": 0}, {"limit": 501}, {"cursor": "nothing"}):
+        with pytest.raises((InvalidArguments, ToolFailed)):
+            await stack.acme.call("list_api_keys", wrong)
 
 
 @pytest.mark.covers("auth:isolation")

@@ -10,12 +10,13 @@ from tausestack.changes import ChangeFeed
 from tausestack.clock import utc_now
 from tausestack.contract import BillingPlan
 from tausestack.database import Connection, Row, TenantDatabases
-from tausestack.errors import Conflict, NotFound
+from tausestack.errors import Conflict, InvalidArguments, NotFound
 from tausestack.names import SYSTEM_TENANT, check_tenant, is_tenant
 from tausestack.scopes import Role
 from tausestack_toolservers.auth import domain, store
 from tausestack_toolservers.auth.tables import api_keys, tenants
 
+_UTC = "+00:00"
 KEPT_DEAD = 500
 """How many keys of a tenant that are good no more are kept to be shown, the newest ones."""
 
@@ -137,10 +138,19 @@ class Keyring:
         async with self._databases.reading(tenant) as db:
             return await store.count_good(db, utc_now())
 
-    async def keys(self, tenant: str) -> list[dict[str, Any]]:
-        """Return a tenant's keys without their secrets, oldest first."""
+    async def keys(self, tenant: str, limit: int, cursor: str | None) -> dict[str, Any]:
+        """Return a page of a tenant's keys without their secrets, oldest first, and the cursor of the next."""
+        at, sign, key_id = ("", "/", "") if cursor is None else cursor.partition("/")
+        if not sign:
+            raise InvalidArguments("cursor is what an earlier page gave as next_cursor")
         async with self._databases.reading(tenant) as db:
-            return [_public(store.fields(api_keys, row)) for row in await store.keys(db)]
+            rows = await store.keys(db, (at.replace("Z", _UTC), key_id), limit + 1)
+        shown = [_public(store.fields(api_keys, row)) for row in rows[:limit]]
+        following = None
+        if len(rows) > limit:
+            last = shown[-1]
+            following = f"{last['created_at']}/{last['id']}".replace(_UTC, "Z")  # a `+` in a query is a space
+        return {"keys": shown, "next_cursor": following}
 
     async def revoke(self, tenant: str, key_id: str) -> dict[str, Any]:
         """Revoke a key and return it; `NotFound` where the tenant has no such key."""

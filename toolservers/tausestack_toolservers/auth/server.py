@@ -58,6 +58,9 @@ KeyName = Annotated[
 ]
 Days = Annotated[int | None, Field(description="Days until it expires; never if left out.", ge=1, le=3650)]
 
+KEYS_PAGE = 500
+Limit = Annotated[int, Field(description="How many to return at most.", ge=1, le=KEYS_PAGE)]
+Cursor = Annotated[str | None, Field(description="What an earlier page gave as next_cursor.", max_length=100)]
 
 Scopes = Annotated[
     list[str] | None,
@@ -101,9 +104,10 @@ class NewApiKey(ApiKey):
 
 
 class ApiKeys(BaseModel):
-    """A tenant's keys, oldest first."""
+    """A tenant's keys, oldest first, page by page."""
 
     keys: list[ApiKey]
+    next_cursor: str | None = Field(default=None, description="Where the next page begins; null on the last.")
 
 
 class Tenant(BaseModel):
@@ -160,9 +164,9 @@ async def create_api_key(
 
 
 @server.tool("auth/list_api_keys", title="List API keys", side_effect="read", scopes=[TENANT_ADMIN])
-async def list_api_keys(ctx: Context) -> ApiKeys:
-    """List this tenant's API keys with their roles, never their secrets."""
-    return ApiKeys.model_validate({"keys": await _keyring(ctx).keys(ctx.tenant)})
+async def list_api_keys(ctx: Context, limit: Limit = KEYS_PAGE, cursor: Cursor = None) -> ApiKeys:
+    """List this tenant's API keys with their roles, never their secrets, page by page."""
+    return ApiKeys.model_validate(await _keyring(ctx).keys(ctx.tenant, limit, cursor))
 
 
 @server.tool(
@@ -224,10 +228,10 @@ async def create_tenant_key(
 
 
 @server.tool("auth/list_tenant_keys", title="List a tenant's API keys", side_effect="read", scopes=[OPERATOR])
-async def list_tenant_keys(tenant: TenantId, ctx: Context) -> ApiKeys:
-    """List the API keys of any tenant, never their secrets."""
+async def list_tenant_keys(tenant: TenantId, ctx: Context, limit: Limit = KEYS_PAGE, cursor: Cursor = None) -> ApiKeys:
+    """List the API keys of any tenant, never their secrets, page by page."""
     keyring = _operated(ctx)
-    return ApiKeys.model_validate({"keys": await keyring.keys(await keyring.known(tenant))})
+    return ApiKeys.model_validate(await keyring.keys(await keyring.known(tenant), limit, cursor))
 
 
 @server.tool(

@@ -71,9 +71,13 @@ async def key_of_request(db: Connection, request: str) -> str | None:
     return await db.scalar(sa.select(api_keys.c.id).where(api_keys.c.request == request))
 
 
-async def keys(db: Connection) -> list[Row]:
-    """Return the tenant's keys, oldest first."""
-    return await db.execute(sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id))
+async def keys(db: Connection, after: tuple[str, str], most: int) -> list[Row]:
+    """Return so many of the tenant's keys, oldest first, beyond a time and an id."""
+    at, key_id = after
+    beyond = sa.or_(api_keys.c.created_at > at, sa.and_(api_keys.c.created_at == at, api_keys.c.id > key_id))
+    return await db.execute(
+        sa.select(api_keys).where(beyond).order_by(api_keys.c.created_at, api_keys.c.id).limit(most)
+    )
 
 
 async def revoke(db: Connection, key_id: str, at: str) -> None:

@@ -160,7 +160,7 @@ OPERATOR_RESOURCES = (
     Resource("DELETE", "tenants/{id}", "platform", "delete_tenant", _query),
     Resource("POST", "tenants/{id}/suspend", "platform", "suspend_tenant", _body),
     Resource("POST", "tenants/{id}/resume", "platform", "resume_tenant", _body),
-    Resource("GET", "tenants/{tenant}/keys", "auth", "list_tenant_keys", _for_tenant),
+    Resource("GET", "tenants/{tenant}/keys", "auth", "list_tenant_keys", _query),
     Resource("POST", "tenants/{tenant}/keys", "auth", "create_tenant_key", _for_tenant, lambda _: 201),
     Resource("DELETE", "tenants/{tenant}/keys/{key_id}", "auth", "revoke_tenant_key", _for_tenant),
 )
