@@ -10,12 +10,12 @@ from tausestack.database import Connection, Row
 from tausestack.errors import Conflict, Forbidden, Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.raw import as_object
-from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
+from tausestack.scopes import RUNS_WRITE, SYSTEM, within
 from tausestack_agents import forking, replaying, store
 from tausestack_agents.domain import PAUSE, run_id
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_THREAD, RunId
-from tausestack_agents.readers import check_reader
+from tausestack_agents.readers import READER, check_reader
 from tausestack_agents.starting import check_room
 
 Run = dict[str, Any]
@@ -94,7 +94,7 @@ async def fork(
         return store.shape(await store.get_run(db, identifier), await store.journal_of(db, identifier))
 
 
-@tool("agents/replay", side_effect="read", scopes=[ANY])
+@tool("agents/replay", side_effect="read", scopes=[READER])
 async def replay(ctx: Context, run: RunId) -> dict[str, Any]:
     """Go through a run again by its journal alone, calling nothing; fails where the code goes another way by now."""
     check_reader(ctx.principal)

@@ -11,12 +11,12 @@ from pydantic import Field
 from tausestack.agents.spec import NAME_PATTERN
 from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound, Unavailable
 from tausestack.mcp import Context, tool
-from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM, within
+from tausestack.scopes import RUNS_WRITE, SYSTEM, within
 from tausestack_agents import schedules, specs
 from tausestack_agents.cron import Cron, Missed
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_INPUT, MAX_THREAD, TEXT
-from tausestack_agents.readers import check_reader
+from tausestack_agents.readers import READER, check_reader
 from tausestack_agents.schedules import KIND, MAX_SCHEDULES
 from tausestack_agents.store import now
 from tausestack_agents.tables import schedules as table
@@ -98,7 +98,7 @@ async def save_schedule(
         return schedules.shape(await schedules.find(db, name))
 
 
-@tool("agents/list_schedules", side_effect="read", scopes=[ANY])
+@tool("agents/list_schedules", side_effect="read", scopes=[READER])
 async def list_schedules(ctx: Context) -> dict[str, list[Schedule]]:
     """List the tenant's schedules: when each ticks next, and what came of its last tick."""
     check_reader(ctx.principal)
@@ -106,7 +106,7 @@ async def list_schedules(ctx: Context) -> dict[str, list[Schedule]]:
         return {"schedules": [schedules.shape(row) for row in await schedules.listed(db)]}
 
 
-@tool("agents/get_schedule", side_effect="read", scopes=[ANY])
+@tool("agents/get_schedule", side_effect="read", scopes=[READER])
 async def get_schedule(ctx: Context, name: Name) -> Schedule:
     """Show a schedule."""
     check_reader(ctx.principal)

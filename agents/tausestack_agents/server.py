@@ -20,7 +20,7 @@ from tausestack.errors import Conflict, Forbidden, InvalidArguments, NotFound
 from tausestack.limits import month
 from tausestack.mcp import Context, Server, Service
 from tausestack.raw import MAX_DIGITS, number_of
-from tausestack.scopes import ANY, RUNS_WRITE, SYSTEM
+from tausestack.scopes import RUNS_WRITE, SYSTEM
 from tausestack_agents import (
     agent_tools,
     asking,
@@ -42,7 +42,7 @@ from tausestack_agents.keeping import RunsKeeper, State
 from tausestack_agents.looks import looks
 from tausestack_agents.models import Wanted
 from tausestack_agents.parameters import LINE, MAX_INPUT, TEXT, WAIT_SECONDS, Facts, RunId, Thread, Wait
-from tausestack_agents.readers import check_reader
+from tausestack_agents.readers import READER, check_reader
 from tausestack_agents.starting import Asked, Run, settled, shown, start, state_of, waits
 from tausestack_agents.stopping import stop
 from tausestack_agents.tables import SCHEMA
@@ -223,7 +223,7 @@ async def cancel(
     return await shown(ctx, run)
 
 
-@server.tool("agents/get_run", side_effect="read", scopes=[ANY])
+@server.tool("agents/get_run", side_effect="read", scopes=[READER])
 async def get_run(
     ctx: Context,
     run: RunId,
@@ -234,7 +234,7 @@ async def get_run(
     return await settled(ctx, run, wait)
 
 
-@server.tool("agents/list_runs", side_effect="read", scopes=[ANY])
+@server.tool("agents/list_runs", side_effect="read", scopes=[READER])
 async def list_runs(
     ctx: Context,
     limit: Annotated[int, Field(description="At most so many.", ge=1, le=200)] = 50,

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from tausestack.errors import Unavailable
 from tausestack.mcp import Context, tool
-from tausestack.scopes import ANY, RUNS_WRITE, TENANT_ADMIN
+from tausestack.scopes import RUNS_WRITE, TENANT_ADMIN
 from tausestack_agents import threads
 from tausestack_agents.keeping import State
 from tausestack_agents.parameters import LINE, MAX_THREAD
-from tausestack_agents.readers import check_reader
+from tausestack_agents.readers import READER, check_reader
 
 logger = structlog.get_logger("agents")
 
@@ -28,7 +28,7 @@ Thread = Annotated[
 Limit = Annotated[int, Field(description="At most so many.", ge=1, le=200)]
 
 
-@tool("agents/list_threads", side_effect="read", scopes=[ANY])
+@tool("agents/list_threads", side_effect="read", scopes=[READER])
 async def list_threads(
     ctx: Context,
     limit: Limit = 50,
@@ -42,7 +42,7 @@ async def list_threads(
         return {"threads": await threads.listed(db, limit=limit, before=before)}
 
 
-@tool("agents/get_thread", side_effect="read", scopes=[ANY])
+@tool("agents/get_thread", side_effect="read", scopes=[READER])
 async def get_thread(
     ctx: Context,
     thread: Thread,

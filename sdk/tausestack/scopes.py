@@ -16,6 +16,8 @@ OPERATOR = "operator"
 """Held by the operator alone: makes tenants and their keys, and nothing inside them."""
 ANY = "any"
 """Declared by a tool that every credential of the tenant may call, whatever its role."""
+OR = "|"
+"""Between the scopes of a need that any of them covers."""
 SYSTEM = "system"
 """Held by our own processes alone; a tool that needs it is shown to nobody else."""
 OWN = frozenset({OPERATOR, SYSTEM})
@@ -45,7 +47,8 @@ def call_scope(server: str, tool: str) -> str:
 def needed(server: str, tool: str, declared: Collection[str]) -> tuple[str, ...]:
     """Return the scopes a call needs: those the tool declares, else its own call scope.
 
-    A declared `tools:call…` pattern stands for the tool's own call scope; `any` needs nothing.
+    A declared `tools:call…` pattern stands for the tool's own call scope; `any` needs nothing. `a|b` is one need, which
+    either scope covers, and in it `tools:call:{server}/` what lets anything of a server be called.
     """
     if ANY in declared:
         return ()
@@ -80,8 +83,7 @@ def covers(grants: Iterable[str], need: str) -> bool:
 
 def reaches(bounds: Iterable[Iterable[str]], server: str) -> bool:
     """Return whether every bound lets something of a server be called."""
-    there = f"{TOOLS_CALL}:{server}/"
-    return all(any(grant.startswith(there) or _covers(grant, there) for grant in bound) for bound in bounds)
+    return all(covers(bound, f"{TOOLS_CALL}:{server}/") for bound in bounds)
 
 
 def missing(bounds: Iterable[Iterable[str]], needs: Iterable[str]) -> str | None:
@@ -91,8 +93,10 @@ def missing(bounds: Iterable[Iterable[str]], needs: Iterable[str]) -> str | None
 
 
 def _covers(grant: str, need: str) -> bool:
-    if grant == need:
+    if grant == need or (need.endswith("/") and grant.startswith(need)):
         return True
+    if OR in need:
+        return any(_covers(grant, each) for each in need.split(OR))
     if grant.endswith("*"):
         return need.startswith(grant[:-1]) and need not in OWN
     return need.startswith(grant + ":")

@@ -53,7 +53,8 @@ def test_a_key_that_is_narrowed_to_other_tools_reads_no_run_thread_or_schedule(s
             refused = strange.client.get(path)
             assert (refused.status_code, refused.json().get("scope")) == (403, "tools:read"), (path, refused.text)
         assert strange.client.post(f"{at}/replay", json={}).status_code == 403
-        assert strange.call("agents/get_run", {"run": run["id"]}).json()["cause"] == "forbidden"
+        assert strange.call("agents/get_run", {"run": run["id"]}).json()["code"] == "forbidden"
+        assert "agents__get_run" not in strange.rpc("tools/list", {}).text
     for reader in (
         narrowed("viewer"),
         narrowed("agent"),
@@ -61,6 +62,26 @@ def test_a_key_that_is_narrowed_to_other_tools_reads_no_run_thread_or_schedule(s
         narrowed("agent", "tools:call:agents/ask-concierge"),
     ):
         assert [reader.client.get(path).status_code for path in paths[:5]] == [200] * 5
+
+
+@pytest.mark.covers("agents:readers", "oauth:explain")
+def test_what_lets_somebody_read_runs_is_what_explain_and_the_ledger_say(stack: Stack, tenant: Tenant) -> None:
+    for role, scopes, rule in (
+        ("viewer", None, "role:viewer"),
+        ("agent", None, "role:agent"),
+        ("agent", ["tools:call:agents/ask-concierge"], "scope:tools:call:agents/ask-concierge"),
+        ("agent", ["tools:call:billing/*"], "bound:key"),
+    ):
+        made = tenant.must("auth/create_api_key", {"role": role, **({"scopes": scopes} if scopes else {})})
+        who = f"key:{made['id']}"
+        found = tenant.must("platform/explain", {"server": "agents", "tool": "list_runs", "principal": who})
+        allowed = not rule.startswith("bound")
+        assert (found["allowed"], found["rule"]) == (allowed, rule)
+        assert found["needs"] == ["tools:read|runs:write|tools:call:agents/"]
+        reader = Tenant(tenant.name, made["api_key"], stack.url)
+        assert reader.client.get("/runs").status_code == (200 if allowed else 403)
+        entry = next(one for one in tenant.client.get("/audit").json()["entries"] if one["principal"] == who)
+        assert (entry["tool"], entry["rule"]) == ("list_runs", rule)
 
 
 @pytest.mark.covers("agents:run-waits")

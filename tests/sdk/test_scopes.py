@@ -48,6 +48,21 @@ def test_a_tool_needs_its_own_call_scope_unless_it_declares_others() -> None:
     assert needed("auth", "whoami", [ANY]) == ()
 
 
+@pytest.mark.covers("scopes:needed", "scopes:bounds")
+def test_a_need_of_several_scopes_is_covered_by_any_of_them_in_every_bound() -> None:
+    need = "tools:read|runs:write|tools:call:agents/"
+    assert needed("agents", "get_run", [need]) == (need,)
+    good = ("tools:read", "runs:write", "tools:call", "tools:call:*", "tools:call:agents/*", "tools:call:agents/run",
+            "tools:call:agents/ru*")  # fmt: skip
+    assert [grant for grant in good if not covers([grant], need)] == []
+    bad = ("tools:rea", "tools:call:agents2/run", "tools:call:agent/*", "tenant:admin", "tools:read|x", "agents/", "")
+    assert [grant for grant in bad if covers([grant], need)] == []
+    assert missing([{"tools:read"}, {"tools:call:agents/run"}], [need]) is None
+    assert missing([{"tools:read"}, {"tools:call:billing/pay"}], [need]) == need
+    assert reaches([{"tools:call:agents/run"}, {"tools:call"}], "agents")
+    assert not reaches([{"tools:call:agents/run"}, {"tools:read"}], "agents")
+
+
 @pytest.mark.covers("scopes:bounds")
 def test_every_bound_has_to_cover_every_need() -> None:
     person, agent = {"tools:call"}, {"tools:call:billing/*"}

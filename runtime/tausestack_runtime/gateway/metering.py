@@ -31,7 +31,7 @@ from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import ORIGIN
 from tausestack_runtime.gateway.identity import NotYours
 from tausestack_runtime.gateway.metrics import Metrics
-from tausestack_runtime.gateway.rules import allowing, denying
+from tausestack_runtime.gateway.rules import Lacking, allowing, denying
 from tausestack_runtime.gateway.snapshots import Snapshots
 from tausestack_runtime.ledger import FREE, Ledger, Line, PriceList, moment
 
@@ -204,7 +204,7 @@ def _refusing(call: Call, error: TauseError) -> str:
     if isinstance(error, NotYours):
         return "tenant"
     if isinstance(error, Forbidden) and call.state in UNDECIDED:
-        need = error.data.get("scope")
+        need = error.need if isinstance(error, Lacking) else error.data.get("scope")
         return "approval" if need is None else need if need == ORIGIN else denying(call.principal, need)
     return "quarantine" if call.quarantined else ""
 

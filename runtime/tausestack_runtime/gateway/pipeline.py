@@ -18,7 +18,7 @@ from tausestack.errors import (
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.schemas import plainly
-from tausestack.scopes import OPERATOR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
+from tausestack.scopes import OPERATOR, OR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals, policy_version
@@ -29,6 +29,7 @@ from tausestack_runtime.gateway.limits.headers import headers_of
 from tausestack_runtime.gateway.limits.limiter import MINUTELY, Limiter
 from tausestack_runtime.gateway.metering import Meter
 from tausestack_runtime.gateway.mirrors import mismatch
+from tausestack_runtime.gateway.rules import Lacking
 from tausestack_runtime.gateway.running import Running, uncancelled
 from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
@@ -155,9 +156,9 @@ class Pipeline:
         if call.principal.id == OPERATOR and OPERATOR in call.principal.scopes:
             raise Forbidden(
                 f"The operator's key makes tenants and keys, and nothing inside them: use a key of {call.tenant}",
-                scope=lacking,
+                scope=lacking.partition(OR)[0],
             )
-        raise Forbidden(f"This credential lacks the scope {lacking}", scope=lacking)
+        raise Lacking(lacking)
 
     async def _own(self, call: Call) -> tuple[Tool, Installation, str] | None:
         """Our own processes' way to system tools, and the operator's to its own; no tenant's credential comes here."""

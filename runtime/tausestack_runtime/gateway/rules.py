@@ -5,7 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tausestack.contract import Principal
-from tausestack.scopes import OPERATOR, OWN, ROLES, covers
+from tausestack.errors import Forbidden
+from tausestack.scopes import OPERATOR, OR, OWN, ROLES, covers
+
+
+class Lacking(Forbidden):
+    """Somebody lacks what a tool needs; of a need that several scopes cover the first is named."""
+
+    def __init__(self, need: str) -> None:
+        scope = need.partition(OR)[0]
+        super().__init__(f"This credential lacks the scope {scope}", scope=scope)
+        self.need = need
 
 
 def denying(who: Principal, need: str) -> str:

@@ -20,7 +20,7 @@ from tausestack_runtime.gateway.confidential import Confidential, in_run
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
 from tausestack_runtime.gateway.pipeline import Pipeline, check_arguments
-from tausestack_runtime.gateway.rules import allowing, denying
+from tausestack_runtime.gateway.rules import Lacking, allowing, denying
 from tausestack_runtime.gateway.snapshots import Snapshots, SystemCall
 from tausestack_runtime.ledger import Ledger
 from tausestack_runtime.life.life import TenantLife
@@ -208,7 +208,8 @@ class Platform:
         try:
             self._pipeline.authorise(asked, tool)
         except Forbidden as error:
-            return {**about, "allowed": False, "rule": denying(who, error.data["scope"]), "reason": error.message}
+            need = error.need if isinstance(error, Lacking) else error.data["scope"]
+            return {**about, "allowed": False, "rule": denying(who, need), "reason": error.message}
         over = await self._limits.over(asked)
         if over is not None:
             return {**about, "allowed": False, "rule": f"limit:{over.data['limit']}", "reason": over.message}
