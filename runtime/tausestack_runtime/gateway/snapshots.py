@@ -15,11 +15,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+import orjson
+
 from tausestack.contract import BillingPlan, Principal
 from tausestack.errors import TauseError, TenantSuspended, Unavailable
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import as_object
 from tausestack_runtime.board import Writes
+from tausestack_runtime.gateway.call import digest
 from tausestack_runtime.gateway.installed import Installation, Tool, installation_of, not_found
 from tausestack_runtime.gateway.limits.allowances import Limits, limits_of
 
@@ -30,6 +33,9 @@ FIRST_PLAN: BillingPlan = "basic"
 """Whose limits hold for a tenant that nothing is known of yet."""
 
 SUSPENDED = "suspended"
+
+MAX_LISTED = 16 * 1024 * 1024
+"""Bytes of a snapshot's lists that are kept: of as many different credentials as most tenants have, and more."""
 
 SystemCall = Callable[[str, str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls (service, tool) for (tenant) with arguments as the gateway itself; returns the structured result."""
@@ -104,9 +110,19 @@ class TenantSnapshot:
         return next((one for one in self.installations.values() if one.default), None)
 
     @cached_property
-    def listings(self) -> dict[str, tuple[bytes, str]]:
-        """Lists of tools that were put together from this snapshot, with their digests, by who may see them."""
+    def _listings(self) -> dict[str, tuple[bytes, str]]:
         return {}
+
+    def listing(self, key: str, make: Callable[[], bytes]) -> tuple[bytes, str]:
+        """Return a list that is put together from this snapshot for some who may see it, in JSON, and its digest."""
+        found = self._listings.get(key)
+        if found is None:
+            made = make()
+            found = made, digest(orjson.loads(made))
+            if sum(len(body) for body, _ in self._listings.values()) + len(made) > MAX_LISTED:
+                self._listings.clear()
+            self._listings[key] = found
+        return found
 
     @cached_property
     def active(self) -> dict[tuple[str, str], tuple[Tool, Installation]]:

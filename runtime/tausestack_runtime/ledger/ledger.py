@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
+import anyio
 import anyio.to_thread
 
 from tausestack.errors import TauseError
@@ -26,6 +28,9 @@ from tausestack_runtime.ledger.writing import Keys, Synchronous, Writer, reseal
 
 MAX_GROUP = 1024
 """How many appends share a transaction at most, or little more."""
+
+LONG_READS = 4
+"""How many chains are read from end to end at once, each by a thread; of a tenant's own one."""
 
 GATHER_SECONDS = 0.003
 """How long an append may wait for others of a crowd to share its transaction."""
@@ -78,6 +83,8 @@ class Ledger:
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Whose it is while it is open."""
+        self._long = anyio.CapacityLimiter(LONG_READS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.groups = 0
         """How many times what waited was written."""
         self._seal = b""
@@ -135,7 +142,7 @@ class Ledger:
 
         `since` is inclusive, `until` exclusive (UTC, ISO 8601). Raises `InvalidArguments` for other forms.
         """
-        return await self._read(usage, tenant, since, until)
+        return await self._read_long(usage, tenant, since, until)
 
     async def audit(self, tenant: str, *, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
         """Return a tenant's lines with a number below `before`, newest first."""
@@ -144,7 +151,7 @@ class Ledger:
     async def verify(self, tenant: str) -> Verification:
         """Follow a tenant's chain from its first line to its last, which is not before what this ledger wrote."""
         written = 0 if self._writer is None else self._writer.written(tenant)
-        found: Verification = await self._read(verify, tenant)
+        found: Verification = await self._read_long(verify, tenant)
         if found.ok and found.lines < written:
             gone = "an earlier head was put back: the lines after it are gone"
             return replace(found, ok=False, lines=written, first_bad=found.lines + 1, wrong=gone)
@@ -187,6 +194,13 @@ class Ledger:
 
     async def _read(self, read: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(functools.partial(read, self._data, self._keys(), *arguments))
+
+    async def _read_long(self, read: Any, tenant: str, *more: Any) -> Any:
+        """Read all of a chain, which may take seconds: who has many of its reads wait keeps nobody else's waiting."""
+        turn = self._turns.setdefault(tenant, asyncio.Lock())
+        async with turn:
+            reading = functools.partial(read, self._data, self._keys(), tenant, *more)
+            return await anyio.to_thread.run_sync(reading, limiter=self._long)
 
     def _ready(self) -> Writer:
         writer = Writer(self._data, self._keys, self._gateway, self._synchronous)

@@ -93,6 +93,28 @@ async def test_who_acts_is_asked_for_once_a_snapshot_and_nobody_else_is(owners: 
     assert again == Holder(frozenset({"tools:read"}), "admin")
 
 
+@pytest.mark.covers("snapshots:lists")
+async def test_lists_are_put_together_once_and_no_more_of_them_kept_than_there_is_room_for(
+    owners: Owners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_LISTED", 100)
+    snapshot, made = await Snapshots(owners, []).tenant("acme"), list[str]()
+
+    def listed(key: str) -> tuple[bytes, str]:
+        def make() -> bytes:
+            made.append(key)
+            return b'["' + key.encode() * 10 + b'"]'
+
+        return snapshot.listing(key, make)
+
+    a, b = listed("a" * 4), listed("b" * 4)
+    assert a != b
+    assert (listed("a" * 4), listed("b" * 4)) == (a, b)
+    assert listed("c" * 4)[0] == b'["' + b"c" * 40 + b'"]'
+    assert listed("a" * 4) == a
+    assert [key[0] for key in made] == ["a", "b", "c", "a"]
+
+
 @pytest.mark.covers("snapshots:who-acts")
 async def test_a_key_that_expires_acts_no_more_though_nothing_changed(owners: Owners) -> None:
     owners.keys["h1"]["expires_at"] = "2126-01-01T00:00:00+00:00"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import stat
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from ledgers import KEY, KEYS, file_of, line
 from tausestack.errors import InvalidArguments, InvalidRequest
 from tausestack_runtime.ledger import Ledger
+from tausestack_runtime.ledger import ledger as ledger_module
+from tausestack_runtime.ledger.verifying import verify
 
 pytestmark = pytest.mark.anyio
 
@@ -305,3 +308,37 @@ async def test_a_cancelled_append_still_leaves_its_line(ledger: Ledger) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     await ledger.append(line("last"))
     await whole(ledger, "acme", 52)
+
+
+@pytest.mark.covers("ledger:long-reads")
+async def test_a_tenant_reads_its_chain_from_end_to_end_once_at_a_time_and_keeps_no_other_waiting(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ledger.append(line("1"))
+    await ledger.append(line("2", tenant="globex"))
+    let_on, reading, most = threading.Event(), list[str](), 0
+
+    def slowly(data: Path, keys: Any, tenant: str, *more: Any) -> Any:
+        nonlocal most
+        reading.append(tenant)
+        most = max(most, reading.count("acme"))
+        if tenant == "acme":
+            assert let_on.wait(60)
+        found = verify(data, keys, tenant)
+        reading.remove(tenant)
+        return found
+
+    monkeypatch.setattr(ledger_module, "verify", slowly)
+    monkeypatch.setattr(ledger_module, "usage", slowly)
+    waiting = [asyncio.ensure_future(ledger.verify("acme")) for _ in range(50)]
+    waiting += [asyncio.ensure_future(ledger.usage("acme")) for _ in range(50)]
+    try:
+        async with asyncio.timeout(30):
+            await whole(ledger, "globex", 1)
+            assert [entry["seq"] for entry in await ledger.audit("acme")] == [1]
+        assert not any(one.done() for one in waiting)
+    finally:
+        let_on.set()
+    async with asyncio.timeout(60):
+        assert all(found.ok for found in await asyncio.gather(*waiting))
+    assert most == 1

@@ -13,7 +13,7 @@ from tausestack.errors import INVALID_PARAMS, Forbidden
 from tausestack.names import wire_name
 from tausestack.raw import number_of
 from tausestack.scopes import OPERATOR, TOOLS_CALL, TOOLS_READ, covers, missing, reaches
-from tausestack_runtime.gateway.call import Outcome, digest
+from tausestack_runtime.gateway.call import Outcome
 from tausestack_runtime.gateway.installed import Tool
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.envelope import Refused
@@ -23,8 +23,6 @@ from tausestack_runtime.gateway.snapshots import TenantSnapshot
 
 LIST_TTL_MS = 5_000
 PAGE_SIZE = 1_000
-MAX_LISTINGS = 256
-"""How many different lists of one snapshot are kept: as many as there are different credentials, and more."""
 
 Limits = tuple[frozenset[str], ...]
 
@@ -45,13 +43,7 @@ class Lists:
         away = await self._offers.confirm(snapshot)
         after = _after(ask)
         key = repr((ask.server, after, sorted(map(sorted, principal.limits)), OPERATOR in principal.scopes, away))
-        listing = snapshot.listings.get(key)
-        if listing is None:
-            page = _page_of_tools(_named_tools(ask, snapshot), after, away)
-            listing = page, digest(orjson.loads(page))
-            if len(snapshot.listings) >= MAX_LISTINGS:
-                snapshot.listings.clear()
-            snapshot.listings[key] = listing
+        listing = snapshot.listing(key, lambda: _page_of_tools(_named_tools(ask, snapshot), after, away))
         head = orjson.dumps({"jsonrpc": "2.0", "id": ask.id})[:-1]
         return Outcome({"resultType": "complete"}, head + b',"result":' + listing[0] + b"}", listing[1])
 

@@ -37,7 +37,7 @@ from tausestack_runtime.gateway.rest.keys import KeyRotation
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE
 from tausestack_runtime.gateway.rest.resources import OPERATOR_RESOURCES, RESOURCES, Resource, fields_of
-from tausestack_runtime.gateway.snapshots import Snapshots
+from tausestack_runtime.gateway.snapshots import Snapshots, TenantSnapshot
 from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.supervisor.control import ControlClient
 
@@ -206,13 +206,16 @@ class RestEndpoint:
             await exchange.end_events()
 
     async def _document(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
-        shown = await self._shown(principal)
+        snapshot = await self._snapshots.tenant(principal.tenant)
         told = await self._listed(exchange, principal, "openapi.json")
-        await exchange.reply_json(200, document(principal.tenant, shown), told)
+        key = repr(("openapi.json", sorted(map(sorted, principal.limits))))
+        body, _ = snapshot.listing(key, lambda: orjson.dumps(document(snapshot.tenant, _shown(snapshot, principal))))
+        await exchange.reply(200, body, headers=told)
 
     async def _list_tools(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
         query, told = _query(exchange), list[tuple[bytes, bytes]]()
-        shown = {str(address): tool for address, tool in _addressed(await self._shown(principal))}
+        snapshot = await self._snapshots.tenant(principal.tenant)
+        shown = {str(address): tool for address, tool in _addressed(_shown(snapshot, principal))}
         if query.get("search"):
             asked = {"query": query["search"], "limit": FOUND}
             hits = await self._ask(exchange, principal, "registry", "find_tools", asked)
@@ -225,11 +228,6 @@ class RestEndpoint:
         cursor = str(start + limit) if start + limit < len(shown) else None
         tools = [_tool_shape(address, tool) for address, tool in page]
         await exchange.reply_json(200, {"tools": tools, "next_cursor": cursor}, told)
-
-    async def _shown(self, principal: Principal) -> list[Tool]:
-        snapshot = await self._snapshots.tenant(principal.tenant)
-        found = sorted(snapshot.installations.items())
-        return [tool for _, one in found for tool in one.tools.values() if visible(tool, principal.limits)]
 
     async def _stream_run(self, exchange: Exchange, principal: Principal, fields: dict[str, str]) -> None:
         run = fields["run"]
@@ -390,6 +388,11 @@ def _page(query: dict[str, str]) -> tuple[int, int]:
     if start is None or not limit:
         raise InvalidRequest("limit is a positive integer, and cursor one that an earlier page gave")
     return start, min(limit, PAGE_SIZE)
+
+
+def _shown(snapshot: TenantSnapshot, principal: Principal) -> list[Tool]:
+    found = sorted(snapshot.installations.items())
+    return [tool for _, one in found for tool in one.tools.values() if visible(tool, principal.limits)]
 
 
 def _addressed(tools: list[Tool]) -> list[tuple[str, Tool]]:
