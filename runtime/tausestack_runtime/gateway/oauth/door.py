@@ -21,6 +21,7 @@ from tausestack.errors import Cancelled, NotFound, TauseError, TenantSuspended, 
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import SYSTEM
 from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.crowd import Shares
 from tausestack_runtime.gateway.exchange import JSON, Exchange
 from tausestack_runtime.gateway.identity import Identity
 from tausestack_runtime.gateway.installed import not_found
@@ -33,6 +34,8 @@ from tausestack_runtime.gateway.upstreams.routes import Upstreams
 
 SECONDS = 30.0
 MAX_BODY = 64 * 1024
+STRANGERS = 128
+"""How many requests of clients that prove nothing may be under way about a tenant, or a name that is none."""
 ENDPOINTS = {"authorize": ("GET", "POST"), "token": ("POST",), "introspect": ("POST",), "revoke": ("POST",),
              "register": ("POST",)}  # fmt: skip
 _TAKEN = (b"accept-language", b"content-type", b"cookie")
@@ -69,6 +72,7 @@ class OAuthDoor:
         self._documents = documents
         self._jwks = jwks
         self._issuer = issuer
+        self._strangers = Shares(STRANGERS, "sign-ins")
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request."""
@@ -114,7 +118,7 @@ class OAuthDoor:
         client = None if name in {"authorize", "register"} else await self._client(exchange, fields)
         if "client_secret" in fields:
             body = urlencode([pair for pair in pairs if pair[0] != "client_secret"]).encode()
-        tenant = _tenant_of(fields, base) if client is None else client.tenant
+        tenant = named = _tenant_of(fields, base) if client is None else client.tenant
         if exchange.method == "GET":
             tenant = None  # the page is the same for every name, and takes as long for one that is no tenant's
         epoch = ""
@@ -125,10 +129,15 @@ class OAuthDoor:
             if client is not None and isinstance(error, TenantSuspended):
                 raise _Refused("unauthorized_client", error.message, 400) from error
             tenant = None
-        exchange.belong(tenant or SYSTEM_TENANT)
         call = _call(name, tenant or SYSTEM_TENANT, client, len(body))
         headers = [(key, exchange.headers[key]) for key in _TAKEN if key in exchange.headers]
         headers.append((b"tausestack-base", base.encode()))
+        if client is None and exchange.method == "POST":
+            # A stranger's takes nothing of the tenant that it names, nor is told how much of that is taken.
+            with self._strangers.hold(named or SYSTEM_TENANT):
+                await exchange.while_connected(self._relay(exchange, call, headers, body, epoch))
+            return
+        exchange.belong(tenant or SYSTEM_TENANT)
         document = await self._documents.of(fields.get("client_id", "")) if name == "authorize" else None
         if document is not None:
             headers.append((b"tausestack-client-document", base64.urlsafe_b64encode(orjson.dumps(document))))
