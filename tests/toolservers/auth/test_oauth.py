@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tausestack import testing
 from tausestack.access_tokens import AccessTokenSigner, Resource, part
-from tausestack.errors import RateLimited, ToolFailed
+from tausestack.errors import InvalidArguments, NotFound, RateLimited, ToolFailed
 from tausestack.scopes import ROLES
 from tausestack_toolservers.auth.oauth import grants
 from tausestack_toolservers.auth.oauth.errors import OAuthError
@@ -125,6 +126,60 @@ async def test_what_ended_is_asked_for_by_name_and_bounded_and_no_grant_is_kept_
     after(state, 361)
     assert not await ended("acme", grant.id)
     await state.grants.end("acme", "f" * 24)
+
+
+@pytest.mark.covers("oauth:bounded")
+async def test_a_person_has_so_many_grants_listed_page_by_page_and_the_oldest_ends(
+    stack: testing.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, _ = await consented(stack)
+    monkeypatch.setattr(grants, "MOST_GRANTS", 5)
+    tokens = list[Any]()
+    for each in range(7):
+        after(state, each + 1)
+        tokens.append(await redeemed(state.grants, await state.grants.begin("acme", consent())))
+    after(state, 9)
+    await state.grants.begin("acme", replace(consent(), user="bea"))
+    whole = await stack.acme.call("list_grants")
+    assert whole["next_cursor"] is None
+    assert [one["id"] for one in whole["grants"]][1:] == [one.id for one in reversed(tokens[2:])]
+    assert [await state.grants.ended("acme", {one.id}) for one in tokens] == [True] * 2 + [False] * 5
+    found, cursor = list[str](), None
+    for size in (4, 2):
+        page = await stack.acme.call("list_grants", {"limit": 4, **({"cursor": cursor} if cursor else {})})
+        cursor, ids = page["next_cursor"], [one["id"] for one in page["grants"]]
+        assert len(ids) == size
+        found += ids
+    assert cursor is None
+    assert found == [one["id"] for one in whole["grants"]]
+    with pytest.raises((InvalidArguments, ToolFailed)):
+        await stack.acme.call("list_grants", {"cursor": "nothing"})
+    assert (await stack.acme.call("revoke_grant", {"grant": found[0]}))["id"] == found[0]
+    with pytest.raises((NotFound, ToolFailed)):
+        await stack.acme.call("revoke_grant", {"grant": found[0]})
+
+
+@pytest.mark.covers("oauth:bounded", "oauth:misuse")
+async def test_a_grant_keeps_its_newest_used_refresh_tokens_and_one_of_them_still_ends_it(
+    stack: testing.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, code = await consented(stack)
+    monkeypatch.setattr(grants, "MOST_USED", 3)
+    shown = [(await redeemed(state.grants, code)).refresh]
+
+    async def refreshed(token: str) -> str:
+        return (await state.grants.refresh("acme", token, client="client", check=lambda _: None)).refresh
+
+    for each in range(6):
+        after(state, each)
+        shown.append(await refreshed(shown[-1]))
+    for old, ends in ((shown[0], False), (shown[4], True)):
+        with pytest.raises(OAuthError) as refused:
+            await refreshed(old)
+        assert (refused.value.noted == "refresh_token_replayed") is ends
+        assert ((await stack.acme.call("list_grants"))["grants"] == []) is ends
+    with pytest.raises(OAuthError):
+        await refreshed(shown[-1])
 
 
 @pytest.mark.covers("oauth:secrets-kept-as-hashes")

@@ -91,9 +91,10 @@ class SignIn(BaseModel):
 
 
 class SignIns(BaseModel):
-    """What stands, newest first."""
+    """What stands, newest first, page by page."""
 
     grants: list[SignIn]
+    next_cursor: str | None = Field(default=None, description="Where the next page begins; null on the last.")
 
 
 class Ended(BaseModel):
@@ -229,11 +230,16 @@ async def verify(
 
 
 @tool("auth/list_grants", title="List sign-ins", side_effect="read", scopes=[ANY])
-async def list_grants(ctx: Context) -> SignIns:
-    """List what people let clients do: an admin sees everybody's, a person their own."""
+async def list_grants(
+    ctx: Context,
+    limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=PAGE)] = PAGE,
+    cursor: Annotated[
+        str | None, Field(description="What an earlier page gave as next_cursor.", max_length=100)
+    ] = None,
+) -> SignIns:
+    """List what people let clients do, page by page: an admin sees everybody's, a person their own."""
     state: State = ctx.state
-    found = await state.grants.listed(ctx.tenant, _whose(ctx.principal))
-    return SignIns.model_validate({"grants": found})
+    return SignIns.model_validate(await state.grants.listed(ctx.tenant, _whose(ctx.principal), limit, cursor))
 
 
 @tool("auth/revoke_grant", title="End a sign-in", side_effect="write", keyed=False, idempotent=True, scopes=[ANY])
@@ -242,8 +248,8 @@ async def revoke_grant(
 ) -> Ended:
     """End what a person let a client do, with every token that came of it, within a second."""
     state: State = ctx.state
-    mine = {one["id"] for one in await state.grants.listed(ctx.tenant, _whose(ctx.principal))}
-    if grant not in mine:
+    whose, found = _whose(ctx.principal), await state.grants.one(ctx.tenant, grant)
+    if found is None or whose not in {None, found.user}:
         raise NotFound("There is no such grant")
     await state.grants.end(ctx.tenant, grant)
     return Ended(id=grant)

@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from tausestack.access_tokens import SECONDS, Resource
 from tausestack.changes import ChangeFeed
 from tausestack.database import Connection, Row, TenantDatabases
-from tausestack.errors import RateLimited
+from tausestack.errors import InvalidArguments, RateLimited
+from tausestack.raw import number_of
 from tausestack.tenancy import credential_hash
 from tausestack_toolservers.auth.oauth.errors import OAuthError
 from tausestack_toolservers.auth.tables import codes, ended, grants, refresh_tokens
@@ -28,6 +29,10 @@ CODE_SECONDS = 60
 REFRESH_SECONDS = 30 * 24 * 3600
 """How long a refresh token waits for its use; the grant lives as long as the last one."""
 _ENDED_SECONDS = SECONDS + 60
+MOST_GRANTS = 100
+"""How many grants one person has; the oldest ends where there would be more."""
+MOST_USED = 500
+"""How many used refresh tokens of a grant are known, the newest ones: to show an older one again ends nothing."""
 MOST_ENDED = 10_000
 """How many ends of a tenant's are kept before it may end no more single tokens; grants are ended all the same."""
 CODE, REFRESH = "tsc", "tsr"
@@ -73,7 +78,7 @@ class Grants:
         self._clock = clock
 
     async def begin(self, tenant: str, consent: Consent) -> str:
-        """Keep a consent and return the code that stands for it."""
+        """Keep a consent and return the code that stands for it; where a person has too many, the oldest ends."""
         code, grant, now = _opaque(CODE, tenant), new_id(), self._now()
         made: dict[str, Any] = {
             "id": grant,
@@ -88,9 +93,14 @@ class Grants:
         about = {"redirect_uri": consent.redirect_uri, "challenge": consent.challenge, "used": False}
         async with self._databases.transaction(tenant) as db:
             await _sweep(db, now)
+            earlier = sa.select(grants.c.id).where(grants.c.user == consent.user)
+            rows = await db.execute(earlier.order_by(grants.c.created_at.desc(), grants.c.id).offset(MOST_GRANTS - 1))
+            await self._end(db, [row.id for row in rows])
             await db.execute(sa.insert(grants).values(**made))
             values = {"hash": credential_hash(code), "grant": grant, "expires_at": now + CODE_SECONDS, **about}
             await db.execute(sa.insert(codes).values(**values))
+        if rows:
+            self._feed.touch(tenant)
         return code
 
     async def redeem(
@@ -140,12 +150,29 @@ class Grants:
             row, grant = await self._of_refresh(db, token)
         return None if row is None or row.used or row.expires_at <= self._now() else grant
 
-    async def listed(self, tenant: str, user: str | None = None) -> list[dict[str, Any]]:
-        """Return the grants that stand, newest first, of one user or of all."""
-        query = sa.select(grants).where(grants.c.expires_at > self._now()).order_by(grants.c.created_at.desc())
+    async def listed(self, tenant: str, user: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
+        """Return a page of the grants that stand, newest first, of one user or of all, and the cursor of the next."""
+        query = sa.select(grants).where(grants.c.expires_at > self._now())
+        if user is not None:
+            query = query.where(grants.c.user == user)
+        if cursor is not None:
+            at, _, after = cursor.partition("/")
+            if number_of(at) is None:
+                raise InvalidArguments("cursor is what an earlier page gave as next_cursor")
+            made, same = grants.c.created_at, sa.and_(grants.c.created_at == int(at), grants.c.id > after)
+            query = query.where(sa.or_(made < int(at), same))
+        page = query.order_by(grants.c.created_at.desc(), grants.c.id).limit(limit + 1)
         async with self._databases.reading(tenant) as db:
-            rows = await db.execute(query if user is None else query.where(grants.c.user == user))
-        return [dict(zip(grants.c.keys(), row, strict=True)) for row in rows]
+            rows = await db.execute(page)
+        shown = [dict(zip(grants.c.keys(), row, strict=True)) for row in rows[:limit]]
+        following = f"{shown[-1]['created_at']}/{shown[-1]['id']}" if len(rows) > limit else None
+        return {"grants": shown, "next_cursor": following}
+
+    async def one(self, tenant: str, grant: str) -> Grant | None:
+        """Return a grant that stands, or None."""
+        async with self._databases.reading(tenant) as db:
+            found = await _grant(db, grant)
+        return None if found is None or found.expires <= self._now() else found
 
     async def end(self, tenant: str, grant: str) -> bool:
         """End a grant, or one access token by its id; return whether there was such a grant.
@@ -183,6 +210,9 @@ class Grants:
         token, until = _opaque(REFRESH, tenant), self._now() + REFRESH_SECONDS
         values = {"hash": credential_hash(token), "grant": grant.id, "expires_at": until, "used": False}
         await db.execute(sa.insert(refresh_tokens).values(**values))
+        used = sa.select(refresh_tokens.c.hash).where(refresh_tokens.c.grant == grant.id, refresh_tokens.c.used)
+        old = await db.execute(used.order_by(refresh_tokens.c.expires_at.desc()).offset(MOST_USED))
+        await db.execute(sa.delete(refresh_tokens).where(refresh_tokens.c.hash.in_([row.hash for row in old])))
         await db.execute(sa.update(grants).where(grants.c.id == grant.id).values(expires_at=until))
         return replace(grant, expires=until, refresh=token)
 
