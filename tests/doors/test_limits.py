@@ -173,6 +173,9 @@ def test_what_the_doors_answer_themselves_has_a_minute_of_its_own(stack: Stack, 
     lines = [rule for _, rule in denied(tenant)]
     assert lines == ["limit:lists_per_minute"] * len(refused)
     assert stack.operator("POST", f"tenants/{tenant.name}/session").status_code == 201  # the operator's, and no list
+    set_limits(stack, tenant, lists_per_minute=0)
+    asked = {"agent": "concierge", "input": "¿Qué planes hay?", "wait": 60}
+    assert tenant.client.post("/runs", json=asked).json()["status"] == "success"  # a run's look at the tools is its own
     set_limits(stack, tenant, lists_per_minute=None)
     assert tenant.rpc("tools/list", {}).status_code == 200
 

@@ -48,7 +48,7 @@ KINDS = {
         Kind("calls_per_minute", "calls in any minute", "requests", "minute"),
         Kind(
             "lists_per_minute",
-            "lists, and what else the gateway answers itself, in any minute",
+            "lists, and other answers of the gateway's own, in any minute",
             "requests",
             "minute",
             beside="calls are not counted",
