@@ -53,3 +53,26 @@ def test_people_sign_in_and_strangers_see_nothing_where_a_tenants_connections_ar
         assert asked(tenant.name) == asked("no-such-tenant")
         assert asked(tenant.name)[0] == 400
         assert client.signed_in("ana")["access_token"]
+
+
+@pytest.mark.covers("limits:lists")
+def test_what_a_key_asks_of_oauth_is_one_of_its_tenants_lists_and_what_a_stranger_asks_is_not(
+    stack: Stack, tenant: Tenant
+) -> None:
+    tenant.must("auth/create_user", {"id": "ana", "roles": ["admin"], "password": PASSWORD})
+    client = OAuthClient(tenant)
+    allowed = stack.operator("PATCH", f"tenants/{tenant.name}/limits", json={"lists_per_minute": 1})
+    assert allowed.status_code == 200
+
+    def token() -> httpx2.Response:
+        form = {"grant_type": "client_credentials"}
+        return http("POST", f"{stack.url}/oauth/token", data=form, headers={"Authorization": f"Bearer {tenant.key}"})
+
+    assert token().status_code == 200
+    refused = token()
+    assert (refused.status_code, refused.json()["limit"]) == (429, "lists_per_minute")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert client.signed_in("ana")["access_token"]
+    entries = tenant.client.get("/audit").json()["entries"]
+    found = [(one["tool"], one["rule"]) for one in entries if one["kind"] == "denied"]
+    assert found == [("oauth/token", "limit:lists_per_minute")]

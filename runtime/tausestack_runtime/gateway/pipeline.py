@@ -110,19 +110,23 @@ class Pipeline:
         """Return what a door answers itself, counted among its tenant's lists, once the ledger tells of it."""
 
         async def counted() -> Outcome:
-            self._count(call)
+            self._check_list(call)
             return await work()
 
         return await self.meter.answer(call, counted())
 
     async def note(self, call: Call) -> None:
-        """Count what a door is about to answer itself among its tenant's lists, and have the ledger tell of it."""
+        """Count what a door is about to answer itself, and have the ledger tell of it."""
+        await self.count(call)
+        await self.meter.note(call)
+
+    async def count(self, call: Call) -> None:
+        """Count what a door answers itself among its tenant's lists, or raise `RateLimited` once the ledger tells."""
         try:
-            self._count(call)
+            self._check_list(call)
         except RateLimited as error:
             await self.meter.turn_away(call, error)
             raise
-        await self.meter.note(call)
 
     def standing(self, tenant: str, name: str = MINUTELY) -> list[tuple[bytes, bytes]]:
         """Return the header fields that tell what a limit of a minute still allows a tenant."""
@@ -233,7 +237,7 @@ class Pipeline:
             call.limits = limits.by_service.get(installation.service)
         self._limiter.admit(call, limits)
 
-    def _count(self, call: Call) -> None:
+    def _check_list(self, call: Call) -> None:
         """Count a list, or raise `RateLimited`; what is of no tenant, or a part of a call, has no limit."""
         if call.tenant != SYSTEM_TENANT and call.parent is None:
             self._limiter.admit_list(call.tenant, self._snapshots.limits(call.tenant))

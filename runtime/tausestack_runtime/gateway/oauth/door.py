@@ -138,6 +138,8 @@ class OAuthDoor:
                 await exchange.while_connected(self._relay(exchange, call, headers, body, epoch))
             return
         exchange.belong(tenant or SYSTEM_TENANT)
+        if client is not None:
+            await self._pipeline.count(call)
         document = await self._documents.of(fields.get("client_id", "")) if name == "authorize" else None
         if document is not None:
             headers.append((b"tausestack-client-document", base64.urlsafe_b64encode(orjson.dumps(document))))
