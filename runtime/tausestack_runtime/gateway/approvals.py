@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tausestack.clock import place, placed
 from tausestack.confidential import shown
 from tausestack.contract import Principal, ToolPolicy
 from tausestack.database import Connection, Row, TenantDatabases
@@ -201,9 +202,10 @@ class Approvals:
         """Return a page of a tenant's approvals, newest first, of one status or all, and the cursor of the next."""
         query = sa.select(approvals).order_by(approvals.c.created_at.desc(), approvals.c.id).limit(limit + 1)
         if cursor is not None:
-            at, sign, after = cursor.partition("/")
-            if not sign:
+            found = placed(cursor)
+            if found is None:
                 raise InvalidArguments("cursor is what an earlier page gave as next_cursor")
+            at, after = found
             later = sa.and_(approvals.c.created_at == at, approvals.c.id > after)
             query = query.where(sa.or_(approvals.c.created_at < at, later))
         now = datetime.now(UTC).isoformat()
@@ -215,7 +217,7 @@ class Approvals:
             query = query.where(approvals.c.status == status)
         async with self._databases.reading(tenant) as db:
             rows = await db.execute(query)
-        following = f"{rows[limit - 1].created_at}/{rows[limit - 1].id}" if len(rows) > limit else None
+        following = place(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
         return [_shape(row) for row in rows[:limit]], following
 
 

@@ -190,6 +190,7 @@ async def test_approvals_come_in_pages(approvals: Approvals) -> None:
         while True:
             page, cursor = await approvals.listed("acme", "pending", limit, cursor)
             assert len(page) <= limit
+            assert "+" not in (cursor or "")  # in a query it would be a space
             seen += [one["id"] for one in page]
             if cursor is None:
                 break

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tausestack.changes import ChangeFeed
-from tausestack.clock import utc_now
+from tausestack.clock import place, placed, utc_now
 from tausestack.contract import BillingPlan
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import Conflict, InvalidArguments, NotFound
@@ -16,7 +16,6 @@ from tausestack.scopes import Role
 from tausestack_toolservers.auth import domain, store
 from tausestack_toolservers.auth.tables import api_keys, tenants
 
-_UTC = "+00:00"
 KEPT_DEAD = 500
 """How many keys of a tenant that are good no more are kept to be shown, the newest ones."""
 
@@ -140,16 +139,13 @@ class Keyring:
 
     async def keys(self, tenant: str, limit: int, cursor: str | None) -> dict[str, Any]:
         """Return a page of a tenant's keys without their secrets, oldest first, and the cursor of the next."""
-        at, sign, key_id = ("", "/", "") if cursor is None else cursor.partition("/")
-        if not sign:
+        after = ("", "") if cursor is None else placed(cursor)
+        if after is None:
             raise InvalidArguments("cursor is what an earlier page gave as next_cursor")
         async with self._databases.reading(tenant) as db:
-            rows = await store.keys(db, (at.replace("Z", _UTC), key_id), limit + 1)
+            rows = await store.keys(db, after, limit + 1)
         shown = [_public(store.fields(api_keys, row)) for row in rows[:limit]]
-        following = None
-        if len(rows) > limit:
-            last = shown[-1]
-            following = f"{last['created_at']}/{last['id']}".replace(_UTC, "Z")  # a `+` in a query is a space
+        following = place(shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None
         return {"keys": shown, "next_cursor": following}
 
     async def revoke(self, tenant: str, key_id: str) -> dict[str, Any]:
