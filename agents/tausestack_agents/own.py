@@ -51,6 +51,10 @@ _function: ContextVar[str | None] = ContextVar("tausestack_function", default=No
 """The call of an agent's own function that this is in: a run that is taken up goes through those that are not done."""
 
 
+class Apart(Exception):
+    """The run has come to own code, which has a process to itself: not this one."""
+
+
 class _Exited(Exception):
     """Own code would have ended the process, and every tenant's runs with it."""
 
@@ -78,9 +82,13 @@ def _survive_exits() -> None:
 
 def load(environment: Mapping[str, str]) -> None:
     """Import the modules that register agents; a module that can't be imported keeps the process from starting."""
-    for name in environment.get(MODULES, "").split(","):
-        if name.strip():
-            importlib.import_module(name.strip())
+    for name in named(environment):
+        importlib.import_module(name)
+
+
+def named(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the modules that register agents."""
+    return [name.strip() for name in environment.get(MODULES, "").split(",") if name.strip()]
 
 
 class OwnThinker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -31,6 +31,8 @@ from tausestack_agents import (
     team_tools,
     thread_tools,
 )
+from tausestack_agents.apart.living import living
+from tausestack_agents.apart.rooms import Rooms, rooms
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
@@ -53,23 +55,31 @@ from tausestack_agents.worker import Worker, working
 
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[State]:
-    own.load(os.environ)
     databases, env = service.tenant_databases(), service.env
     bell, dispatch = Bell(), Dispatch.of(databases, os.environ)
-    checkpoints = Checkpoints(databases, env.data, env.database_url)
-    timers = Timers(databases)
-    if env.gateway is None or env.process_credential is None:
-        yield State(databases, bell, dispatch, checkpoints, timers, None)
-        return
-    async with connected(env.gateway, env.process_credential, service.tracing) as gateway:
-        executor = Executor(databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing)
-        worker = Worker(dispatch, executor, workers=int(os.environ.get("TAUSESTACK_WORKERS") or 1))
-        state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway)
-        try:
-            async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
-                yield state
-        finally:
-            await checkpoints.aclose()
+    async with AsyncExitStack() as stack:
+        apart: Rooms | None = None
+        if own.named(os.environ) and env.gateway is not None and env.process_credential is not None:
+
+            def ring(tenant: str, run: str, stops: bool) -> None:
+                bell.ring(tenant, run, stops=stops)
+
+            apart = await stack.enter_async_context(rooms(lambda: own.load(os.environ), living(env), ring))
+        own.load(os.environ)
+        checkpoints = Checkpoints(databases, env.data, env.database_url)
+        timers = Timers(databases)
+        if env.gateway is None or env.process_credential is None:
+            yield State(databases, bell, dispatch, checkpoints, timers, None)
+            return
+        stack.push_async_callback(checkpoints.aclose)
+        gateway = await stack.enter_async_context(connected(env.gateway, env.process_credential, service.tracing))
+        executor = Executor(
+            databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing, own_code=apart is None
+        )
+        worker = Worker(dispatch, executor, workers=int(os.environ.get("TAUSESTACK_WORKERS") or 1), rooms=apart)
+        state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway, apart)
+        async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
+            yield state
 
 
 server = Server(
