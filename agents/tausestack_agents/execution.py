@@ -184,13 +184,19 @@ class Executor:
             # A message from outside may have come while an earlier turn of its thread went on.
             if row.status == "pending" and "message" in (row.origin or {}):
                 waits = await store.ahead(db, row) is not None
-            if not (row.status in ENDED or waits or self._own_code) and row.agent in registered():
+            if row.status not in ENDED and not waits and await self._comes_to_own_code(db, row):
                 raise Apart
             return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
         claimed = await self._databases.write(tenant, work, short=True)
         passing("claim.after")
         return claimed
+
+    async def _comes_to_own_code(self, db: Connection, row: Row) -> bool:
+        """Return whether own code is known to serve a run, and not here; any other says so once it comes to some."""
+        if self._own_code:
+            return False
+        return not registered().keys().isdisjoint({row.agent, *await store.handed_over_to(db, row)})
 
     async def _taken(self, tenant: str, row: Row, holds: Callable[[], bool]) -> str:
         """Take a claimed run as far as it goes, and return the status that it has then."""

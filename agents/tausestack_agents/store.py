@@ -157,6 +157,14 @@ async def claim_run(db: Connection, run: str) -> Row | None:
     return await get_run(db, run)
 
 
+async def handed_over_to(db: Connection, run: Row) -> list[str]:
+    """Return the agents that have taken over in a run."""
+    if not run.fence:
+        return []
+    query = sa.select(journal.c.arguments).where(journal.c.run == run.id, journal.c.kind == "handoff")
+    return [str(row.arguments["to"]) for row in await db.execute(query)]
+
+
 async def check_fence(db: Connection, run: str, fence: int) -> bool:
     """Raise `Fenced` unless a claim still holds; until the transaction ends nobody else writes for the run.
 

@@ -74,6 +74,8 @@ class Worker:
         while any(owner == tenant for owner, _ in self._active):
             self.cancel(tenant, EVERY)
             await self._idle.wait()
+        if self._rooms is not None:
+            self._rooms.empty()
 
     async def work(self) -> None:
         """Claim and execute runs until cancelled."""

@@ -39,10 +39,10 @@ async def poison(state: Asked) -> Asked:
 
 
 async def gentle(state: Asked) -> Asked:
-    """Make three calls."""
-    for number in range(3):
+    """Make eight calls."""
+    for number in range(8):
         await ts.agents.call("ledger/record_visit", {"patient": f"{state['input']} {number}"})
-    return {"output": f"{os.getpid()}"}
+    return {"output": "done"}
 
 
 def register(name: str, node: Any, **more: Any) -> None:
@@ -57,3 +57,4 @@ def register(name: str, node: Any, **more: Any) -> None:
 register("poison", poison)
 register("hasty", poison, budget={"seconds": 1})
 register("gentle", gentle)
+register("held", gentle, approvals=[{"tool": "ledger/*"}])

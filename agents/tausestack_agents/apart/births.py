@@ -23,7 +23,9 @@ Live = Callable[[socket.socket], None]
 """What a new process does, given its line to whoever asked for it."""
 Load = Callable[[], None]
 
-_SET_PDEATHSIG = 1
+NAME = b"agents-apart"
+"""What `ps -o comm` shows of these processes."""
+_SET_PDEATHSIG, _SET_NAME = 1, 15
 _STARTS_THREADS = 3
 _LONGEST = 512
 
@@ -149,7 +151,8 @@ def _settle(parent: int, channel: socket.socket) -> None:
 
 def _die_with(parent: int) -> None:
     """Have this process killed when its parent dies; it is gone already if that happened before."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_SET_NAME, NAME, 0, 0, 0) or libc.prctl(_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     if os.getppid() != parent:

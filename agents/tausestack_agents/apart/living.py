@@ -30,7 +30,7 @@ from tausestack_agents.store import Fenced
 from tausestack_agents.tables import SCHEMA
 from tausestack_agents.timers import Timers
 
-LATE_SECONDS = 5
+LATE_SECONDS = 3
 """How long after its time was up a run may need to end; where its code holds the process up, that is ended."""
 _AT_ONCE = 65536
 
@@ -69,6 +69,8 @@ class Line:
                 came = self._socket.recv(_AT_ONCE, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                came = b""
             if not came:
                 os._exit(0)
             *messages, self._heard = (self._heard + came).split(b"\n")
