@@ -28,6 +28,7 @@ from tausestack_agents import (
     own,
     schedule_tools,
     store,
+    summaries,
     team_tools,
     thread_tools,
 )
@@ -250,11 +251,13 @@ async def list_runs(
     limit: Annotated[int, Field(description="At most so many.", ge=1, le=200)] = 50,
     status: Annotated[RunStatus | None, Field(description="Only runs of this status.")] = None,
 ) -> dict[str, list[Run]]:
-    """List the tenant's runs, newest first."""
+    """List the tenant's runs, newest first: how each stands, and of what is long the beginning; see `agents/get_run`.
+
+    `truncated` names what is cut: arguments and results of its calls are in none.
+    """
     check_reader(ctx.principal)
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
-        rows = await store.list_runs(db, limit=limit, status=status)
-        return {"runs": [store.shape(row, await store.journal_of(db, row.id)) for row in rows]}
+        return {"runs": await summaries.listed(db, limit=limit, status=status)}
 
 
 @server.tool("agents/limits_used", side_effect="read", scopes=[SYSTEM])

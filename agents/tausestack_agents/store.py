@@ -143,12 +143,6 @@ async def turns_waiting(db: Connection, thread: str) -> list[str]:
     return [row.id for row in await db.execute(query.order_by(runs.c.created_at, runs.c.id))]
 
 
-async def list_runs(db: Connection, *, limit: int, status: str | None) -> list[Row]:
-    """Return runs, newest first."""
-    query = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
-    return await db.execute(query if status is None else query.where(runs.c.status == status))
-
-
 async def claim_run(db: Connection, run: str) -> Row | None:
     """Raise a run's fence and set it running; None where it has ended or was never written."""
     if not await db.change(_SET_RUNNING, {"of_run": run, "at": now()}):
