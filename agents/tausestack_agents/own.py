@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date
 from typing import Any, cast
+from uuid import UUID
 
 import structlog
 from langgraph.config import get_config
@@ -292,9 +293,22 @@ def _in_own_graph() -> bool:
 def _place() -> list[Any]:
     """Return where in a graph of the operator's own this is, [] for nowhere in one."""
     try:
-        metadata: dict[str, Any] = dict(get_config().get("metadata") or {})
+        config = get_config()
     except RuntimeError:
         return []
+    metadata: dict[str, Any] = dict(config.get("metadata") or {})
     if metadata.get("langgraph_node") in {None, "step"} and "|" not in str(metadata.get("langgraph_checkpoint_ns", "")):
         return []
-    return [metadata.get("langgraph_node"), metadata.get("langgraph_step"), list(metadata.get("langgraph_path") or ())]
+    within_it = _rounds_above(dict(config.get("configurable") or {}))
+    here = [metadata.get("langgraph_node"), metadata.get("langgraph_step"), list(metadata.get("langgraph_path") or ())]
+    return [*here, within_it] if within_it else here
+
+
+def _rounds_above(configurable: Mapping[str, Any]) -> list[int]:
+    """Return in which round each graph is that this one is a part of, the run's own left out: a loop comes here anew.
+
+    LangGraph says it of the innermost alone; of the others it tells the checkpoint, whose id bears its round.
+    """
+    checkpoints: dict[str, str] = configurable.get("checkpoint_map") or {}
+    above = sorted((each for each in checkpoints if each), key=len)[:-1]
+    return [UUID(checkpoints[each]).clock_seq for each in above]
