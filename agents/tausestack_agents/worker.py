@@ -192,7 +192,7 @@ class Worker:
         if status not in UNDER_WAY:
             return 0.0  # it had come to its end, or to a stop
         here, deaths = await self._dispatch.died(due, ended_calls)
-        logger.error("own code ended its process", tenant=due.tenant, run=due.run, how=str(how), deaths=deaths)
+        logger.error("own code ended its process", tenant=due.tenant, run=due.run, reason=str(how), deaths=deaths)
         if how.late:
             late = {"code": "timeout", "message": "The run took too long: its own code held its process up"}
             await self._executor.give_up(due.tenant, due.run, "timeout", late)

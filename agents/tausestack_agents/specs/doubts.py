@@ -20,7 +20,9 @@ class Seen(NamedTuple):
     side_effect: str
 
 
-def doubts(spec: AgentSpec, tools: Mapping[str, Seen], agents: Collection[str], *, offline: bool, rated: bool) -> list[str]:
+def doubts(
+    spec: AgentSpec, tools: Mapping[str, Seen], agents: Collection[str], *, offline: bool, rated: bool
+) -> list[str]:
     """Return what had better be looked at in a spec, each with its field.
 
     `tools` are the tenant's as they are now, by address; `agents` those that there are; `rated` is whether the
