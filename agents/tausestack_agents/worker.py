@@ -155,17 +155,13 @@ class Worker:
     async def _execute(self, due: Due) -> float | None:
         """Take a run as far as it goes; return in how many seconds to look at it again, or None for never."""
         try:
-            await self._taken(due)
-        except NoRoom:
-            return ROOM_SECONDS
+            return await self._taken(due)
         except Absent:
             return SOON_SECONDS if time.time() - due.created < ORPHAN_SECONDS else None
         except Fenced:
             # Taken over, ended meanwhile, or let go of after a freeze though nobody else took it: the next look tells.
             logger.info("run was let go of", tenant=due.tenant, run=due.run)
             return 0.0
-        except Died as died:
-            return await self._died(due, died)
         except Unavailable as error:
             logger.warning("run has to wait", tenant=due.tenant, run=due.run, reason=error.message)
             return POLL_SECONDS
@@ -173,15 +169,21 @@ class Worker:
             # A run that can't even be claimed must not stop the others.
             logger.exception("run could not be executed", tenant=due.tenant, run=due.run)
             return POLL_SECONDS
-        return None
 
-    async def _taken(self, due: Due) -> None:
+    async def _taken(self, due: Due) -> float | None:
+        """Take a run as far as it goes here, and further in a process apart where own code serves it."""
         try:
             await self._executor.execute(due.tenant, due.run, lambda: self._holds(due))
         except Apart:
             assert self._rooms is not None
             until = self._held[due.tenant, due.run][1]
-            await self._rooms.execute(due.tenant, due.run, until, fresh=due.deaths > 0)
+            try:
+                await self._rooms.execute(due.tenant, due.run, until, fresh=due.deaths > 0)
+            except NoRoom:
+                return ROOM_SECONDS
+            except Died as died:
+                return await self._died(due, died)
+        return None
 
     async def _died(self, due: Due, how: Died) -> float | None:
         """Count the death of the process that a run had to itself: nothing but the run's own code can be to blame.

@@ -60,6 +60,35 @@ async def test_a_list_of_runs_that_came_to_much_says_what_it_leaves_out(
 
 
 @pytest.mark.covers("agents:runs-listed")
+async def test_a_run_or_a_thread_that_came_to_more_than_a_reply_may_hold_is_shown_as_far_as_it_does(
+    agents: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tausestack.agents.own._registered", {})
+    agents.gateway.answers["storage/get_json"] = lambda asked: {"of": asked["key"], "value": "x" * 1_500_000}
+
+    async def tell(state: Told) -> Told:
+        for number in range(4):
+            await ts.agents.call("storage/get_json", {"key": f"k{number}"})
+        return {"output": "y" * BIG}
+
+    graph = StateGraph(Told)
+    graph.add_node("tell", tell)
+    graph.add_edge(START, "tell")
+    graph.add_edge("tell", END)
+    ts.agents.register("teller", graph, tools=["storage/*"])
+    for number in range(3):
+        run = await agents.acme.run(f"turn {number}", agent="teller", thread="t1")
+    assert (run["status"], run["truncated"]) == ("success", ["steps"])
+    assert [step.get("truncated", False) for step in run["steps"]] == [False, False, True, True]
+    assert run["steps"][1]["result"]["of"] == "k1"
+    assert len(run["output"]) == BIG
+    turns = (await agents.acme.call("get_thread", {"thread": "t1"}))["turns"]
+    assert [turn["input"] for turn in turns] == ["turn 1", "turn 2"]
+    earlier = {"thread": "t1", "before": turns[0]["created_at"]}
+    assert [turn["input"] for turn in (await agents.acme.call("get_thread", earlier))["turns"]] == ["turn 0"]
+
+
+@pytest.mark.covers("agents:runs-listed")
 async def test_a_listed_run_that_is_short_is_whole_and_says_what_it_waits_for_and_failed_with(agents: Any) -> None:
     plain = await agents.acme.run("¿Qué hora es en Tokio y en Lima y qué hago?")
     spec = {"name": "asks", "instructions": "Ask.", "tools": ["storage/*"], "approvals": [{"side_effect": "write"}]}

@@ -55,15 +55,19 @@ def ended(process: Process, run: str) -> dict[str, Any]:
 
 def apart(process: Process) -> list[int]:
     """Return the processes that the agents' process has own code run in."""
+    return [child for server in servers(process) for child in children(server)]
 
-    def children(pid: int) -> list[int]:
-        try:
-            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
-            return []
 
-    servers = [child for first in children(process.pid) for child in children(first)]
-    return [child for server in servers for child in children(server)]
+def servers(process: Process) -> list[int]:
+    """Return the fork servers of those processes."""
+    return [child for first in children(process.pid) for child in children(first)]
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 @DATABASES
@@ -127,6 +131,12 @@ def test_whoever_kills_processes_of_own_code_from_outside_ends_no_run(nursery: N
             for pid in apart(process):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        for pid in [
+            *children(process.pid),
+            *servers(process),
+            *apart(process),
+        ]:  # as whoever stops a service tells all of its processes
+            os.kill(pid, signal.SIGTERM)
         for number in range(5, 9):  # and the process that would count it dies as well
             eventually(lambda number=number: effects() >= number)
             process.die(0)

@@ -90,7 +90,7 @@ def _serve(channel: socket.socket, load: Load, live: Live) -> NoReturn:
 
 
 def _woken(number: int, frame: FrameType | None) -> None:
-    """Do nothing: that it is called is what writes to the pipe."""
+    """Do nothing: where it matters, that it is called is what writes to the pipe."""
 
 
 def _bear(channel: socket.socket, line: socket.socket, own: tuple[int, int], load: Load, live: Live) -> int:
@@ -137,9 +137,13 @@ def _tell(channel: socket.socket, **told: int) -> None:
 
 
 def _settle(parent: int, channel: socket.socket) -> None:
-    """Keep nothing of what the agents' process had open, and none of its answers to signals."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    """Keep nothing of what the agents' process had open, and none of its answers to signals.
+
+    Whoever tells every process of the stack to stop means that one, which ends its own in order. What is started from
+    here knows nothing of that: it does not outlive an `exec`, as ignoring them would.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _woken)
     signal.set_wakeup_fd(-1)
     kept = {0, 1, 2, channel.fileno()}
     for each in [int(name.name) for name in Path("/proc/self/fd").iterdir()]:
