@@ -21,6 +21,7 @@ from tausestack_agents.gateway import Delegation
 from tausestack_agents.models import choose
 from tausestack_agents.parameters import LINE, MAX_THREAD, TEXT, Wait
 from tausestack_agents.specs.doubts import Seen, doubts
+from tausestack_agents.spending import Rate
 from tausestack_agents.starting import Asked, Run, start, state_of
 
 AgentName = Annotated[str, Field(description="The agent's name.", pattern=NAME_PATTERN, examples=["concierge"])]
@@ -145,7 +146,15 @@ async def _warnings(ctx: Context, spec: AgentSpec, agents: set[str]) -> list[str
         return [f"its tools could not be looked at now: {error.message}"]
     tools = {str(tool["address"]): Seen(tool.get("scopes") or (), tool["side_effect"]) for tool in listed}
     offline = choose(spec.model, spec.fallbacks, None, os.environ).offline
-    return doubts(spec, tools, agents, offline=offline)
+    return doubts(spec, tools, agents, offline=offline, rated=_rated())
+
+
+def _rated() -> bool:
+    """Return whether the deployment says what a dollar is in pesos."""
+    try:
+        return Rate.of(os.environ) is not None
+    except InvalidArguments:
+        return False  # what is said of it can't be read: a run that needs it is told why
 
 
 def check_output(spec: AgentSpec) -> None:

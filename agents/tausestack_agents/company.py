@@ -19,7 +19,7 @@ from tausestack_agents.graph import MAX_HANDOFFS
 from tausestack_agents.journal import Journal
 from tausestack_agents.models import Chosen, choose
 from tausestack_agents.others import PersonThinker, TeamThinker
-from tausestack_agents.own import OwnThinker
+from tausestack_agents.own import Apart, OwnThinker
 from tausestack_agents.specs.builtin import builtin, released
 from tausestack_agents.spending import Month, Rate, Spending
 from tausestack_agents.state import Duty, Member, RunPlan, Thinker
@@ -43,11 +43,15 @@ class Company:
         run: Row,
         spending: Spending,
         known: Known | None = None,
+        *,
+        own_code: bool = True,
     ) -> None:
         """`spending` is the run's; the budget of each agent that comes to work joins those that it holds.
 
-        `known` is what was read already of the agent that the run began with, if anything was.
+        `known` is what was read already of the agent that the run began with, if anything was. Where no `own_code` is
+        run, an agent of it raises `Apart`.
         """
+        self._own_code = own_code
         self._databases = databases
         self._gateway = gateway
         self._journal = journal
@@ -142,6 +146,8 @@ class Company:
         spec = equipment.spec
         chosen = self._chosen(spec)
         own = registered().get(spec.name) if builtin().get(spec.name) == spec else None
+        if own is not None and not self._own_code:
+            raise Apart
         if chosen.offline:
             return OfflineThinker(equipment) if own is None else OwnThinker(equipment, own, None)
         from tausestack_agents.models.chain import chained  # litellm's module is read only where a model is asked

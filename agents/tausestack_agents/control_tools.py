@@ -14,6 +14,7 @@ from tausestack.scopes import RUNS_WRITE, SYSTEM, within
 from tausestack_agents import forking, replaying, store
 from tausestack_agents.domain import PAUSE, run_id
 from tausestack_agents.keeping import State
+from tausestack_agents.own import Apart
 from tausestack_agents.parameters import LINE, MAX_THREAD, RunId
 from tausestack_agents.readers import READER, check_reader
 from tausestack_agents.starting import check_room
@@ -98,7 +99,13 @@ async def fork(
 async def replay(ctx: Context, run: RunId) -> dict[str, Any]:
     """Go through a run again by its journal alone, calling nothing; fails where the code goes another way by now."""
     check_reader(ctx.principal)
-    return await replaying.replay(ctx.service.tenant_databases(), ctx.tenant, run)
+    state: State = ctx.state
+    if state.rooms is None:
+        return await replaying.replay(state.databases, ctx.tenant, run)
+    try:
+        return await replaying.replay(state.databases, ctx.tenant, run, own_code=False)
+    except Apart:
+        return await state.rooms.replay(ctx.tenant, run)
 
 
 TOOLS = (pause, fork, replay)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
@@ -16,6 +17,8 @@ Missed = Literal["once", "skip"]
 GRACE = timedelta(seconds=60)
 """A tick that is later than this was missed."""
 _FIELDS = 5
+_NOWHERE = frozenset({"Factory", "localtime", "posixrules"})
+"""Files among the time zones that stand for whatever a machine is set to, or for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ class Cron:
         except StopIteration as error:
             raise InvalidArguments(f"'{self.expression[:60]}' never comes") from error
 
+    def check(self) -> None:
+        """Raise `InvalidArguments` where the zone is none of the IANA's: what it stands for may not change."""
+        if self.timezone not in _zones():
+            raise InvalidArguments(f"'{self.timezone[:60]}' is no time zone of the IANA's; one is America/Bogota")
+
     def next(self, after: datetime) -> datetime:
         """Return the first tick after a time, in UTC."""
         return next(CronSim(self.expression, after.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
@@ -53,3 +61,8 @@ class Cron:
         """Return which tick is to be run for one that is due: the latest, or None where that was missed."""
         latest = max(tick, self.latest(now))
         return None if missed == "skip" and now - latest > GRACE else latest
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones()) - _NOWHERE

@@ -42,6 +42,8 @@ class Due:
     created: float
     owner: str
     """This very claim: the same process may lose a run, and claim it again."""
+    deaths: int = 0
+    """How often the process died that the run had to itself."""
 
 
 class Dispatch:
@@ -110,7 +112,7 @@ class Dispatch:
             claimed: list[Due] = []
             for row in await db.execute(_FREE, {"now": now, "tenant_runs": self._tenant_runs, "most": most}):
                 owner = f"{self._process}:{secrets.token_hex(4)}"
-                claimed.append(Due(row.for_tenant, row.id, row.wakes, row.created, owner))
+                claimed.append(Due(row.for_tenant, row.id, row.wakes, row.created, owner, row.deaths))
             if claimed:
                 until = now + self.lease
                 taken = [{"of_tenant": d.tenant, "of_run": d.run, "by": d.owner, "until": until} for d in claimed]
@@ -154,6 +156,22 @@ class Dispatch:
             await _tell(db)
 
         await self._databases.write(SYSTEM_TENANT, work, short=True)
+
+    async def died(self, due: Due, at: int) -> tuple[int, int]:
+        """Count a death of the process that a run had to itself, `at` so many calls of it that had ended.
+
+        Returns how many there were at that very place in a row, and in all.
+        """
+
+        async def work(db: Connection) -> tuple[int, int]:
+            row = await db.one(sa.select(dispatch).where(*_this(due.tenant, due.run)))
+            if row is None:
+                return 0, 0
+            here, deaths = (row.deaths_here + 1 if row.died_at == at else 1), row.deaths + 1
+            await db.change(_claimed(due).values(deaths=deaths, deaths_here=here, died_at=at))
+            return here, deaths
+
+        return await self._databases.write(SYSTEM_TENANT, work)
 
     async def free_the_dead(self) -> int:
         """End the leases of this machine's processes that are no more, and return how many there were."""

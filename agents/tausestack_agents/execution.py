@@ -15,6 +15,7 @@ from langgraph.types import Command
 from pydantic_ai.exceptions import AgentRunError
 
 from tausestack.agents import Budget
+from tausestack.agents.own import registered
 from tausestack.contract import Principal
 from tausestack.database import Connection, Row, TenantDatabases
 from tausestack.errors import TauseError, Unavailable
@@ -30,6 +31,7 @@ from tausestack_agents.gateway import GatewayClient
 from tausestack_agents.graph import RunGraph
 from tausestack_agents.journal import Journal
 from tausestack_agents.models.failures import told
+from tausestack_agents.own import Apart
 from tausestack_agents.planner.text import language
 from tausestack_agents.spending import BudgetExceeded, Rate, Spending, check, seconds_left, worked
 from tausestack_agents.state import Duty, initial
@@ -99,8 +101,17 @@ class Executor:
         wake: Wake,
         timers: Timers,
         tracing: Tracing | None = None,
+        *,
+        own_code: bool = True,
+        bounded: Callable[[float], None] | None = None,
     ) -> None:
-        """`wake` has a run looked at that waits for another one."""
+        """`wake` has a run looked at that waits for another one.
+
+        Where no `own_code` is run, a run that comes to it raises `Apart`. `bounded` is told how many seconds a run may
+        take that was claimed.
+        """
+        self._own_code = own_code
+        self._bounded = bounded
         self._tracing = tracing
         self._timers = timers
         self._databases = databases
@@ -113,7 +124,8 @@ class Executor:
         """Claim a run and take it as far as it goes.
 
         `holds` tells whether the lease on it still runs, without asking anybody. Raises `Absent` where there is no such
-        run (yet), `Fenced` where the claim is over before the run is, or somebody else ended that.
+        run (yet), `Fenced` where the claim is over before the run is, or somebody else ended that, `Apart` where it has
+        to be taken further elsewhere.
         """
         stopped = False
         try:
@@ -129,6 +141,26 @@ class Executor:
         # Before this run's own work is struck off: whoever takes that up after a crash comes here again.
         if not stopped:
             await self._tell_waiting(tenant, run)
+
+    async def standing(self, tenant: str, run: str) -> tuple[str | None, int]:
+        """Return a run's status, None where it has ended or is not there, and how many of its calls have ended."""
+
+        async def look(db: Connection) -> tuple[str | None, int]:
+            row = await store.find_run(db, run)
+            if row is None or row.status in ENDED:
+                return None, 0
+            return row.status, sum(line.ended_at is not None for line in await store.journal_of(db, run))
+
+        return await self._databases.read(tenant, look)
+
+    async def give_up(self, tenant: str, run: str, status: str, error: dict[str, Any]) -> None:
+        """End a run that can't be taken any further, with what it has."""
+        row = await self._databases.write(tenant, lambda db: store.claim_run(db, run))
+        if row is not None:
+            agent = {} if status == "timeout" else {"agent": row.agent}
+            await self._unfinished(tenant, row, status, {**error, **agent})
+        self._bell.ring(tenant, run)
+        await self._tell_waiting(tenant, run)
 
     async def _tell_waiting(self, tenant: str, run: str) -> None:
         """Have those looked at that wait for a run which has ended: what started it, and its thread's next turn."""
@@ -152,11 +184,19 @@ class Executor:
             # A message from outside may have come while an earlier turn of its thread went on.
             if row.status == "pending" and "message" in (row.origin or {}):
                 waits = await store.ahead(db, row) is not None
+            if row.status not in ENDED and not waits and await self._comes_to_own_code(db, row):
+                raise Apart
             return None if row.status in ENDED or waits else await store.claim_run(db, run)
 
         claimed = await self._databases.write(tenant, work, short=True)
         passing("claim.after")
         return claimed
+
+    async def _comes_to_own_code(self, db: Connection, row: Row) -> bool:
+        """Return whether own code is known to serve a run, and not here; any other says so once it comes to some."""
+        if self._own_code:
+            return False
+        return not registered().keys().isdisjoint({row.agent, *await store.handed_over_to(db, row)})
 
     async def _taken(self, tenant: str, row: Row, holds: Callable[[], bool]) -> str:
         """Take a claimed run as far as it goes, and return the status that it has then."""
@@ -164,13 +204,16 @@ class Executor:
         found = _Found(budgets=[Budget.model_validate(row.budget or {})])
         try:
             await self._databases.read(tenant, lambda db: found.read(db, row), short=_is_new(row))
-            with anyio.fail_after(found.longest if found.left is None else found.left):
+            seconds = found.longest if found.left is None else found.left
+            if self._bounded is not None:
+                self._bounded(seconds)
+            with anyio.fail_after(seconds):
                 return await self._graph(tenant, row, found, holds)
         except TimeoutError:
             return await self._late(tenant, row, found)
         except Paused:
             return await self._end(tenant, row, "interrupted", interrupt={"kind": PAUSE})
-        except Fenced:
+        except (Fenced, Apart):
             raise
         except Unavailable as error:
             if _age(row) < AWAY_SECONDS:
@@ -237,7 +280,9 @@ class Executor:
         spending = Spending(found.budgets, rate)
         spending.count(found.lines)
         spending.count_below(found.below)
-        company = Company(self._databases, self._gateway, journal, acting, row, spending, found.known)
+        company = Company(
+            self._databases, self._gateway, journal, acting, row, spending, found.known, own_code=self._own_code
+        )
         graph = RunGraph(company)
         if row.pausing:
             raise Paused(row.id)

@@ -9,6 +9,7 @@ from tausestack.database import TenantDatabases
 from tausestack.errors import NotFound
 from tausestack.mcp import Keeper, Service
 from tausestack_agents import store
+from tausestack_agents.apart.rooms import Rooms
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
@@ -33,6 +34,8 @@ class State:
     timers: Timers
     worker: Worker | None
     gateway: GatewayClient | None = None
+    rooms: Rooms | None = None
+    """Where agents' own code runs; None where there is none, or it runs here."""
 
     async def decide(self, tenant: str, run: str, about: str, decision: Decision) -> bool:
         """Keep a decision on what a run waits for, and have it looked at; False where it has ended.

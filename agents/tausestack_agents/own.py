@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date
 from typing import Any, cast
+from uuid import UUID
 
 import structlog
 from langgraph.config import get_config
@@ -51,6 +52,10 @@ _function: ContextVar[str | None] = ContextVar("tausestack_function", default=No
 """The call of an agent's own function that this is in: a run that is taken up goes through those that are not done."""
 
 
+class Apart(Exception):
+    """The run has come to own code, which has a process to itself: not this one."""
+
+
 class _Exited(Exception):
     """Own code would have ended the process, and every tenant's runs with it."""
 
@@ -78,9 +83,13 @@ def _survive_exits() -> None:
 
 def load(environment: Mapping[str, str]) -> None:
     """Import the modules that register agents; a module that can't be imported keeps the process from starting."""
-    for name in environment.get(MODULES, "").split(","):
-        if name.strip():
-            importlib.import_module(name.strip())
+    for name in named(environment):
+        importlib.import_module(name)
+
+
+def named(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the modules that register agents."""
+    return [name.strip() for name in environment.get(MODULES, "").split(",") if name.strip()]
 
 
 class OwnThinker:
@@ -284,9 +293,22 @@ def _in_own_graph() -> bool:
 def _place() -> list[Any]:
     """Return where in a graph of the operator's own this is, [] for nowhere in one."""
     try:
-        metadata: dict[str, Any] = dict(get_config().get("metadata") or {})
+        config = get_config()
     except RuntimeError:
         return []
+    metadata: dict[str, Any] = dict(config.get("metadata") or {})
     if metadata.get("langgraph_node") in {None, "step"} and "|" not in str(metadata.get("langgraph_checkpoint_ns", "")):
         return []
-    return [metadata.get("langgraph_node"), metadata.get("langgraph_step"), list(metadata.get("langgraph_path") or ())]
+    within_it = _rounds_above(dict(config.get("configurable") or {}))
+    here = [metadata.get("langgraph_node"), metadata.get("langgraph_step"), list(metadata.get("langgraph_path") or ())]
+    return [*here, within_it] if within_it else here
+
+
+def _rounds_above(configurable: Mapping[str, Any]) -> list[int]:
+    """Return in which round each graph is that this one is a part of, the run's own left out: a loop comes here anew.
+
+    LangGraph says it of the innermost alone; of the others it tells the checkpoint, whose id bears its round.
+    """
+    checkpoints: dict[str, str] = configurable.get("checkpoint_map") or {}
+    above = sorted((each for each in checkpoints if each), key=len)[:-1]
+    return [UUID(checkpoints[each]).clock_seq for each in above]

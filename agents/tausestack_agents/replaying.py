@@ -119,10 +119,17 @@ class _Actors(Company):
     """The agents of a run, with the tools and the models that its journal knows."""
 
     def __init__(
-        self, databases: TenantDatabases, tenant: str, row: Row, lines: Sequence[Row], journal: _Lines
+        self,
+        databases: TenantDatabases,
+        tenant: str,
+        row: Row,
+        lines: Sequence[Row],
+        journal: _Lines,
+        *,
+        own_code: bool,
     ) -> None:
         acting = Principal(tenant, row.principal, frozenset(), agent=row.agent, run=row.id)
-        super().__init__(databases, _Nobody(), journal, acting, row, Spending([], None))
+        super().__init__(databases, _Nobody(), journal, acting, row, Spending([], None), own_code=own_code)
         self._lines = lines
 
     def _toolbox(self, delegation: Delegation, spec: AgentSpec) -> ToolBox:
@@ -138,17 +145,17 @@ class _Actors(Company):
         return plan
 
 
-async def replay(databases: TenantDatabases, tenant: str, run: str) -> dict[str, Any]:
+async def replay(databases: TenantDatabases, tenant: str, run: str, *, own_code: bool = True) -> dict[str, Any]:
     """Go through a run again and return `{"run", "status", "complete", "output", "steps"}`, as they were.
 
     One that did not succeed is gone through as far as its journal says. Raises `Diverged` where the code, as it is now,
-    does anything else than the run did.
+    does anything else than the run did, and `Apart` where that comes to own code and none is run here.
     """
     async with databases.reading(tenant) as db:
         row = await store.get_run(db, run)
         lines, past = await store.journal_of(db, run), await threads.past(db, row)
     journal = _Lines(row, lines)
-    company = _Actors(databases, tenant, row, lines, journal)
+    company = _Actors(databases, tenant, row, lines, journal, own_code=own_code)
     company.remember(past.summary)
     graph = RunGraph(company)
     found: dict[str, Any] = {"run": run, "status": row.status, "complete": False, "output": None, "steps": []}

@@ -70,6 +70,7 @@ async def save_schedule(
         ),
     ] = None,
     enabled: Annotated[bool | None, Field(description="Whether it ticks; it does unless said.")] = None,
+    existing: Annotated[bool, Field(description="Only change one that is there, and make none.")] = False,
 ) -> Schedule:
     """Make a schedule, or change what is given of it; at each tick an agent runs, under the rights of who saved it."""
     if ctx.principal.agent is not None:
@@ -83,16 +84,23 @@ async def save_schedule(
     async with ctx.reading() as db:
         known = await db.one(sa.select(table).where(table.c.name == name))
         count = await db.scalar(sa.select(sa.func.count()).select_from(table))
+        if existing and known is None:
+            raise _unknown()
         values = _values(known, given)
         await specs.find(db, values["agent"])
     if known is None and (count or 0) >= MAX_SCHEDULES:
         raise Conflict(f"A tenant has {MAX_SCHEDULES} schedules at most")
-    upcoming = Cron(values["cron"], values["timezone"]).next(datetime.now(UTC))
+    rhythm = Cron(values["cron"], values["timezone"])
+    if timezone is not None:
+        rhythm.check()
+    moment = datetime.now(UTC)
     scopes = sorted(within(ctx.principal.limits) - {SYSTEM})
-    values |= {"next_at": upcoming.isoformat(), "principal": ctx.principal.id, "scopes": scopes}
+    values |= {"principal": ctx.principal.id, "scopes": scopes}
     # First the timer, then the schedule: a timer without one is dropped, but a schedule without one never ticks.
-    await state.timers.set(ctx.tenant, KIND, name, upcoming.timestamp())
+    await state.timers.set(ctx.tenant, KIND, name, schedules.upcoming(known, rhythm, moment).timestamp())
     async with ctx.database() as db:
+        known = await db.one(sa.select(table).where(table.c.name == name))
+        values["next_at"] = schedules.upcoming(known, rhythm, moment).isoformat()
         if not await db.change(sa.update(table).where(table.c.name == name).values(**values)):
             await db.execute(sa.insert(table).values(name=name, created_at=now(), **values))
         return schedules.shape(await schedules.find(db, name))
@@ -129,13 +137,17 @@ def _values(known: Any, given: dict[str, Any]) -> dict[str, Any]:
         kept = {name: getattr(known, name) for name in _FIELDS}
         return {**kept, **given}
     if not given.keys() & {"agent", "input", "cron"}:
-        raise NotFound("There is no such schedule, or it is not yours")
+        raise _unknown()
     lacking = [name for name in ("agent", "input", "cron") if not str(given.get(name) or "").strip()]
     if lacking:
         raise InvalidArguments(
             f"A new schedule needs {', '.join(lacking)}", errors=[{"path": name} for name in lacking]
         )
     return {**_FIELDS, **given}
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such schedule, or it is not yours")
 
 
 _FIELDS: dict[str, Any] = {

@@ -53,11 +53,14 @@ class Scheduler:
             values = {} if due is None else {"last_at": due.isoformat(), **await self._started(tenant, row, due)}
         except (Unavailable, InDoubt):
             return self._clock() + AGAIN_SECONDS
-        upcoming = cron.next(now)
         async with self._databases.transaction(tenant) as db:
-            # Where it was changed meanwhile, or another worker was first, that stands.
-            same = (schedules.c.name == name, schedules.c.next_at == row.next_at, schedules.c.cron == row.cron)
-            await db.execute(sa.update(schedules).where(*same).values(next_at=upcoming.isoformat(), **values))
+            current = await db.one(sa.select(schedules).where(schedules.c.name == name))
+            if current is None or current.next_at != row.next_at:
+                return self._clock()  # it was changed meanwhile, or another worker was first: that stands
+            # A tick that was due stays so when its schedule is changed: what comes next goes by what it is now.
+            upcoming = Cron(current.cron, current.timezone).next(now)
+            same = sa.update(schedules).where(schedules.c.name == name)
+            await db.execute(same.values(next_at=upcoming.isoformat(), **values))
         return upcoming.timestamp()
 
     async def _started(self, tenant: str, row: Row, tick: datetime) -> dict[str, Any]:
@@ -75,6 +78,15 @@ class Scheduler:
         except TauseError as error:
             return {"last_run": None, "last_error": {"code": error.code, "message": error.message}}
         return {"last_run": run["id"], "last_error": None}
+
+
+def upcoming(known: Row | None, cron: Cron, now: datetime) -> datetime:
+    """Return when a schedule that is saved ticks next: a tick that is due, and was not looked at yet, stays due."""
+    if known is not None and known.enabled and known.next_at is not None:
+        due = datetime.fromisoformat(known.next_at)
+        if due <= now:
+            return due
+    return cron.next(now)
 
 
 async def find(db: Connection, name: str) -> Row:

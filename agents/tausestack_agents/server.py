@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -28,9 +28,12 @@ from tausestack_agents import (
     own,
     schedule_tools,
     store,
+    summaries,
     team_tools,
     thread_tools,
 )
+from tausestack_agents.apart.living import living
+from tausestack_agents.apart.rooms import Rooms, rooms
 from tausestack_agents.bell import Bell
 from tausestack_agents.checkpoints import Checkpoints
 from tausestack_agents.dispatch import Dispatch
@@ -53,23 +56,31 @@ from tausestack_agents.worker import Worker, working
 
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[State]:
-    own.load(os.environ)
     databases, env = service.tenant_databases(), service.env
     bell, dispatch = Bell(), Dispatch.of(databases, os.environ)
-    checkpoints = Checkpoints(databases, env.data, env.database_url)
-    timers = Timers(databases)
-    if env.gateway is None or env.process_credential is None:
-        yield State(databases, bell, dispatch, checkpoints, timers, None)
-        return
-    async with connected(env.gateway, env.process_credential, service.tracing) as gateway:
-        executor = Executor(databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing)
-        worker = Worker(dispatch, executor, workers=int(os.environ.get("TAUSESTACK_WORKERS") or 1))
-        state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway)
-        try:
-            async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
-                yield state
-        finally:
-            await checkpoints.aclose()
+    async with AsyncExitStack() as stack:
+        apart: Rooms | None = None
+        if own.named(os.environ) and env.gateway is not None and env.process_credential is not None:
+
+            def ring(tenant: str, run: str, stops: bool) -> None:
+                bell.ring(tenant, run, stops=stops)
+
+            apart = await stack.enter_async_context(rooms(lambda: own.load(os.environ), living(env), ring))
+        own.load(os.environ)
+        checkpoints = Checkpoints(databases, env.data, env.database_url)
+        timers = Timers(databases)
+        if env.gateway is None or env.process_credential is None:
+            yield State(databases, bell, dispatch, checkpoints, timers, None)
+            return
+        stack.push_async_callback(checkpoints.aclose)
+        gateway = await stack.enter_async_context(connected(env.gateway, env.process_credential, service.tracing))
+        executor = Executor(
+            databases, gateway, checkpoints, bell, dispatch.add, timers, service.tracing, own_code=apart is None
+        )
+        worker = Worker(dispatch, executor, workers=int(os.environ.get("TAUSESTACK_WORKERS") or 1), rooms=apart)
+        state = State(databases, bell, dispatch, checkpoints, timers, worker, gateway, apart)
+        async with working(worker, env.database_url), looking(timers, looks(state, gateway)):
+            yield state
 
 
 server = Server(
@@ -240,11 +251,13 @@ async def list_runs(
     limit: Annotated[int, Field(description="At most so many.", ge=1, le=200)] = 50,
     status: Annotated[RunStatus | None, Field(description="Only runs of this status.")] = None,
 ) -> dict[str, list[Run]]:
-    """List the tenant's runs, newest first."""
+    """List the tenant's runs, newest first: how each stands, and of what is long the beginning; see `agents/get_run`.
+
+    `truncated` names what is cut: arguments and results of its calls are in none.
+    """
     check_reader(ctx.principal)
     async with state_of(ctx).databases.reading(ctx.tenant) as db:
-        rows = await store.list_runs(db, limit=limit, status=status)
-        return {"runs": [store.shape(row, await store.journal_of(db, row.id)) for row in rows]}
+        return {"runs": await summaries.listed(db, limit=limit, status=status)}
 
 
 @server.tool("agents/limits_used", side_effect="read", scopes=[SYSTEM])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ class Paused(Exception):
 
 
 _NO_RUN = "There is no such run, or it is not yours"
+SHOWN_BYTES = 4 * 1024 * 1024
+"""Of what a run's calls were given and gave; a reply has it twice, as text and as JSON, and 16 MiB at most."""
 TRACE = "traceparent"
 """In a run's origin: the W3C context of the trace that it goes on in, which is not shown."""
 CUT_OFF = {
@@ -143,18 +146,20 @@ async def turns_waiting(db: Connection, thread: str) -> list[str]:
     return [row.id for row in await db.execute(query.order_by(runs.c.created_at, runs.c.id))]
 
 
-async def list_runs(db: Connection, *, limit: int, status: str | None) -> list[Row]:
-    """Return runs, newest first."""
-    query = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
-    return await db.execute(query if status is None else query.where(runs.c.status == status))
-
-
 async def claim_run(db: Connection, run: str) -> Row | None:
     """Raise a run's fence and set it running; None where it has ended or was never written."""
     if not await db.change(_SET_RUNNING, {"of_run": run, "at": now()}):
         return None
     await add_event(db, run, "run", {"status": "running"})
     return await get_run(db, run)
+
+
+async def handed_over_to(db: Connection, run: Row) -> list[str]:
+    """Return the agents that have taken over in a run."""
+    if not run.fence:
+        return []
+    query = sa.select(journal.c.arguments).where(journal.c.run == run.id, journal.c.kind == "handoff")
+    return [str(row.arguments["to"]) for row in await db.execute(query)]
 
 
 async def check_fence(db: Connection, run: str, fence: int) -> bool:
@@ -352,7 +357,8 @@ async def journal_of(db: Connection, run: str) -> list[Row]:
 
 
 def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
-    """Return a run as the doors show it."""
+    """Return a run as the doors show it; what its calls gave as far as that is no more than a reply may hold."""
+    steps = [_step(line) for line in sorted(lines, key=place) if line.kind == "tool"]
     shown: dict[str, Any] = {
         "id": run.id,
         "agent": run.agent,
@@ -360,7 +366,7 @@ def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
         "status": run.status,
         "input": run.input,
         "output": run.output if run.structured is None else run.structured,
-        "steps": [_step(line) for line in sorted(lines, key=place) if line.kind == "tool"],
+        "steps": steps,
         "cost": cost(lines),
         "created_at": run.created_at,
         "ended_at": run.ended_at,
@@ -375,7 +381,22 @@ def shape(run: Row, lines: list[Row]) -> dict[str, Any]:
         shown["version"] = run.version
     if run.error is not None:
         shown["error"] = run.error
+    if _left_out(steps):
+        shown["truncated"] = ["steps"]
     return shown
+
+
+def _left_out(steps: list[dict[str, Any]]) -> bool:
+    """Take away what the last calls gave and were given, where all together is too much; return whether it was."""
+    left, cut = SHOWN_BYTES, False
+    for step in steps:
+        size = len(json.dumps([step["arguments"], step.get("result")]))
+        if size > left:
+            step.pop("result", None)
+            step["arguments"], step["truncated"], cut = {}, True, True
+        else:
+            left -= size
+    return cut
 
 
 def cost(lines: Sequence[Row | Line]) -> dict[str, Any]:

@@ -91,8 +91,15 @@ dispatch = sa.Table(
     sa.Column("owner", sa.Text, nullable=False, default=""),
     sa.Column("wakes", sa.Integer, nullable=False, default=1),
     sa.Column("created", sa.Float, nullable=False),
+    sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("deaths_here", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("died_at", sa.Integer, nullable=False, server_default="0"),
 )
-"""Due work of all tenants; only the rows of tenant `_system` count. Times are seconds since the epoch."""
+"""Due work of all tenants; only the rows of tenant `_system` count. Times are seconds since the epoch.
+
+`deaths` is how often the process died that a run had to itself, `deaths_here` how often in a row since `died_at` of the
+run's calls had ended.
+"""
 
 threads = sa.Table(
     "threads",

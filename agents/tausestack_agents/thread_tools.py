@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import structlog
 from pydantic import Field
 
-from tausestack.errors import Unavailable
+from tausestack.errors import InvalidArguments, Unavailable
 from tausestack.mcp import Context, tool
 from tausestack.scopes import RUNS_WRITE, TENANT_ADMIN
 from tausestack_agents import threads
@@ -39,7 +39,7 @@ async def list_threads(
     """List the tenant's threads, the one with the newest turn first."""
     check_reader(ctx.principal)
     async with ctx.reading() as db:
-        return {"threads": await threads.listed(db, limit=limit, before=before)}
+        return {"threads": await threads.listed(db, limit=limit, before=_time(before))}
 
 
 @tool("agents/get_thread", side_effect="read", scopes=[READER])
@@ -54,7 +54,7 @@ async def get_thread(
     """Show a thread: its newest turns in order, and the summary of the earlier ones where there is one."""
     check_reader(ctx.principal)
     async with ctx.reading() as db:
-        return await threads.history(db, thread, limit=limit, before=before)
+        return await threads.history(db, thread, limit=limit, before=_time(before))
 
 
 @tool("agents/delete_thread", side_effect="write", scopes=[RUNS_WRITE])
@@ -103,6 +103,18 @@ async def prune(state: State, tenant: str, days: float) -> dict[str, int]:
 async def _forget_checkpoints(state: State, tenant: str, runs: list[str]) -> None:
     for run in runs:
         await state.checkpoints.forget(tenant, run)
+
+
+def _time(given: str | None) -> str | None:
+    """Return a time as it is kept, or raise `InvalidArguments`; a `+` that was not quoted has become a space."""
+    if given is None:
+        return None
+    try:
+        found = datetime.fromisoformat(given.strip().replace(" ", "+") if "T" in given else given.strip())
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError) as error:
+        wrong = [{"path": "before", "message": "this is no time in ISO 8601"}]
+        raise InvalidArguments("before has to be a time, such as 2026-11-20T09:30:00+00:00", errors=wrong) from error
 
 
 TOOLS = (list_threads, get_thread, delete_thread, prune_threads)

@@ -24,6 +24,8 @@ AT_MOST = 60
 SUMMARY_CHARACTERS = 4000
 SUMMARY = "earlier_in_this_conversation"
 """What an agent knows a summary by."""
+PAGE_CHARACTERS = 1_000_000
+"""Of answers in one page of a thread, the last of which may go beyond: one has a million at most."""
 TURN_CHARACTERS = 240
 _ORIGINS = 8
 """How many forks of forks are followed back."""
@@ -133,9 +135,13 @@ async def listed(db: Connection, *, limit: int, before: str | None) -> list[dict
 
 
 async def history(db: Connection, thread: str, *, limit: int, before: str | None) -> dict[str, Any]:
-    """Return a thread with its newest turns, in order; raises `NotFound`."""
-    query = sa.select(runs).where(runs.c.thread == thread).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
-    rows = await db.execute(query if before is None else query.where(runs.c.created_at < before))
+    """Return a thread with its newest turns, in order, fewer where they are long; raises `NotFound`."""
+    long = sa.func.coalesce(sa.func.length(runs.c.output), 0)
+    so_far = sa.func.sum(long).over(order_by=(runs.c.created_at.desc(), runs.c.id))
+    turns = sa.select(runs.c.id, (so_far - long).label("later")).where(runs.c.thread == thread)
+    page = (turns if before is None else turns.where(runs.c.created_at < before)).cte()
+    query = sa.select(runs).join(page, runs.c.id == page.c.id).where(page.c.later < PAGE_CHARACTERS)
+    rows = await db.execute(query.order_by(runs.c.created_at.desc(), runs.c.id).limit(limit))
     if not rows and (before is None or await _first(db, thread) is None):
         raise _unknown()
     kept = await db.one(sa.select(threads).where(threads.c.id == thread))

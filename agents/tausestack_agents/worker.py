@@ -11,8 +11,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from tausestack.errors import Unavailable
+from tausestack_agents.apart.rooms import Died, NoRoom, Rooms
 from tausestack_agents.dispatch import EVERY, Dispatch, Due
+from tausestack_agents.domain import UNDER_WAY
 from tausestack_agents.execution import Absent, Executor
+from tausestack_agents.own import Apart
 from tausestack_agents.store import Fenced
 
 logger = structlog.get_logger("agents")
@@ -30,6 +33,12 @@ YIELD_SECONDS = 0.02
 YIELD_RUNS = 5
 SOON_SECONDS = 0.05
 """When to look again for a run that is due but not written yet."""
+ROOM_SECONDS = 0.5
+"""When to look again for a process apart, where all are in use."""
+DEATHS_HERE, DEATHS = 3, 12
+"""How often the process may die that a run has to itself, at one place of it and in all, before the run is ended."""
+AGAIN_SECONDS = 0.5
+"""When a run is taken up again whose process died; each further time four times as late."""
 ORPHAN_SECONDS = 60.0
 """Work whose run never came into being is dropped after this."""
 
@@ -37,8 +46,9 @@ ORPHAN_SECONDS = 60.0
 class Worker:
     """Works off the dispatch table."""
 
-    def __init__(self, dispatch: Dispatch, executor: Executor, *, workers: int = 1) -> None:
-        """`workers`: how many there are in the stack, this one among them."""
+    def __init__(self, dispatch: Dispatch, executor: Executor, *, workers: int = 1, rooms: Rooms | None = None) -> None:
+        """`workers`: how many there are in the stack, this one among them; `rooms`: where own code runs."""
+        self._rooms = rooms
         self._others = workers > 1
         self._dispatch = dispatch
         self._executor = executor
@@ -64,6 +74,8 @@ class Worker:
         while any(owner == tenant for owner, _ in self._active):
             self.cancel(tenant, EVERY)
             await self._idle.wait()
+        if self._rooms is not None:
+            self._rooms.empty()
 
     async def work(self) -> None:
         """Claim and execute runs until cancelled."""
@@ -143,7 +155,7 @@ class Worker:
     async def _execute(self, due: Due) -> float | None:
         """Take a run as far as it goes; return in how many seconds to look at it again, or None for never."""
         try:
-            await self._executor.execute(due.tenant, due.run, lambda: self._holds(due))
+            return await self._taken(due)
         except Absent:
             return SOON_SECONDS if time.time() - due.created < ORPHAN_SECONDS else None
         except Fenced:
@@ -157,6 +169,41 @@ class Worker:
             # A run that can't even be claimed must not stop the others.
             logger.exception("run could not be executed", tenant=due.tenant, run=due.run)
             return POLL_SECONDS
+
+    async def _taken(self, due: Due) -> float | None:
+        """Take a run as far as it goes here, and further in a process apart where own code serves it."""
+        try:
+            await self._executor.execute(due.tenant, due.run, lambda: self._holds(due))
+        except Apart:
+            assert self._rooms is not None
+            until = self._held[due.tenant, due.run][1]
+            try:
+                await self._rooms.execute(due.tenant, due.run, until, fresh=due.deaths > 0)
+            except NoRoom:
+                return ROOM_SECONDS
+            except Died as died:
+                return await self._died(due, died)
+        return None
+
+    async def _died(self, due: Due, how: Died) -> float | None:
+        """Count the death of the process that a run had to itself: nothing but the run's own code can be to blame.
+
+        Ends the run where that happened too often; returns when to look at it again.
+        """
+        status, ended_calls = await self._executor.standing(due.tenant, due.run)
+        if status not in UNDER_WAY:
+            return 0.0  # it had come to its end, or to a stop
+        here, deaths = await self._dispatch.died(due, ended_calls)
+        logger.error("own code ended its process", tenant=due.tenant, run=due.run, reason=str(how), deaths=deaths)
+        if how.late:
+            late = {"code": "timeout", "message": "The run took too long: its own code held its process up"}
+            await self._executor.give_up(due.tenant, due.run, "timeout", late)
+        elif here >= DEATHS_HERE or deaths >= DEATHS:
+            text = f"The agent's own code ended its process {deaths} times, last by {how}: its run was ended"
+            error = {"code": "agent_crashed", "message": text, "deaths": deaths}
+            await self._executor.give_up(due.tenant, due.run, "error", error)
+        else:
+            return AGAIN_SECONDS * 4 ** (here - 1)
         return None
 
     async def _release(self, due: Due, again: float | None) -> None:
@@ -200,6 +247,8 @@ class Worker:
                 self._active[place].cancel()
             else:
                 self._held[place] = (due, until)
+                if self._rooms is not None:
+                    self._rooms.hold(*place, until)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from tausestack_runtime import tally
 
 _ABSENT = 2**64 - 1
 _CONNECTIONS, _WRITES, _COLUMNS = 0, 1, 2
+_WORKING = 0
 _BYTES = 8
 
 
@@ -16,7 +17,8 @@ class Board:
     """A row for each gateway, numbered from 1: its connections, or that it is not there, and its writes.
 
     A row is written by its own gateway, and by the supervisor while that one is dead. A number is read and written
-    whole; it may be a moment old. Below the rows is the tally of what tenants use.
+    whole; it may be a moment old. The supervisor's own row, below the gateways', says how many processes work on runs.
+    Below the rows is the tally of what tenants use.
     """
 
     def __init__(self, count: int, descriptor: int = -1) -> None:
@@ -25,7 +27,7 @@ class Board:
         self._map = mmap.mmap(descriptor, _size(count))
         rows, rest = memoryview(self._map)[: _rows(count)], memoryview(self._map)[_rows(count) :]
         self._cells = rows.cast("Q")
-        self._writes = self._cells[_WRITES::_COLUMNS]
+        self._writes = self._cells[_WRITES : count * _COLUMNS : _COLUMNS]
         self.tally = tally.Tally(rest, count, descriptor)
 
     @staticmethod
@@ -61,6 +63,17 @@ class Board:
         found = self._cells[_at(number, _CONNECTIONS)]
         return None if found == _ABSENT else found
 
+    @property
+    def workers(self) -> tuple[int, int]:
+        """How many processes work on runs, and how many are to."""
+        at = _at(self.count + 1, _WORKING)
+        return self._cells[at], self._cells[at + 1]
+
+    def work(self, working: int, wanted: int) -> None:
+        """Note how many processes work on runs, and how many are to."""
+        at = _at(self.count + 1, _WORKING)
+        self._cells[at], self._cells[at + 1] = working, wanted
+
     def wrote(self, number: int) -> None:
         """Note that something was written through a gateway that the others may have read before."""
         self._cells[_at(number, _WRITES)] += 1
@@ -85,7 +98,7 @@ class Writes:
 
 
 def _rows(count: int) -> int:
-    return count * _COLUMNS * _BYTES
+    return (count + 1) * _COLUMNS * _BYTES
 
 
 def _size(count: int) -> int:

@@ -55,9 +55,7 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None, description="the agents' model; unset: by which vendor's key is there, else offline"
     )
-    workers: int = Field(
-        1, ge=1, le=64, description="how many processes work on agents' runs; more than one need PostgreSQL"
-    )
+    workers: int = Field(1, le=64, description="how many processes work on agents' runs; more than one need PostgreSQL")
     tenant_runs: int = Field(
         8, ge=1, le=1000, description="how many runs of one tenant are worked on at once, by all workers together"
     )
@@ -99,6 +97,13 @@ class Settings(BaseSettings):
     def _hosts(cls, setting: str | None) -> str | None:
         allowed_hosts(setting or "")
         return setting
+
+    @field_validator("workers")
+    @classmethod
+    def _somebody_works(cls, workers: int) -> int:
+        if workers < 1:
+            raise ValueError("a stack has one worker at least, without which its agents' runs would wait for ever")
+        return workers
 
     @field_validator("public_url")
     @classmethod
@@ -148,7 +153,7 @@ def read_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise StartError(f"TAUSESTACK_{name.upper()} is wrong: {first['msg']}") from error
+        raise StartError(f"TAUSESTACK_{name.upper()} is wrong: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _secure(url: str) -> tuple[Origin, str]:

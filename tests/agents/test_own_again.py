@@ -94,6 +94,34 @@ async def test_a_node_that_its_graph_tries_again_makes_its_calls_once(agents: An
 
 
 @pytest.mark.covers("agents:own-graph")
+async def test_equal_calls_of_a_part_that_its_graph_loops_through_are_each_made(agents: Any) -> None:
+    class Counted(TypedDict, total=False):
+        input: str
+        output: str
+        rounds: int
+
+    async def charge(state: Counted) -> Counted:
+        await ts.agents.call(PUT, {"key": "paid", "value": 1})
+        return {"output": "ok", "rounds": state.get("rounds", 0) + 1}
+
+    inner = StateGraph(Counted)
+    inner.add_node("charge", charge)
+    inner.add_edge(START, "charge")
+    inner.add_edge("charge", END)
+    outer = StateGraph(Counted)
+    outer.add_node("till", inner.compile())
+    outer.add_edge(START, "till")
+    outer.add_conditional_edges("till", lambda state: END if state["rounds"] > 2 else "till")
+    ts.agents.register("till", outer, tools=["storage/*"], approvals=[{"tool": PUT}])
+    run = await agents.acme.run("Cobra tres veces", agent="till")
+    held = 0
+    while run["status"] == "interrupted":
+        held += 1
+        run = await decided(agents, run)
+    assert (run["status"], held, agents.gateway.effects[PUT]) == ("success", 3, 3), run
+
+
+@pytest.mark.covers("agents:own-graph")
 async def test_of_calls_held_at_once_in_a_node_each_gets_its_own_decision(agents: Any) -> None:
     async def charge(state: Noted) -> Noted:
         calls = [ts.agents.call(PUT, {"key": key, "value": 1}) for key in "ab"]

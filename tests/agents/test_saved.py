@@ -179,6 +179,9 @@ async def test_an_agent_with_a_schema_answers_with_what_fits_it_or_not_at_all(ag
         ({"languages": ["fr"], "instructions": "Dis l'heure."}, ["languages: 'fr' is spoken by language models alone"]),
         ({"languages": ["es", "pt"]}, ["no instructions in 'pt': those in 'es'", "'pt' is spoken by language models"]),
         ({"languages": ["fr"], "instructions": "x", "model": "openai/gpt-5-mini"}, []),
+        ({"budget": {"cost": "9000", "currency": "COP"}}, ["budget.cost: it is in COP, and TAUSESTACK_COP_PER_USD"]),
+        ({"monthly": {"cost": "9000", "currency": "COP"}}, ["monthly.cost: it is in COP"]),
+        ({"budget": {"cost": "9"}}, []),
     ],
 )
 async def test_what_may_not_be_meant_is_saved_and_said(agents: Any, more: dict[str, Any], warnings: list[str]) -> None:
@@ -187,6 +190,16 @@ async def test_what_may_not_be_meant_is_saved_and_said(agents: Any, more: dict[s
     assert len(saved["warnings"]) == len(warnings), saved
     for told, part in zip(saved["warnings"], warnings, strict=True):
         assert part in told
+
+
+@pytest.mark.covers("agents:saved-with-warnings")
+@pytest.mark.parametrize(("rate", "warned"), [("4100.50@2026-11-20", False), ("dear", True)])
+async def test_a_budget_in_pesos_is_warned_of_unless_the_deployment_has_a_rate(
+    agents: Any, monkeypatch: pytest.MonkeyPatch, rate: str, warned: bool
+) -> None:
+    monkeypatch.setenv("TAUSESTACK_COP_PER_USD", rate)
+    saved = await save(agents.acme, budget={"cost": "9000", "currency": "COP"})
+    assert bool(saved["warnings"]) == warned
 
 
 @pytest.mark.covers("agents:saved-with-warnings")

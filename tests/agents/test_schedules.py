@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
 from both_databases import ON_BOTH
 from tausestack.database import TenantDatabases
@@ -15,7 +16,7 @@ from tausestack.errors import Forbidden, InvalidArguments, NotFound
 from tausestack_agents.cron import Cron
 from tausestack_agents.gateway import connected
 from tausestack_agents.schedules import KIND, Scheduler
-from tausestack_agents.tables import SCHEMA
+from tausestack_agents.tables import SCHEMA, schedules
 from tausestack_agents.timers import Timers
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +61,10 @@ def test_what_was_missed_is_one_run_or_none() -> None:
         ({"cron": "0 0 30 2 *"}, "no cron|never comes"),
         ({"timezone": "America/Macondo"}, "no time zone"),
         ({"timezone": "../etc/passwd"}, "no time zone"),
+        ({"timezone": "localtime"}, "no time zone"),
+        ({"timezone": "posixrules"}, "no time zone"),
+        ({"timezone": "Factory"}, "no time zone"),
+        ({"timezone": "right/America/Bogota"}, "no time zone"),
         ({"input": " "}, "needs input"),
     ],
 )
@@ -163,6 +168,40 @@ async def test_a_tick_that_is_refused_says_why_and_the_next_one_comes(
     await scheduler(clock)()
     assert (await agents.acme.call("get_schedule", {"name": "daily"}))["last_error"] is None
     assert len(agents.gateway.started) == 1
+
+
+@ON_BOTH
+@pytest.mark.covers("agents:schedules")
+@pytest.mark.parametrize("change", [{"input": "¿Y en Lima?"}, {"cron": "0 8 * * *"}, {"timezone": "Asia/Calcutta"}])
+async def test_a_tick_that_is_due_when_its_schedule_is_saved_is_run_once_as_it_is_now(
+    agents: Any, until: Callable[..., Any], change: dict[str, str]
+) -> None:
+    await agents.acme.call("save_schedule", DAILY)
+    agents.gateway.started = []
+    tick = (datetime.now(UTC) - timedelta(seconds=2)).isoformat()
+    databases = TenantDatabases(SCHEMA, data=agents.data, url=agents.database_url)
+    due = sa.update(schedules).values(next_at=tick)
+    await databases.write("acme", lambda db: db.execute(due))
+    await databases.aclose()
+    await agents.acme.call("save_schedule", {"name": "daily", **change})
+
+    async def ticked() -> Any:
+        found = await agents.acme.call("get_schedule", {"name": "daily"})
+        return found["last_at"] is not None and found
+
+    after = await until(ticked)
+    assert (after["last_error"], after["next_at"] > datetime.now(UTC).isoformat()) == (None, True)
+    ((given, _, _),) = agents.gateway.started
+    assert given["input"] == change.get("input", DAILY["input"])
+
+
+@pytest.mark.covers("agents:schedules")
+async def test_what_is_only_to_be_changed_has_to_be_there(agents: Any) -> None:
+    with pytest.raises(NotFound):
+        await agents.acme.call("save_schedule", {**DAILY, "existing": True})
+    await agents.acme.call("save_schedule", DAILY)
+    changed = await agents.acme.call("save_schedule", {"name": "daily", "cron": "0 8 * * *", "existing": True})
+    assert changed["cron"] == "0 8 * * *"
 
 
 @pytest.mark.covers("agents:schedules")

@@ -62,8 +62,12 @@ async def test_threads_are_listed_read_by_pages_and_deleted(agents: Any) -> None
         ("t2", 1, "interrupted"),
         ("t1", 3, "success"),
     ]
-    page = (await agents.acme.call("list_threads", {"before": listed[0]["updated_at"]}))["threads"]
-    assert [one["id"] for one in page] == ["t1"]
+    for before in (listed[0]["updated_at"], listed[0]["updated_at"].replace("+00:00", "Z")):
+        page = (await agents.acme.call("list_threads", {"before": before}))["threads"]
+        assert [one["id"] for one in page] == ["t1"]
+    for tool, about in (("list_threads", {}), ("get_thread", {"thread": "t1"})):
+        with pytest.raises(InvalidArguments, match="before has to be a time"):
+            await agents.acme.call(tool, {**about, "before": "yesterday"})
     newest = (await agents.acme.call("get_thread", {"thread": "t1", "limit": 2}))["turns"]
     assert [turn["input"][-1] for turn in newest] == ["1", "2"]
     older = {"thread": "t1", "before": newest[0]["created_at"]}

@@ -200,7 +200,9 @@ def test_rest_streams_a_result_as_events(tenant: Tenant) -> None:
 @pytest.mark.covers("doors:operations")
 def test_health_readiness_metrics_and_the_api_page_answer(stack: Stack, tenant: Tenant) -> None:
     tenant.must("storage/list_keys", {})
-    assert httpx2.get(f"{stack.url}/health", timeout=60, trust_env=False, verify=False).json()["status"] == "healthy"
+    health = httpx2.get(f"{stack.url}/health", timeout=60, trust_env=False, verify=False).json()
+    assert health["status"] == "healthy"
+    assert health["workers"]["working"] <= health["workers"]["wanted"] == 1
     assert (
         httpx2.get(f"{stack.url}/health/ready", timeout=60, trust_env=False, verify=False).json()["status"] == "ready"
     )

@@ -29,3 +29,21 @@ def test_the_run_of_a_tick_has_the_tools_of_whoever_saved_the_schedule(tenant: T
         time.sleep(0.5)  # the poll of a condition with a deadline
     assert (run["status"], run["origin"]) == ("success", {"schedule": "minutely"})
     assert [(step["tool"], step["status"]) for step in run["steps"]] == [("validate_nit", "done")]
+
+
+@pytest.mark.covers("agents:schedules")
+def test_a_schedule_that_is_not_there_is_not_changed_and_what_is_no_time_is_no_page(tenant: Tenant) -> None:
+    whole = {"agent": "concierge", "cron": "0 9 * * *", "input": "x"}
+    for body in ({"cron": "0 9 * * *"}, {"enabled": False}, whole, {}):
+        assert tenant.client.patch("/schedules/none", json=body).status_code == 404, body
+    assert tenant.client.get("/schedules").json() == {"schedules": []}
+    tenant.client.post("/schedules", json={"name": "daily", **whole})
+    changed = tenant.client.patch("/schedules/daily", json={"cron": "0 8 * * *"})
+    assert (changed.status_code, changed.json()["cron"]) == (200, "0 8 * * *")
+    for path in ("/threads", "/threads/t1"):
+        refused = tenant.client.get(path, params={"before": "x"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_arguments"), refused.text
+    assert tenant.client.get("/threads?before=2026-11-20T09:30:00+00:00").status_code == 200
+    described = tenant.client.get("/openapi.json").json()["paths"]
+    body = described[f"/api/v2/tenants/{tenant.name}/schedules/{{name}}"]["patch"]["requestBody"]["content"]
+    assert "existing" not in body["application/json"]["schema"]["properties"]

@@ -57,8 +57,8 @@ OWN_SERVICES = {entry.name for entry in bundled().entries if entry.own} | {
 }
 LOGGED = {
     "again_in", "agent", "added", "attempt", "bytes", "call", "calls", "changed", "code", "crashes", "data",
-    "error", "exc_info", "gateway", "installation", "items", "kind", "left_out", "method", "module", "number", "path",
-    "pid", "reason", "run", "runs", "seconds", "server", "service", "session", "state", "task", "tenant",
+    "deaths", "error", "exc_info", "gateway", "installation", "items", "kind", "left_out", "method", "module", "number",
+    "path", "pid", "reason", "run", "runs", "seconds", "server", "service", "session", "state", "task", "tenant",
     "tenants", "tool", "url", "why",
     "step",  # a node or a function of the operator's own code
     "text",  # what a third party's process says on its standard error, under its tenant's name

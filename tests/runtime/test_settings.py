@@ -43,6 +43,16 @@ def test_a_wrong_setting_is_named(monkeypatch, name, value):
 
 
 @pytest.mark.covers("settings:environment")
+def test_a_stack_without_a_worker_is_refused_with_the_reason(monkeypatch):
+    for given in ({"workers": 0}, {"workers": -1}):
+        with pytest.raises(StartError, match=r"TAUSESTACK_WORKERS is wrong: .*one worker at least.*wait for ever"):
+            read_settings(**given)
+    monkeypatch.setenv("TAUSESTACK_WORKERS", "0")
+    with pytest.raises(StartError, match="one worker at least"):
+        read_settings()
+
+
+@pytest.mark.covers("settings:environment")
 def test_settings_go_on_to_other_processes_without_the_master_secret(monkeypatch):
     given = read_settings(data=Path("/srv/stack"), secret_key="x" * 40, database_url="postgresql://db/stack")
     passed = given.environment()

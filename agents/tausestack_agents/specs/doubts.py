@@ -20,10 +20,13 @@ class Seen(NamedTuple):
     side_effect: str
 
 
-def doubts(spec: AgentSpec, tools: Mapping[str, Seen], agents: Collection[str], *, offline: bool) -> list[str]:
+def doubts(
+    spec: AgentSpec, tools: Mapping[str, Seen], agents: Collection[str], *, offline: bool, rated: bool
+) -> list[str]:
     """Return what had better be looked at in a spec, each with its field.
 
-    `tools` are the tenant's as they are now, by address; `agents` those that there are.
+    `tools` are the tenant's as they are now, by address; `agents` those that there are; `rated` is whether the
+    deployment says what a dollar is in pesos.
     """
     servers = {address.partition("/")[0] for address in tools}
     found = [
@@ -49,7 +52,15 @@ def doubts(spec: AgentSpec, tools: Mapping[str, Seen], agents: Collection[str], 
         named = ", ".join(unasked[:5]) + (f" and {len(unasked) - 5} more" if len(unasked) > 5 else "")
         found.append(f"approvals: nobody is asked before {named}: they act outside, or don't say that they only read")
     found += [f"handoffs: there is no agent '{name}'" for name in spec.handoffs if name not in agents]
+    found += [] if rated else _pesos(spec)
     return [each for each in found if each] + _languages(spec, offline=offline)
+
+
+def _pesos(spec: AgentSpec) -> list[str]:
+    """Return which budgets are in pesos where nobody can say how much that is."""
+    given = {"budget": spec.budget, "monthly": spec.monthly}
+    lacking = "it is in COP, and TAUSESTACK_COP_PER_USD says no rate: until the operator sets it each run ends at once"
+    return [f"{name}.cost: {lacking}" for name, one in given.items() if one.cost is not None and one.currency == "COP"]
 
 
 def _matched(pattern: str, tools: Collection[str]) -> bool:

@@ -32,7 +32,7 @@ def up(
         int | None, typer.Option(min=1, max=32, help="how many gateway processes share the port (1)")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="how many processes work on agents' runs (1)")
+        int | None, typer.Option(max=64, help="how many processes work on agents' runs, one at least (1)")
     ] = None,
     play_demo: Annotated[bool, typer.Option("--demo", help="play the demo once the stack is ready")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,

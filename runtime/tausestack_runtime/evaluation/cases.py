@@ -14,6 +14,7 @@ from tausestack.raw import as_array, as_object
 
 MAX_BYTES = 4_000_000
 """Of a file of cases."""
+_KINDS = (".json", ".jsonl", ".yaml", ".yml")
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=20_000)]
@@ -74,6 +75,10 @@ class Suite(_Part):
 def read(path: Path) -> Suite:
     """Return the cases of a `.yaml`, `.json` or `.jsonl` file; raises `InvalidArguments` that says what is wrong."""
     try:
+        if path.is_dir():
+            there = sorted(each.name for each in path.iterdir() if each.suffix in _KINDS and each.is_file())
+            named = f": {', '.join(there[:5])}" if there else ", of which there is none in it"
+            raise InvalidArguments(f"{path} is a folder; name a file of cases ({', '.join(_KINDS)}){named}")
         if path.stat().st_size > MAX_BYTES:
             raise InvalidArguments(f"{path.name} is too large: {MAX_BYTES // 1_000_000} MB are the most")
         text = path.read_text("utf-8")

@@ -264,7 +264,9 @@ class Gateway:
         if exchange.method not in {"GET", "HEAD"}:
             await exchange.problem(not_found())
         elif exchange.path == "/health":
-            await exchange.reply_json(200, {"status": "healthy", "version": VERSION})
+            working, wanted = self._siblings.board.workers
+            workers = {"working": working, "wanted": wanted}
+            await exchange.reply_json(200, {"status": "healthy", "version": VERSION, "workers": workers})
         elif exchange.path == "/health/ready":
             await self._ready(exchange)
         elif exchange.path == "/metrics":

@@ -116,7 +116,7 @@ class Supervisor:
         self._nurseries = Nurseries(self._loop, self._log, plain, modules, heavy)
         self._nurseries.light.adopt(*nursery)
         self._instances.use(self._nurseries)
-        board = Board(settings.gateways, self._board_fd)
+        board = self._board = Board(settings.gateways, self._board_fd)
         self._own_doors = [self._folder.bind(gateway_socket(self._folder.path, one)) for one in board.numbers]
         each = zip(board.numbers, self._own_doors, strict=True)
         self._gateways = Gateways(board, [self._gateway(gateway, plain, board, *one) for one in each])
@@ -138,6 +138,7 @@ class Supervisor:
             self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
             self._log.info("stack started", url=self._url, data=str(self._settings.data))
             while not self._told_to_stop:
+                self._note_workers()
                 self._loop.turn()
             self._stop()
         return 0
@@ -211,6 +212,11 @@ class Supervisor:
         except (TauseError, StartError) as error:
             self._log.error("the keys can't give way", reason=str(error))
         self._loop.after(LOOK_SECONDS, self._look_at_signing_key)
+
+    def _note_workers(self) -> None:
+        """Let the gateways tell how many processes work on runs: none is no harm where there is nothing to do."""
+        workers = [instance for instance in self._instances if instance.spec.worker]
+        self._board.work(sum(each.pid is not None for each in workers), len(workers))
 
     def _wake_workers(self) -> None:
         """Start the services that have work, also once an import has brought it; on PostgreSQL other machines may.

@@ -59,6 +59,8 @@ class Run(_Told):
     steps: list[Step] = Field(default_factory=list[Step])
     cost: dict[str, Any] = Field(default_factory=dict)
     error: Any = None
+    truncated: list[str] = Field(default_factory=list[str])
+    """Fields of which `get` shows more: in a list a run is a summary."""
 
     @property
     def ended(self) -> bool:

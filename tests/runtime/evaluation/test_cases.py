@@ -114,6 +114,16 @@ def test_a_file_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
         read(tmp_path / "no.yaml")
 
 
+@pytest.mark.covers("evaluation:files")
+def test_a_folder_is_said_to_be_one_with_the_files_of_cases_in_it(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArguments, match=r"is a folder; name a file of cases .*there is none in it"):
+        read(tmp_path)
+    for name in ("b.yaml", "a.jsonl", "notes.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InvalidArguments, match=r"is a folder; .*: a\.jsonl, b\.yaml$"):
+        read(tmp_path)
+
+
 @pytest.mark.covers("evaluation:judging")
 def test_a_case_passes_by_its_tools_their_arguments_and_its_checks() -> None:
     case = parse(YAML, "a.yaml").cases[0]

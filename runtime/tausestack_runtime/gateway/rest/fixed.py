@@ -10,7 +10,7 @@ from tausestack.raw import as_object, object_at
 from tausestack_runtime.gateway.call import MAX_KEY
 from tausestack_runtime.gateway.installed import Tool
 from tausestack_runtime.gateway.rest.rebasing import rebased
-from tausestack_runtime.gateway.rest.resources import RESOURCES, Resource, Whole
+from tausestack_runtime.gateway.rest.resources import RESOURCES, Known, Resource, Whole
 
 PROBLEM = {"$ref": "#/components/responses/Problem"}
 IDEMPOTENCY_KEY = {
@@ -69,6 +69,8 @@ def _operation(resource: Resource, tool: Tool) -> dict[str, Any]:
         if isinstance(resource.arguments, Whole):
             body, needed = rest[resource.arguments.argument], {resource.arguments.argument}
         else:
+            if isinstance(resource.arguments, Known):
+                del rest[resource.arguments.argument]
             needed = required - {*fields}
             body = {"type": "object", "properties": rest, **({"required": sorted(needed)} if needed else {})}
         operation["requestBody"] = {"required": bool(needed), "content": {"application/json": {"schema": body}}}

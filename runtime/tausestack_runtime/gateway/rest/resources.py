@@ -87,6 +87,17 @@ class Whole:
         return {self.argument: body, **path}
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Takes the body as a change of what the path names, which has to be there: an argument says so."""
+
+    argument: str
+
+    def __call__(self, path: dict[str, str], query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """Return the tool's arguments."""
+        return {**body, **path, self.argument: True}
+
+
 def _saved(found: dict[str, Any]) -> int:
     return 201 if found.get("new") else 200
 
@@ -117,7 +128,7 @@ RESOURCES = (
     Resource("GET", "schedules", "agents", "list_schedules", _query),
     Resource("POST", "schedules", "agents", "save_schedule", _body, lambda _: 201),
     Resource("GET", "schedules/{name}", "agents", "get_schedule", _query),
-    Resource("PATCH", "schedules/{name}", "agents", "save_schedule", _body),
+    Resource("PATCH", "schedules/{name}", "agents", "save_schedule", Known("existing")),
     Resource("DELETE", "schedules/{name}", "agents", "delete_schedule", _query),
     Resource("GET", "agents", "agents", "list_agents", _query),
     Resource("POST", "agents", "agents", "save_agent", Whole("spec"), _saved),
