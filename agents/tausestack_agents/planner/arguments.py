@@ -39,6 +39,8 @@ class Filled:
     """How sure the findings are, summed: the measure between tools that both fit."""
     unused: list[str] = field(default_factory=list[str])
     """Which amounts, dates, names, codes and other telling things of the text have no place in the arguments."""
+    taken: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Where in the text the arguments stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,14 @@ def fill(schema: Schema, source: Source, earlier: Sequence[Earlier] = ()) -> Fil
         scope.take(found[0])
         strength += found[0].strength
     if several is None:
-        return Filled([arguments], missing, strength, scope.unused())
+        return Filled([arguments], missing, strength, scope.unused(), scope.spans())
     name, wishes = several
     wished = [each for each in wishes if each is wishes[0] or not scope.overlaps(each)]
     for each in wished:
         scope.take(each)
     values = dict.fromkeys(each.value for each in wished)
-    return Filled([{**arguments, name: value} for value in values], missing, strength, scope.unused())
+    calls = [{**arguments, name: value} for value in values]
+    return Filled(calls, missing, strength, scope.unused(), scope.spans())
 
 
 def _several(prop: Property, found: Sequence[Finding]) -> bool:
@@ -101,6 +104,10 @@ class _Scope:
     def take(self, finding: Finding) -> None:
         """Note that a finding was used."""
         self.taken += [each for each in (finding, *finding.parts) if each.start >= 0]
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return where what was used stands."""
+        return [(each.start, each.end) for each in self.taken]
 
     def unused(self) -> list[str]:
         """Return what the text holds and nothing took, in order."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
+from tausestack_agents.planner.asking import ask
 from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, words
 
 _PROTECTED = re.compile(
@@ -13,7 +14,7 @@ _PROTECTED = re.compile(
     r"|siempre y cuando",
     re.DOTALL,
 )
-_SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|(?=¿)")
+_SENTENCE = re.compile(r"(?<=[.!?;\n])(?<!\bsr\.)(?<!\bsra\.)(?<!\bdr\.)(?<!\bdra\.)\s+|\n+|(?=¿)")
 # What begins at a run's first space and gives none of it back takes as long as the text; else it would take its cube.
 _JOINT = re.compile(
     r"(?<!\s)(?:(?:\s*+[,;])?+\s++(?:pero|sino|solo|solamente|unicamente|mejor|but|only|just)\s+"
@@ -35,6 +36,18 @@ _RETRACTS = re.compile(
     r"|mejor l[oa] (?:dejamos|dejo)|never ?mind|forget it|scratch that|no (?:se )?(?:me )?(?:l[oae]s?) \w+)\b(?!\D*\d)"
 )
 """A part that takes back what stands before it: `No, espera, mejor no`, `No la pagues todavía`."""
+_TURNS = re.compile(
+    r"^\W*(?:o|u|or|no|pero|but|aunque|although|ah|ay|uy|perdon|sorry|wait|espera|mejor|actually)\b|\b(?:antes|primero|first|before)\b"
+)
+"""Begins what turns on the part before it, or says what comes before that."""
+_INQUIRES = re.compile(
+    r"[?¿]|^\W*(?:(?:a|en|de|con|por|para)\s+)?(?:que|cual(?:es)?|cuant[oa]s?|donde|cuando|quien(?:es)?|como|what|which|how|where|when|who)\b"
+)
+_REPORTS = re.compile(
+    r":\s*$|\b(?:dij\w+|dice\w*|escrib\w+|respond\w+|mensajes?|correos?|texto|siguientes?|ejemplos?|instruccion\w*"
+    r"|said|says|wrote|messages?|email|text|following|examples?)\b"
+)
+"""Says that somebody's words follow."""
 _QUESTIONS = bag(
     "que cual cuales cuanto cuanta cuantos cuantas donde cuando quien como what which how where when who is are does",
     "can es son hay",
@@ -67,8 +80,37 @@ def split(request: str) -> list[str]:
                 parts.append(part)
     if any(_RETRACTS.match(fold(part)) for part in parts[1:]):
         return [request.strip()]  # who reads apart what takes back does what is not wished any more
-    trimmed = (_trim(part) for part in parts)
+    trimmed = (_trim(part) for part in _joined(parts))
     return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
+
+
+def _joined(parts: list[str]) -> list[str]:
+    """Join what asks for nothing by itself to the change before it, and what reports to what it reports."""
+    found: list[str] = []
+    for part in parts:
+        change = next((place for place in reversed(range(len(found))) if _changes(found[place])), None)
+        if change is not None and not _stands_alone(part):
+            found[change:] = ["".join([*found[change:], part])]
+        elif found and _REPORTS.search(fold(found[-1])) and not _stands_alone(found[-1]):
+            found[-1] += part
+        else:
+            found.append(part)
+    return found
+
+
+def _changes(part: str) -> bool:
+    return any(concepts_of(word) & glossary().writes for word in words(part))
+
+
+def _stands_alone(part: str) -> bool:
+    """Whether a part asks for something, or about something, by itself."""
+    folded, known = fold(part), glossary()
+    if _TURNS.search(folded):
+        return False
+    if ask(part, known.verbs) is not None:
+        return True
+    spoken_of = (known.concepts.get(word, frozenset[str]()) for word in words(part))
+    return bool(_INQUIRES.search(folded)) and any(concepts - known.writes for concepts in spoken_of)
 
 
 def _cut(text: str, joint: re.Pattern[str], starts: Callable[[str], bool]) -> list[str]:
