@@ -19,7 +19,8 @@ _UTTERED = re.compile(
 )
 _CODE = re.compile(r"[^\s,;:]*\d[^\s,;:]*")
 _CLITICS = r"(?:(?:me|te|le|les|nos|lo|la|los|las|se) ){0,2}"
-_BEFORE_PAST = re.compile(r"\b(?:ya|hoy|listo|yo|te|les?)\W+$")
+_BEFORE_PAST = re.compile(r"\b(?:ya|hoy|listo|yo|te|les?)\b")
+_PRESSES = re.compile(r"\b(?:(?:por|x) ?fa|porfi|favor|pl[si]s|please|de una vez|(?:ya|ahora) mismo|inmediata|cuanto antes)")
 _ENCLITIC = re.compile(r"(?:me|se|nos)?l[ao]s?$")
 _PARTITIVE = re.compile(r"(?:\b(?:me|nos) (?:l[ao]s?) )$")
 _KINDS: dict[str, frozenset[Mood]] = {
@@ -59,6 +60,7 @@ class _Phrases:
     reasons: re.Pattern[str]
     comments: re.Pattern[str]
     particles: frozenset[str]
+    relating: frozenset[str]
     emojis: frozenset[str]
 
 
@@ -86,6 +88,7 @@ def phrases() -> _Phrases:
         reasons=re.compile(rf"\b(?:{_any(raw['reasons'])})\b"),
         comments=re.compile(rf"\b(?:{_any(raw['comments'])})\b"),
         particles=bag(raw["particles"]),
+        relating=bag(raw["relating"]),
         emojis=frozenset(raw["emojis"]),
     )
 
@@ -161,7 +164,7 @@ def _may_be_past(folded: str, start: int, verb: str) -> bool:
     """Whether a wish is what somebody did too, its accent left out, and nothing else asks: `ya pague`."""
     moods = glossary().moods.get(verb, frozenset[Mood]())
     doubtful = verb.endswith("e") and {"imperative", "subjunctive"} <= moods
-    return doubtful and bool(_BEFORE_PAST.search(folded, 0, start)) and not phrases().courtesy.search(folded, start)
+    return doubtful and bool(_BEFORE_PAST.search(folded, 0, start)) and not _PRESSES.search(folded)
 
 
 def _questioned(folded: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, cast
 
@@ -14,12 +15,13 @@ from tausestack_agents.planner.schema import Schema, as_schema, properties, reso
 from tausestack_agents.planner.text import concepts, concepts_of, fold, glossary
 from tausestack_agents.planner.values import Source
 
-_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
-_DONE = re.compile(r"\bya\s+(?:quedo|quedaron|esta|estan|fue|fueron)\s+(?:muy\s+)?\w+[aiou]d[oa]s?\b")
+_TOKEN = re.compile(r"[:;]-?[)(DP]|[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
+_DONE = re.compile(r"\bya\s+(?:quedo|quedaron|esta|estan|fue|fueron)\s+(?:muy\s+)?(\w+[aiou]d[oa]s?)\b")
 _RESULT = re.compile(r"\b(?:como|as)\s+(?:\w+[ai]d[oa]s?|hech[oa]s?|done)\b")
 _SAYING = re.compile(r"\bque(?:\s+dig[ao]n?)?\s+$|\b(?:diciendo(?:le|les)?(?: que)?|saying(?: that)?|that says)\W+$")
 _LABEL = re.compile(r"\b(\w+)\s+$")
-_OF = re.compile(r"\b(?:del?|of)\s+(?:(?:l[ao]s?|the)\s+)?([a-z]{3,})\b")
+_OF = re.compile(r"\b(\w+)\s+(?:del?|of)\s+(?:(?:l[ao]s?|the)\s+)?([a-z]{3,})\b")
+_FROM_TO = re.compile(r"\b(?:a|al|hasta|to|through|until)\b|^\s*-\s*$")
 _WORD = re.compile(r"\s+([^\W\d_]+)")
 _OR = re.compile(r"\W*\b(?:o|u|or)\s+(?:(?:el|la|los|las|de|del|al|a|en|the|to|in)\s+)*(?:\w+\s+)?")
 """Between two values says that one of them is meant, and not which."""
@@ -50,6 +52,9 @@ def _not_understood(source: Source, asked: Ask | None, taken: Spans, raw: dict[s
         spans.append((asked.start, asked.end))
     spans += [(reason.start(), len(folded)) for reason in [phrases().reasons.search(folded)] if reason]
     spans += [span for start, _ in taken for span in _before(folded, start)]
+    measures = source.of("date", "time", "money", "number", "percent")
+    for each in (*measures, *(name for name in source.names if not re.search(r"\d", name.text))):
+        spans += [related.span() for related in [_relating().search(folded, 0, each.start)] if related]
     known = _things(raw, schema)
     spans += [match.span() for match in _explained(folded, known)]
     left: list[tuple[int, int]] = []
@@ -62,6 +67,11 @@ def _not_understood(source: Source, asked: Ask | None, taken: Spans, raw: dict[s
         else:
             left.append(token.span())
     return [source.text[start:end] for start, end in left]
+
+
+@cache
+def _relating() -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(phrases().relating)})\s+(?:(?:el|la|las|los|the)\s+)?$")
 
 
 def _before(folded: str, start: int) -> Iterator[tuple[int, int]]:
@@ -77,12 +87,11 @@ def _before(folded: str, start: int) -> Iterator[tuple[int, int]]:
 def _explained(folded: str, known: frozenset[str]) -> Iterator[re.Match[str]]:
     """Yield what says how a thing is, or which: `ya quedó solucionado`, `como hecha`, `de odontología`."""
     verbs = glossary().verbs
-    yield from _DONE.finditer(folded)
-    yield from (
-        match for match in _RESULT.finditer(folded) if re.search(r"[ai]d[oa]s?$|hech[oa]s?$|done$", match.group())
-    )
+    yield from (match for match in _DONE.finditer(folded) if not concepts_of(match.group(1)) & verbs)
+    yield from _RESULT.finditer(folded)
     for match in _OF.finditer(folded):
-        if not concepts_of(match.group(1)) & verbs and not match.group(1).endswith(("ar", "er", "ir")):
+        thing, kind = match.groups()
+        if concepts_of(thing) & known and not concepts_of(kind) & verbs and not kind.endswith(("ar", "er", "ir")):
             yield match
 
 
@@ -104,7 +113,8 @@ def _is_in(token: re.Match[str], spans: Spans) -> bool:
 
 def _means_nothing(token: str, known: frozenset[str]) -> bool:
     if not token[0].isalnum():
-        return token in phrases().emojis or unicodedata.category(token) not in {"So", "Sk"}
+        smiles = token[0] in ":;" and len(token) > 1
+        return token in {*phrases().emojis, ":)", ":-)"} or not (smiles or unicodedata.category(token) in {"So", "Sk"})
     return token in phrases().particles or bool(concepts_of(fold(token)) & known)
 
 
@@ -119,6 +129,8 @@ def _otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema
         if after and each.value > 1 and each.value != len(calls) and concepts_of(after.group(1)) & named:
             several.append(source.text[each.start : after.end()])
     several += [*_either(source), *_otherwise(source)]
+    if len(calls) > 1:
+        several += _ranges(source, filled)
     if len(calls) < 2 and (everything := _ALL.search(source.folded)) and not _quoted(source, everything.start()):
         several.append(source.text[everything.start() : everything.end()])
     for pattern in (_PARTLY, _AND_NOT, _other_options(schema)):
@@ -135,6 +147,16 @@ def _either(source: Source) -> list[str]:
         source.text[one.start : other.end]
         for one, other in pairwise(values)
         if _OR.fullmatch(source.folded, one.end, other.start)
+    ]
+
+
+def _ranges(source: Source, filled: Filled) -> list[str]:
+    """Return what names the first and the last of several things: "de EV-1 a EV-9"."""
+    codes = sorted({each.start: each for each in source.codes if (each.start, each.end) in filled.taken}.items())
+    return [
+        source.text[one.start : other.end]
+        for (_, one), (_, other) in pairwise(codes)
+        if _FROM_TO.search(source.folded, one.end, other.start)
     ]
 
 

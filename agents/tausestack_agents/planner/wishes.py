@@ -38,7 +38,7 @@ _QUESTION = re.compile(
 _IF = re.compile(r"^\W*(?:si(?!\s*,)|cuando|en caso de|if|when|unless|a menos que|salvo que)\b")
 """Makes what follows depend on something that nobody here can judge."""
 _IF_LATER = re.compile(
-    r"(?<=[\s,;])(?:si(?!\s+(?:puede|es posible|no es molestia|eres tan|gusta))|(?:apenas|en cuanto)(?!\s+pueda)"
+    r"(?<=[\s,;])(?:si(?!\s+(?:puede|es posible|no es molestia|e(?:re)?s tan|gusta))|(?:apenas|en cuanto)(?!\s+pueda)"
     r"|cuando(?!\s+(?:pueda|quiera|teng))|(?:hasta|a menos|salvo|siempre|con tal de) (?:y cuando|que)|en caso de"
     r"|if(?!\s+(?:you can|possible))|unless|when(?!\s+you (?:can|want))|as soon as(?!\s+(?:you can|possible)))\s+\w"
 )
