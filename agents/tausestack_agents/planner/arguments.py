@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, cast
 
+from tausestack_agents.planner.asking import phrases
 from tausestack_agents.planner.schema import Property, Schema, properties, resolved
 from tausestack_agents.planner.strings import GUESSED, NAMED, PARTY, TYPED, Finding, find, fits_pattern
 from tausestack_agents.planner.text import concepts_of, fold, glossary
@@ -110,11 +111,13 @@ class _Scope:
         return [(each.start, each.end) for each in self.taken]
 
     def unused(self) -> list[str]:
-        """Return what the text holds and nothing took, in order."""
+        """Return what the text holds and nothing took, but for courtesy, in order."""
+        polite = [match.span() for match in phrases().courtesy.finditer(self._source.folded)]
         left: list[Value] = []
         for each in [*self._source.values, *self._source.codes, *self._source.names]:
             apart = not any(each.start < other.end and other.start < each.end for other in left)
-            if apart and is_telling(each) and not self.overlaps(Finding(None, 0, each.start, each.end)):
+            thanks = any(start <= each.start < end for start, end in polite)
+            if apart and not thanks and is_telling(each) and not self.overlaps(Finding(None, 0, each.start, each.end)):
                 left.append(each)
         return [self._source.text[each.start : each.end] for each in sorted(left, key=lambda each: each.start)]
 

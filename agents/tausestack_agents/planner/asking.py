@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,12 +16,22 @@ from tausestack_agents.planner.text import bag, concepts_of, fold, glossary, moo
 
 _LITERAL = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|(?<!\w)'[^']+'(?!\w)", re.DOTALL)
 _UTTERED = re.compile(
-    r"\b(?:que dig[ao]n?|diciendo(?:le|les)?(?: que)?|saying(?: that)?|mensaje de que)\b(?=.)", re.DOTALL
+    r"\b(?:que dig[ao]n?|diciendo(?:les?)?(?: que)?|saying(?: that)?|mensaje de que"
+    r"|(?:anot|apunt|registr|escrib)[^\W\d]*\b[^.;:]*?\bque)\b(?P<said>.*?)(?=[,.;!?]\s|[(\n]|$)"
 )
+"""What somebody is to say, or what is to be noted, to its clause's end."""
+_YES = re.compile(r"\b[sS][íÍ]\s")
+"""Its accent tells it from the `si` of a condition."""
+_APART = r"[^\w>\[<|=]"
+"""What may stand between words that ask: not what marks a quotation, or a list."""
+_WORDS = re.compile(r"[^\W_]+")
 _CODE = re.compile(r"[^\s,;:]*\d[^\s,;:]*")
+_SMILE = re.compile(r"[:;]-?[)(dp](?!\w)|(?<=\s)/s\b")
 _CLITICS = r"(?:(?:me|te|le|les|nos|lo|la|los|las|se) ){0,2}"
 _BEFORE_PAST = re.compile(r"\b(?:ya|hoy|listo|yo|te|les?)\b")
-_PRESSES = re.compile(r"\b(?:(?:por|x) ?fa|porfi|favor|pl[si]s|please|de una vez|(?:ya|ahora) mismo|inmediata|cuanto antes)")
+_PRESSES = re.compile(
+    r"\b(?:(?:por|x) ?fa|porfi|favor|pl[si]s|please|de una vez|(?:ya|ahora) mismo|inmediata|cuanto antes)"
+)
 _ENCLITIC = re.compile(r"(?:me|se|nos)?l[ao]s?$")
 _PARTITIVE = re.compile(r"(?:\b(?:me|nos) (?:l[ao]s?) )$")
 _KINDS: dict[str, frozenset[Mood]] = {
@@ -48,6 +59,8 @@ class Ask:
     end: int
     questioned: bool
     """Whether its question mark asks whether to do it, rather than asking politely to do it."""
+    opened: int = 0
+    """Where a greeting before the topic ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +69,15 @@ class _Phrases:
 
     leads: tuple[tuple[re.Pattern[str], frozenset[Mood], bool, bool], ...]
     """Each with the moods that may follow, whether it may be a question, and whether nothing but the verb asks."""
+    opening: re.Pattern[str]
     courtesy: re.Pattern[str]
     reasons: re.Pattern[str]
     comments: re.Pattern[str]
+    evaluations: re.Pattern[str]
     particles: frozenset[str]
     relating: frozenset[str]
     emojis: frozenset[str]
+    tags: re.Pattern[str]
 
 
 @cache
@@ -69,7 +85,7 @@ def phrases() -> _Phrases:
     """Return the patterns of the package."""
     raw: dict[str, Any] = tomllib.loads(files("tausestack_agents.planner").joinpath("asking.toml").read_text("utf-8"))
     openers, courtesy = _any(raw["openers"]), _any(raw["courtesy"])
-    before = rf"[\W_]*(?:(?:{openers}|{courtesy})[\W_]+)*+"
+    before = rf"{_APART}*(?:(?:{openers}|{courtesy}){_APART}+)*+"
     between = rf"(?:(?:{courtesy})[\W_]+)*+{_spaced(_CLITICS)}(?P<verb>[^\W\d_]+)"
 
     def lead(phrases_of: list[str]) -> re.Pattern[str]:
@@ -84,12 +100,15 @@ def phrases() -> _Phrases:
     bare = re.compile(rf"{before}(?P<lead>)(?P<verb>[^\W\d_]+)")
     return _Phrases(
         leads=(*leads, (bare, frozenset[Mood]({"imperative", "infinitive"}), False, True)),
+        opening=re.compile(before),
         courtesy=re.compile(rf"\b(?:{courtesy})(?!\w)"),
         reasons=re.compile(rf"\b(?:{_any(raw['reasons'])})\b"),
         comments=re.compile(rf"\b(?:{_any(raw['comments'])})\b"),
+        evaluations=re.compile(rf"\b(?:{_any(raw['evaluations'])})\b"),
         particles=bag(raw["particles"]),
         relating=bag(raw["relating"]),
         emojis=frozenset(raw["emojis"]),
+        tags=re.compile(_any(raw["tags"])),
     )
 
 
@@ -104,12 +123,14 @@ def _spaced(phrase: str) -> str:
 def masked(text: str) -> str:
     """Return a text, folded, without what is quoted in it or said by somebody: only spaces stand for that."""
     folded = list(fold(text))
-    uttered = _UTTERED.search("".join(folded))
+    uttered = _UTTERED.search(fold(text))
     spans = [(match.start() + 1, match.end() - 1) for match in _LITERAL.finditer(text)]
     if uttered:
-        spans.append((uttered.end(), len(text)))
+        spans.append((uttered.start("said"), uttered.end()))
     for start, end in spans:
         folded[start:end] = " " * (end - start)
+    for yes in _YES.finditer(text):
+        folded[yes.end() - 1] = ","
     return "".join(folded)
 
 
@@ -131,7 +152,10 @@ def ask(text: str, wanted: frozenset[str]) -> Ask | None:
 
 def _of_topics(text: str, folded: str, wanted: frozenset[str]) -> Iterator[Ask]:
     """Find what is asked for after what it is about: `la factura inv_1 págala`, `la factura me la paga`."""
-    for match in re.finditer(r"[^\W_]+", _CODE.sub(lambda code: " " * len(code.group()), folded[:_MOST_LEAD])):
+    words_alone = _CODE.sub(lambda code: " " * len(code.group()), folded[:_MOST_LEAD])
+    opened = phrases().opening.match(words_alone)
+    begin = opened.end() if opened else 0
+    for match in _WORDS.finditer(words_alone, begin):
         verb = match.group()
         if not concepts_of(verb) & wanted:
             if not _names(verb):
@@ -140,9 +164,9 @@ def _of_topics(text: str, folded: str, wanted: frozenset[str]) -> Iterator[Ask]:
         moods = _moods(text[match.start() : match.end()], verb)
         before = _PARTITIVE.search(folded, 0, match.start())
         if before and moods & {"present", "imperative"}:
-            yield Ask(before.start(), verb, match.end(), False)
+            yield Ask(before.start(), verb, match.end(), False, begin)
         elif _ENCLITIC.search(verb) and verb not in glossary().moods and "imperative" in moods:
-            yield Ask(match.start(), verb, match.end(), _questioned(folded))
+            yield Ask(match.start(), verb, match.end(), _questioned(folded), begin)
 
 
 def _names(word: str) -> bool:
@@ -173,4 +197,19 @@ def _questioned(folded: str) -> bool:
     if not marks:
         return False
     tag = re.search(r"(?:,|¿)\s*(?P<tag>[^,?¿]*)\?\W*$", folded)
-    return not (tag and re.fullmatch(rf"(?:si|ok|vale|listo|{phrases().courtesy.pattern})", tag["tag"].strip()))
+    return not (tag and phrases().tags.fullmatch(tag["tag"].strip()))
+
+
+def is_in_jest(said: str) -> bool:
+    """Return whether a masked text plays down what it asks, by its words, a smile or a picture."""
+    known = phrases()
+    reason = known.reasons.search(said)
+    if known.comments.search(said) or known.evaluations.search(said, 0, reason.start() if reason else len(said)):
+        return True
+    smiles = {each.group() for each in _SMILE.finditer(said)} - {":)", ":-)"}
+    return bool(smiles) or any(_is_picture(char) and char not in known.emojis for char in said)
+
+
+def _is_picture(char: str) -> bool:
+    tone = "\U0001f3fb" <= char <= "\U0001f3ff"
+    return char > "\u2190" and not tone and unicodedata.category(char) in {"So", "Sk"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -15,12 +14,14 @@ from tausestack_agents.planner.schema import Schema, as_schema, properties, reso
 from tausestack_agents.planner.text import concepts, concepts_of, fold, glossary
 from tausestack_agents.planner.values import Source
 
-_TOKEN = re.compile(r"[:;]-?[)(DP]|[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
-_DONE = re.compile(r"\bya\s+(?:quedo|quedaron|esta|estan|fue|fueron)\s+(?:muy\s+)?(\w+[aiou]d[oa]s?)\b")
+_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[<>=\[\]|]")
+_DONE = re.compile(r"\bya\s+(?:quedo|quedaron|esta|estan|fue|fueron)\s+(?:muy\s+)?(\w+[aiou]d[oa]s?|list[oa]s?)\b")
 _RESULT = re.compile(r"\b(?:como|as)\s+(?:\w+[ai]d[oa]s?|hech[oa]s?|done)\b")
 _SAYING = re.compile(r"\bque(?:\s+dig[ao]n?)?\s+$|\b(?:diciendo(?:le|les)?(?: que)?|saying(?: that)?|that says)\W+$")
+_STOP = re.compile(r"[,.;!?](?=\s)|\(")
 _LABEL = re.compile(r"\b(\w+)\s+$")
 _OF = re.compile(r"\b(\w+)\s+(?:del?|of)\s+(?:(?:l[ao]s?|the)\s+)?([a-z]{3,})\b")
+_JOINED = re.compile(r"[,;&+]|\b(?:y|e|and)\b")
 _FROM_TO = re.compile(r"\b(?:a|al|hasta|to|through|until)\b|^\s*-\s*$")
 _WORD = re.compile(r"\s+([^\W\d_]+)")
 _OR = re.compile(r"\W*\b(?:o|u|or)\s+(?:(?:el|la|los|las|de|del|al|a|en|the|to|in)\s+)*(?:\w+\s+)?")
@@ -47,10 +48,11 @@ def remainder(source: Source, asked: Ask | None, filled: Filled, raw: dict[str, 
 def _not_understood(source: Source, asked: Ask | None, taken: Spans, raw: dict[str, Any], schema: Schema) -> list[str]:
     """Return the stretches of a text that neither ask, nor are arguments (`taken`), nor name the tool's thing."""
     folded = masked(source.text)
-    spans = [*taken, *(match.span() for match in phrases().courtesy.finditer(folded))]
+    spans = [_clause(folded, *span) for span in taken]
+    spans += [match.span() for match in phrases().courtesy.finditer(folded)]
     if asked is not None:
-        spans.append((asked.start, asked.end))
-    spans += [(reason.start(), len(folded)) for reason in [phrases().reasons.search(folded)] if reason]
+        spans += [(0, asked.opened), (asked.start, asked.end)]
+    spans += [_clause(folded, each.start(), len(folded)) for each in phrases().reasons.finditer(folded)]
     spans += [span for start, _ in taken for span in _before(folded, start)]
     measures = source.of("date", "time", "money", "number", "percent")
     for each in (*measures, *(name for name in source.names if not re.search(r"\d", name.text))):
@@ -67,6 +69,12 @@ def _not_understood(source: Source, asked: Ask | None, taken: Spans, raw: dict[s
         else:
             left.append(token.span())
     return [source.text[start:end] for start, end in left]
+
+
+def _clause(folded: str, start: int, end: int) -> tuple[int, int]:
+    """Return what of a stretch is one clause: what follows a comma may speak of the request itself."""
+    stop = _STOP.search(folded, start, end)
+    return start, stop.start() if stop else end
 
 
 @cache
@@ -112,16 +120,12 @@ def _is_in(token: re.Match[str], spans: Spans) -> bool:
 
 
 def _means_nothing(token: str, known: frozenset[str]) -> bool:
-    if not token[0].isalnum():
-        smiles = token[0] in ":;" and len(token) > 1
-        return token in {*phrases().emojis, ":)", ":-)"} or not (smiles or unicodedata.category(token) in {"So", "Sk"})
     return token in phrases().particles or bool(concepts_of(fold(token)) & known)
 
 
 def _otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema: Schema) -> list[str]:
     """Return what a request says that its calls of a tool do not: `dos facturas` are not one, nor `a o b` both."""
     calls = filled.calls
-    unused = [each for each in filled.unused if not phrases().courtesy.fullmatch(fold(each))]
     named = concepts([str(raw.get("name", ""))])
     several: list[str] = []
     for each in source.of("number"):
@@ -130,14 +134,14 @@ def _otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema
             several.append(source.text[each.start : after.end()])
     several += [*_either(source), *_otherwise(source)]
     if len(calls) > 1:
-        several += _ranges(source, filled)
+        several = list(dict.fromkeys([*several, *_unjoined(source, calls)]))
     if len(calls) < 2 and (everything := _ALL.search(source.folded)) and not _quoted(source, everything.start()):
         several.append(source.text[everything.start() : everything.end()])
     for pattern in (_PARTLY, _AND_NOT, _other_options(schema)):
         found = pattern.search(source.folded)
         if found and not _quoted(source, found.start()):
             several.append(source.text[found.start() : found.end()])
-    return [*several, *(each for each in unused if not any(each in one for one in several))]
+    return [*several, *(each for each in filled.unused if not any(each in one for one in several))]
 
 
 def _either(source: Source) -> list[str]:
@@ -150,13 +154,16 @@ def _either(source: Source) -> list[str]:
     ]
 
 
-def _ranges(source: Source, filled: Filled) -> list[str]:
-    """Return what names the first and the last of several things: "de EV-1 a EV-9"."""
-    codes = sorted({each.start: each for each in source.codes if (each.start, each.end) in filled.taken}.items())
+def _unjoined(source: Source, calls: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what names several things otherwise than one by one: "de EV-1 a EV-9", "el 3 el lunes"."""
+    told = [{str(call.get(name)) for call in calls} for name in calls[0]]
+    several = {value for values in told if len(values) > 1 for value in values}
+    values = (*source.codes, *source.names, *source.values)
+    named = {each.start: each for each in values if str(each.value) in several}
     return [
         source.text[one.start : other.end]
-        for (_, one), (_, other) in pairwise(codes)
-        if _FROM_TO.search(source.folded, one.end, other.start)
+        for (_, one), (_, other) in pairwise(sorted(named.items()))
+        if _FROM_TO.search(between := source.folded[one.end : other.start]) or not _JOINED.search(between)
     ]
 
 

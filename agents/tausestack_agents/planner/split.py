@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from tausestack_agents.planner.asking import ask
-from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, words
+from tausestack_agents.planner.asking import ask, phrases
+from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, stem, words
 
 _PROTECTED = re.compile(
     r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d"
@@ -28,14 +28,8 @@ _LEAD = re.compile(
     r"|good (?:morning|afternoon|evening)\b)+"
 )
 _TAIL = re.compile(r"(?<![\s,;.])[\s,;.]++(?:(?:y|e|and|then|luego)[\s,;.]*+)?$")
+_END = re.compile(r"(?<![\s,;.])[\s,;.]++$")
 _CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
-_RETRACTS = re.compile(
-    r"^\W*(?:(?:no|ay|uy|ah|y|pero|wait|oh|actually)\b[\s,]*)*"
-    r"(?:mejor no|olvid(?:alo|ala|elo|ela|a (?:eso|todo|lo anterior))|mentiras?|(?:deja|dejemos)(?:l[oa])? asi"
-    r"|no hagas nada|cancela (?:eso|todo|lo anterior)|esper[ae]|todavia no|aun no"
-    r"|mejor l[oa] (?:dejamos|dejo)|never ?mind|forget it|scratch that|no (?:se )?(?:me )?(?:l[oae]s?) \w+)\b(?!\D*\d)"
-)
-"""A part that takes back what stands before it: `No, espera, mejor no`, `No la pagues todavía`."""
 _TURNS = re.compile(
     r"^\W*(?:o|u|or|no|pero|but|aunque|although|ah|ay|uy|perdon|sorry|wait|espera|mejor|actually)\b|\b(?:antes|primero|first|before)\b"
 )
@@ -48,6 +42,9 @@ _REPORTS = re.compile(
     r"|said|says|wrote|messages?|email|text|following|examples?)\b"
 )
 """Says that somebody's words follow."""
+_ENDED = re.compile(r"[.!?;\n]\s*$")
+_BACK = re.compile(r"l[aeo]s?$")
+_VALUE = re.compile(r"[\d\"“«/@]|(?<=\s)[A-ZÁÉÍÓÚÑ]")
 _QUESTIONS = bag(
     "que cual cuales cuanto cuanta cuantos cuantas donde cuando quien como what which how where when who is are does",
     "can es son hay",
@@ -78,9 +75,8 @@ def split(request: str) -> list[str]:
                 parts[-1] += part
             else:
                 parts.append(part)
-    if any(_RETRACTS.match(fold(part)) for part in parts[1:]):
-        return [request.strip()]  # who reads apart what takes back does what is not wished any more
-    trimmed = (_trim(part) for part in _joined(parts))
+    joined = _joined(parts)
+    trimmed = [*map(_trim, joined[:-1]), *(_trim(part, last=True) for part in joined[-1:])]
     return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
 
 
@@ -91,11 +87,20 @@ def _joined(parts: list[str]) -> list[str]:
         change = next((place for place in reversed(range(len(found))) if _changes(found[place])), None)
         if change is not None and not _stands_alone(part):
             found[change:] = ["".join([*found[change:], part])]
-        elif found and _REPORTS.search(fold(found[-1])) and not _stands_alone(found[-1]):
+        elif found and _leads_to(found[-1], part):
             found[-1] += part
         else:
             found.append(part)
     return found
+
+
+def _leads_to(before: str, part: str) -> bool:
+    """Whether a part that asks for nothing says of the change after it who means it, or when."""
+    if part.startswith("¿") and not _ENDED.search(before) and ask(before, glossary().verbs) is None:
+        return True
+    if _stands_alone(before):
+        return False
+    return bool(_REPORTS.search(fold(before))) or (_changes(part) and not _ENDED.search(before))
 
 
 def _changes(part: str) -> bool:
@@ -105,12 +110,16 @@ def _changes(part: str) -> bool:
 def _stands_alone(part: str) -> bool:
     """Whether a part asks for something, or about something, by itself."""
     folded, known = fold(part), glossary()
-    if _TURNS.search(folded):
+    if _TURNS.search(folded) or phrases().comments.search(folded):
         return False
-    if ask(part, known.verbs) is not None:
-        return True
-    spoken_of = (known.concepts.get(word, frozenset[str]()) for word in words(part))
-    return bool(_INQUIRES.search(folded)) and any(concepts - known.writes for concepts in spoken_of)
+    asked = ask(part, known.verbs)
+    if asked is None and not _INQUIRES.search(folded):
+        return False
+    spoken_of = [known.concepts.get(word) or known.concepts.get(stem(word)) or frozenset() for word in words(part)]
+    if asked is None:
+        return any(concepts - known.writes for concepts in spoken_of)
+    back = _BACK.search(asked.verb) and asked.verb not in known.moods and concepts_of(asked.verb) & known.writes
+    return bool(back or _VALUE.search(part) or any(concepts - known.verbs for concepts in spoken_of))
 
 
 def _cut(text: str, joint: re.Pattern[str], starts: Callable[[str], bool]) -> list[str]:
@@ -145,7 +154,8 @@ def _starts(rest: str) -> bool:
     return imperative and len(following) > 1 and following[1] in _DETERMINERS
 
 
-def _trim(part: str) -> str:
+def _trim(part: str, *, last: bool = False) -> str:
+    """Return a part without what joins it to others; at a request's end `luego` says when."""
     lead = _LEAD.match(fold(part))
     kept = part[lead.end() :] if lead else part
-    return _TAIL.sub("", kept) if not kept.endswith("...") else kept.strip()
+    return (_END if last else _TAIL).sub("", kept) if not kept.endswith("...") else kept.strip()

@@ -129,7 +129,7 @@ def moods_of(word: str) -> frozenset[Mood]:
         return base & {"infinitive", "gerund", "imperative"} or frozenset({"told"})
     if word.endswith(("ando", "iendo", "ing")):
         return frozenset({"gerund"})
-    third = word.endswith("s") and word.removesuffix("s") in known.concepts
+    third = word.endswith("s") and not word.endswith("ss")
     return frozenset({"told"} if third or is_participle(word) else {"imperative", "subjunctive"})
 
 

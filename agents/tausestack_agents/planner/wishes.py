@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tausestack_agents.planner.asking import ask, masked, phrases
+from tausestack_agents.planner.asking import ask, is_in_jest, masked
 from tausestack_agents.planner.text import bag, concepts_of, fold
 from tausestack_agents.planner.values import Source
 
@@ -38,18 +38,21 @@ _QUESTION = re.compile(
 _IF = re.compile(r"^\W*(?:si(?!\s*,)|cuando|en caso de|if|when|unless|a menos que|salvo que)\b")
 """Makes what follows depend on something that nobody here can judge."""
 _IF_LATER = re.compile(
-    r"(?<=[\s,;])(?:si(?!\s+(?:puede|es posible|no es molestia|e(?:re)?s tan|gusta))|(?:apenas|en cuanto)(?!\s+pueda)"
+    r"(?<=[\s,;])(?:si(?!\s+(?:puede|es posible|no es molestia|e(?:re)?s tan|gusta))"
+    r"|(?:apenas|en cuanto)(?!\s+puedas?\s*(?:$|[,.;!?)]))"
+    r"|previ[ao]s?|(?:antes|despues|luego) de que|luego de"
+    r"|con (?:el )?(?:permiso|visto bueno|autorizacion|aprobacion)"
     r"|cuando(?!\s+(?:pueda|quiera|teng))|(?:hasta|a menos|salvo|siempre|con tal de) (?:y cuando|que)|en caso de"
     r"|if(?!\s+(?:you can|possible))|unless|when(?!\s+you (?:can|want))|as soon as(?!\s+(?:you can|possible)))\s+\w"
 )
 """The same, after what depends on it; `si puedes` is politeness."""
 _SAYS = re.compile(
-    r"[\"“«:{]|\b(?:que dig\w+|diciendo\w*|pregunt\w+|avis\w+|porque|saying|asking|because|whether"
+    r"\b(?:pregunt\w+|avis\w+|porque|asking|because|whether"
     r"|(?:saber|ver|mirar|revisar|verificar|confirmar|averiguar|validar|check|see|know)(?=\s+(?:si|if)\b))"
 )
 """After this somebody's words follow, or what something is about."""
 _LATER = re.compile(
-    r"\b(?:mas tarde|despues\W*$|en un rato|al rato|otro dia"
+    r"\b(?:mas tarde|(?:despues|luego)\W*$|en un rato|al rato|otro dia"
     r"|(?:la|el) (?:proxim[oa]|siguiente|otr[oa]) (?:semana|mes|ano)"
     r"|(?:la semana|el mes|el ano) (?:que viene|entrante)|(?:a )?(?:fin|finales) (?:de|del) (?:mes|ano|semana)"
     r"|en unas? horas?|esta (?:tarde|noche)"
@@ -76,7 +79,7 @@ def unwished(wanted: frozenset[str], source: Source) -> Unwished | None:
     It asks in one of the forms in which people ask, and nothing in it denies that, puts it off or plays it down.
     """
     said = masked(source.text)
-    if _IF.search(said) and not source.text.lstrip(" ").lower().startswith(("¿", "sí")):
+    if _IF.search(said) and not said.lstrip().startswith("¿"):
         return "depends"
     if any(_means(match.group(1), wanted) for match in _NOT.finditer(said)) or RETRACTED.search(said):
         return "forbidden"
@@ -84,7 +87,7 @@ def unwished(wanted: frozenset[str], source: Source) -> Unwished | None:
     if asked is None:
         how = _HOW.search(said) or _QUESTION.search(said)
         return "asked_how" if how else _negated(wanted, said) or _elsewhen(source, said) or "told"
-    if phrases().comments.search(said):
+    if is_in_jest(said):
         return "doubtful"
     return "asked_how" if asked.questioned else _elsewhen(source, said)
 
@@ -102,8 +105,7 @@ def _negated(wanted: frozenset[str], said: str) -> Unwished | None:
 def _elsewhen(source: Source, said: str) -> Unwished | None:
     """Tell what is to be done if something is so, or some other time."""
     for match in _IF_LATER.finditer(said):
-        yes = source.text[match.start() : match.start() + 2].lower() == "sí"
-        if not yes and not _SAYS.search(source.folded, 0, match.start() + 3):
+        if not _SAYS.search(source.folded, 0, match.start() + 3):
             return "depends"
     later = _LATER.search(said)
     return "told" if later and not _SAYS.search(source.folded, 0, later.start()) else None
