@@ -95,7 +95,7 @@ def _before(folded: str, start: int) -> Iterator[tuple[int, int]]:
 def _explained(folded: str, known: frozenset[str]) -> Iterator[re.Match[str]]:
     """Yield what says how a thing is, or which: `ya quedó solucionado`, `como hecha`, `de odontología`."""
     verbs = glossary().verbs
-    yield from (match for match in _DONE.finditer(folded) if not concepts_of(match.group(1)) & verbs)
+    yield from (match for match in _DONE.finditer(folded) if not concepts_of(match.group(1)) & glossary().writes)
     yield from _RESULT.finditer(folded)
     for match in _OF.finditer(folded):
         thing, kind = match.groups()
