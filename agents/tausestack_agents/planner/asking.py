@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from tausestack_agents.planner.forms import Mood
 from tausestack_agents.planner.text import bag, concepts_of, fold, glossary, moods_of, stem
 
-_LITERAL = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|(?<!\w)'[^']+'(?!\w)", re.DOTALL)
+_LITERAL = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|(?<!\w)'[^']+'(?!\w)")
 _UTTERED = re.compile(
     r"\b(?:que dig[ao]n?|diciendo(?:les?)?(?: que)?|saying(?: that)?|mensaje de que"
     r"|(?:anot|apunt|registr|escrib)[^\W\d]*\b[^.;:]*?\bque)\b(?P<said>.*?)(?=[,.;!?]\s|[(\n]|$)"
@@ -42,6 +42,9 @@ _KINDS: dict[str, frozenset[Mood]] = {
     "base": frozenset({"imperative"}),
 }
 """The moods of the form that follows each kind of words that ask."""
+_Manner = Literal["question", "inquiry", "statement", "alone", "bare"]
+_MANNERS: tuple[_Manner, ...] = ("question", "inquiry", "statement", "alone")
+"""How it asks: `question` may have a question mark; `inquiry` needs one, or a `por favor`; `alone` stands first."""
 _MOST_LEAD = 400
 """So many characters are looked through for what asks."""
 BEFORE_THINGS = bag(
@@ -67,8 +70,8 @@ class Ask:
 class _Phrases:
     """The patterns of asking.toml."""
 
-    leads: tuple[tuple[re.Pattern[str], frozenset[Mood], bool, bool], ...]
-    """Each with the moods that may follow, whether it may be a question, and whether nothing but the verb asks."""
+    leads: tuple[tuple[re.Pattern[str], frozenset[Mood], _Manner], ...]
+    """Each with the moods of the verb that may follow."""
     opening: re.Pattern[str]
     courtesy: re.Pattern[str]
     reasons: re.Pattern[str]
@@ -76,6 +79,7 @@ class _Phrases:
     evaluations: re.Pattern[str]
     particles: frozenset[str]
     relating: frozenset[str]
+    no_things: frozenset[str]
     emojis: frozenset[str]
     tags: re.Pattern[str]
 
@@ -86,20 +90,20 @@ def phrases() -> _Phrases:
     raw: dict[str, Any] = tomllib.loads(files("tausestack_agents.planner").joinpath("asking.toml").read_text("utf-8"))
     openers, courtesy = _any(raw["openers"]), _any(raw["courtesy"])
     before = rf"{_APART}*(?:(?:{openers}|{courtesy}){_APART}+)*+"
-    between = rf"(?:(?:{courtesy})[\W_]+)*+{_spaced(_CLITICS)}(?P<verb>[^\W\d_]+)"
+    between = rf"(?:(?:{courtesy}){_APART}+)*+{_spaced(_CLITICS)}(?P<verb>[^\W\d_]+)"
 
     def lead(phrases_of: list[str]) -> re.Pattern[str]:
-        return re.compile(rf"{before}(?P<lead>(?:{_any(phrases_of)})[\W_]+){between}")
+        return re.compile(rf"{before}(?P<lead>(?:{_any(phrases_of)}){_APART}+){between}")
 
-    leads = [
-        (lead(raw[kind][manner]), moods, manner == "question", False)
+    leads: list[tuple[re.Pattern[str], frozenset[Mood], _Manner]] = [
+        (lead(raw[kind][manner]), moods, manner)
         for kind, moods in _KINDS.items()
-        for manner in ("question", "statement")
-        if raw[kind][manner]
+        for manner in _MANNERS
+        if raw[kind].get(manner)
     ]
     bare = re.compile(rf"{before}(?P<lead>)(?P<verb>[^\W\d_]+)")
     return _Phrases(
-        leads=(*leads, (bare, frozenset[Mood]({"imperative", "infinitive"}), False, True)),
+        leads=(*leads, (bare, frozenset[Mood]({"imperative", "infinitive"}), "bare")),
         opening=re.compile(before),
         courtesy=re.compile(rf"\b(?:{courtesy})(?!\w)"),
         reasons=re.compile(rf"\b(?:{_any(raw['reasons'])})\b"),
@@ -107,6 +111,7 @@ def phrases() -> _Phrases:
         evaluations=re.compile(rf"\b(?:{_any(raw['evaluations'])})\b"),
         particles=bag(raw["particles"]),
         relating=bag(raw["relating"]),
+        no_things=bag(raw["no_things"]),
         emojis=frozenset(raw["emojis"]),
         tags=re.compile(_any(raw["tags"])),
     )
@@ -120,13 +125,12 @@ def _spaced(phrase: str) -> str:
     return phrase.replace(" ?", r"\s*").replace(" ", r"[\s,]+")
 
 
-def masked(text: str) -> str:
-    """Return a text, folded, without what is quoted in it or said by somebody: only spaces stand for that."""
+def masked(text: str, *, uttered: bool = True) -> str:
+    """Return a text, folded, with spaces for what is quoted in it, and for what somebody is to say (`uttered`)."""
     folded = list(fold(text))
-    uttered = _UTTERED.search(fold(text))
     spans = [(match.start() + 1, match.end() - 1) for match in _LITERAL.finditer(text)]
-    if uttered:
-        spans.append((uttered.start("said"), uttered.end()))
+    if uttered and (said := utterance(text)):
+        spans.append(said)
     for start, end in spans:
         folded[start:end] = " " * (end - start)
     for yes in _YES.finditer(text):
@@ -134,19 +138,31 @@ def masked(text: str) -> str:
     return "".join(folded)
 
 
+def utterance(text: str) -> tuple[int, int] | None:
+    """Return where a text has words that somebody is to say, or that are to be noted, unquoted."""
+    found = _UTTERED.search(fold(text))
+    return found.span("said") if found else None
+
+
 def ask(text: str, wanted: frozenset[str]) -> Ask | None:
     """Return where a text asks for a change of `wanted`, as concepts, or None where it nowhere does."""
     folded = masked(text)
-    for pattern, moods, question, bare in phrases().leads:
+    pressed = _PRESSES.search(folded) is not None
+    for pattern, moods, manner in phrases().leads:
         found = pattern.match(folded, 0, _MOST_LEAD)
         if found is None:
             continue
         verb, (start, end) = found["verb"], found.span("verb")
         if not concepts_of(verb) & wanted or not _moods(text[start:end], verb) & moods:
             continue
-        if bare and _may_be_past(folded, start, verb):
+        if manner == "bare" and not pressed and _may_be_past(folded, start, verb):
             continue
-        return Ask(0, verb, end, not question and _questioned(folded))
+        if manner == "inquiry" and not pressed and "?" not in folded:
+            continue
+        if manner == "alone" and _WORDS.search(folded, 0, found.start("lead")):
+            continue
+        polite = manner in {"question", "inquiry"}
+        return Ask(0, verb, end, not polite and _questioned(folded))
     return next(_of_topics(text, folded, wanted), None)
 
 
@@ -188,7 +204,7 @@ def _may_be_past(folded: str, start: int, verb: str) -> bool:
     """Whether a wish is what somebody did too, its accent left out, and nothing else asks: `ya pague`."""
     moods = glossary().moods.get(verb, frozenset[Mood]())
     doubtful = verb.endswith("e") and {"imperative", "subjunctive"} <= moods
-    return doubtful and bool(_BEFORE_PAST.search(folded, 0, start)) and not _PRESSES.search(folded)
+    return doubtful and bool(_BEFORE_PAST.search(folded, 0, start))
 
 
 def _questioned(folded: str) -> bool:

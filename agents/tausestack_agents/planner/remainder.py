@@ -9,16 +9,18 @@ from itertools import pairwise
 from typing import Any, cast
 
 from tausestack_agents.planner.arguments import Filled
-from tausestack_agents.planner.asking import Ask, masked, phrases
+from tausestack_agents.planner.asking import Ask, masked, phrases, utterance
 from tausestack_agents.planner.schema import Schema, as_schema, properties, resolved
 from tausestack_agents.planner.text import concepts, concepts_of, fold, glossary
 from tausestack_agents.planner.values import Source
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[<>=\[\]|]")
-_DONE = re.compile(r"\bya\s+(?:quedo|quedaron|esta|estan|fue|fueron)\s+(?:muy\s+)?(\w+[aiou]d[oa]s?|list[oa]s?)\b")
+_DONE = re.compile(
+    r"\b(?:que\s+)?ya\s+(?:quedo|quedaron|esta|estan|fue|fueron)\s+(?:muy\s+)?(\w+[aiou]d[oa]s?|list[oa]s?)\b"
+)
 _RESULT = re.compile(r"\b(?:como|as)\s+(?:\w+[ai]d[oa]s?|hech[oa]s?|done)\b")
 _SAYING = re.compile(r"\bque(?:\s+dig[ao]n?)?\s+$|\b(?:diciendo(?:le|les)?(?: que)?|saying(?: that)?|that says)\W+$")
-_STOP = re.compile(r"[,.;!?](?=\s)|\(")
+_STOP = re.compile(r"[,.;!?](?=\s)|\(|\b(?:pero|aunque|sino|but|although|o|or)\b")
 _LABEL = re.compile(r"\b(\w+)\s+$")
 _OF = re.compile(r"\b(\w+)\s+(?:del?|of)\s+(?:(?:l[ao]s?|the)\s+)?([a-z]{3,})\b")
 _JOINED = re.compile(r"[,;&+]|\b(?:y|e|and)\b")
@@ -36,6 +38,7 @@ _OTHERWISE = re.compile(
 _PARTLY = re.compile(r"\b(?:la mitad|el doble|el triple|una parte|half|double|twice)\b")
 _AND_NOT = re.compile(r"\b(?:y|e|pero|and|but)\s+(?:l[ao]s?|el)\b[^,.;]*\bno\W*$")
 _ANOTHER = r"(?:el|la|lo) que\b|l[ao]s? otr[oa]s?\b|el otro\b|otr[oa]\b|another\b|the other\b"
+_WITHOUT = re.compile(r"\b(?:sin|without)\s+(\w+)")
 _ALL = re.compile(r"\b(?:tod[oa]s|all|every)\b\s+(?:(?:l[oa]s|the|mis|nuestr[oa]s|my|our)\s+)?(?:\w+)")
 Spans = Sequence[tuple[int, int]]
 
@@ -47,8 +50,9 @@ def remainder(source: Source, asked: Ask | None, filled: Filled, raw: dict[str, 
 
 def _not_understood(source: Source, asked: Ask | None, taken: Spans, raw: dict[str, Any], schema: Schema) -> list[str]:
     """Return the stretches of a text that neither ask, nor are arguments (`taken`), nor name the tool's thing."""
-    folded = masked(source.text)
-    spans = [_clause(folded, *span) for span in taken]
+    folded = masked(source.text, uttered=False)
+    begin, stop = utterance(source.text) or (0, 0)
+    spans = [(start, min(end, stop)) if begin <= start < stop else _clause(folded, start, end) for start, end in taken]
     spans += [match.span() for match in phrases().courtesy.finditer(folded)]
     if asked is not None:
         spans += [(0, asked.opened), (asked.start, asked.end)]
@@ -112,7 +116,7 @@ def _things(raw: dict[str, Any], schema: Schema) -> frozenset[str]:
     for each in named.values():
         options = resolved(as_schema(each), schema).get("enum")
         texts += [str(option) for option in cast("list[Any]", options or [])]
-    return concepts(texts) - glossary().verbs
+    return concepts(texts) - glossary().verbs - phrases().no_things
 
 
 def _is_in(token: re.Match[str], spans: Spans) -> bool:
@@ -141,7 +145,14 @@ def _otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema
         found = pattern.search(source.folded)
         if found and not _quoted(source, found.start()):
             several.append(source.text[found.start() : found.end()])
+    several += [match.group() for match in _WITHOUT.finditer(masked(source.text)) if _is_option(match.group(1), schema)]
     return [*several, *(each for each in filled.unused if not any(each in one for one in several))]
+
+
+def _is_option(word: str, schema: Schema) -> bool:
+    """Whether a word names something that a tool's schema lets one set, and not merely say."""
+    named = (each for each in properties(schema, schema) if each.type != "boolean")
+    return any(concepts_of(word) & each.name_concepts for each in named)
 
 
 def _either(source: Source) -> list[str]:

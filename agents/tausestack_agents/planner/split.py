@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from tausestack_agents.planner.asking import ask, phrases
+from tausestack_agents.planner.asking import ask, is_in_jest, masked, phrases
 from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, stem, words
 
 _PROTECTED = re.compile(
@@ -27,15 +27,18 @@ _LEAD = re.compile(
     r"|buen(?:os|as) (?:dias|tardes|noches)\b|buenas(?=\s*(?:[,;.!]|$))|buen dia\b"
     r"|good (?:morning|afternoon|evening)\b)+"
 )
+_LATER = re.compile(r"\W*(?:luego|despues|then)\b")
 _TAIL = re.compile(r"(?<![\s,;.])[\s,;.]++(?:(?:y|e|and|then|luego)[\s,;.]*+)?$")
 _END = re.compile(r"(?<![\s,;.])[\s,;.]++$")
 _CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
 _TURNS = re.compile(
-    r"^\W*(?:o|u|or|no|pero|but|aunque|although|ah|ay|uy|perdon|sorry|wait|espera|mejor|actually)\b|\b(?:antes|primero|first|before)\b"
+    r"^\W*(?:o|u|or|no|pero|but|aunque|although|ah|ay|uy|perdon|sorry|wait|espera|mejor|actually)\b"
+    r"|\bantes\b(?! del?\b)|(?<!\bel )\bprimero\b|(?:^|\s)(?:first|before)\W*$|^\W*(?:first|before)\b"
 )
 """Begins what turns on the part before it, or says what comes before that."""
 _INQUIRES = re.compile(
-    r"[?¿]|^\W*(?:(?:a|en|de|con|por|para)\s+)?(?:que|cual(?:es)?|cuant[oa]s?|donde|cuando|quien(?:es)?|como|what|which|how|where|when|who)\b"
+    r"[?¿]|^\W*(?:(?:a|en|de|con|por|para)\s+)?"
+    r"(?:que|cual(?:es)?|cuant[oa]s?|donde|cuando|quien(?:es)?|como|what|which|how|where|when|who)\b"
 )
 _REPORTS = re.compile(
     r":\s*$|\b(?:dij\w+|dice\w*|escrib\w+|respond\w+|mensajes?|correos?|texto|siguientes?|ejemplos?|instruccion\w*"
@@ -76,7 +79,7 @@ def split(request: str) -> list[str]:
             else:
                 parts.append(part)
     joined = _joined(parts)
-    trimmed = [*map(_trim, joined[:-1]), *(_trim(part, last=True) for part in joined[-1:])]
+    trimmed = [_trim(part, first=part is joined[0], last=part is joined[-1]) for part in joined]
     return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
 
 
@@ -84,9 +87,11 @@ def _joined(parts: list[str]) -> list[str]:
     """Join what asks for nothing by itself to the change before it, and what reports to what it reports."""
     found: list[str] = []
     for part in parts:
-        change = next((place for place in reversed(range(len(found))) if _changes(found[place])), None)
-        if change is not None and not _stands_alone(part):
-            found[change:] = ["".join([*found[change:], part])]
+        changes = [place for place, before in enumerate(found) if _changes(before)]
+        if changes and not _stands_alone(part):
+            # Thanks are for the last change; who takes back, or comments, may mean them all.
+            first = changes[-1 if _is_courtesy(part) else 0]
+            found[first:] = ["".join([*found[first:], part])]
         elif found and _leads_to(found[-1], part):
             found[-1] += part
         else:
@@ -98,7 +103,7 @@ def _leads_to(before: str, part: str) -> bool:
     """Whether a part that asks for nothing says of the change after it who means it, or when."""
     if part.startswith("¿") and not _ENDED.search(before) and ask(before, glossary().verbs) is None:
         return True
-    if _stands_alone(before):
+    if _asks(before):
         return False
     return bool(_REPORTS.search(fold(before))) or (_changes(part) and not _ENDED.search(before))
 
@@ -107,11 +112,18 @@ def _changes(part: str) -> bool:
     return any(concepts_of(word) & glossary().writes for word in words(part))
 
 
+def _is_courtesy(part: str) -> bool:
+    return not words(phrases().courtesy.sub(" ", fold(part)))
+
+
 def _stands_alone(part: str) -> bool:
-    """Whether a part asks for something, or about something, by itself."""
+    """Whether a part asks by itself, and says nothing of the part before it."""
+    return _asks(part) and not _TURNS.search(fold(part)) and not is_in_jest(masked(part))
+
+
+def _asks(part: str) -> bool:
+    """Whether a part asks for something, or about something, that it names."""
     folded, known = fold(part), glossary()
-    if _TURNS.search(folded) or phrases().comments.search(folded):
-        return False
     asked = ask(part, known.verbs)
     if asked is None and not _INQUIRES.search(folded):
         return False
@@ -154,8 +166,8 @@ def _starts(rest: str) -> bool:
     return imperative and len(following) > 1 and following[1] in _DETERMINERS
 
 
-def _trim(part: str, *, last: bool = False) -> str:
-    """Return a part without what joins it to others; at a request's end `luego` says when."""
+def _trim(part: str, *, first: bool, last: bool) -> str:
+    """Return a part without what joins it to others; at a request's beginning and end `luego` says when."""
     lead = _LEAD.match(fold(part))
-    kept = part[lead.end() :] if lead else part
+    kept = part[lead.end() :] if lead and not (first and _LATER.match(lead.group())) else part
     return (_END if last else _TAIL).sub("", kept) if not kept.endswith("...") else kept.strip()

@@ -35,7 +35,10 @@ _QUESTION = re.compile(
     r"(?:quien(?:es)?|cuando|donde|que|cual(?:es)?|cuant[oa]s?|como|who|when|where|why|which|what|how|did|has|have|is|are)\b"
 )
 """Begins a question about something, in which a verb is no wish: "¿quién paga la factura?"."""
-_IF = re.compile(r"^\W*(?:si(?!\s*,)|cuando|en caso de|if|when|unless|a menos que|salvo que)\b")
+_IF = re.compile(
+    r"^\W*(?:si(?!\s*,|\s+(?:puedes?|es posible|no es molestia|e(?:re)?s tan)\b)|cuando|en caso de"
+    r"|if|when|unless|a menos que|salvo que)\b"
+)
 """Makes what follows depend on something that nobody here can judge."""
 _IF_LATER = re.compile(
     r"(?<=[\s,;])(?:si(?!\s+(?:puede|es posible|no es molestia|e(?:re)?s tan|gusta))"
@@ -52,7 +55,7 @@ _SAYS = re.compile(
 )
 """After this somebody's words follow, or what something is about."""
 _LATER = re.compile(
-    r"\b(?:mas tarde|(?:despues|luego)\W*$|en un rato|al rato|otro dia"
+    r"^\W*(?:luego|despues)\b|\b(?:mas tarde|(?:despues|luego)\W*$|en un rato|al rato|otro dia"
     r"|(?:la|el) (?:proxim[oa]|siguiente|otr[oa]) (?:semana|mes|ano)"
     r"|(?:la semana|el mes|el ano) (?:que viene|entrante)|(?:a )?(?:fin|finales) (?:de|del) (?:mes|ano|semana)"
     r"|en unas? horas?|esta (?:tarde|noche)"
@@ -87,7 +90,7 @@ def unwished(wanted: frozenset[str], source: Source) -> Unwished | None:
     if asked is None:
         how = _HOW.search(said) or _QUESTION.search(said)
         return "asked_how" if how else _negated(wanted, said) or _elsewhen(source, said) or "told"
-    if is_in_jest(said):
+    if is_in_jest(said) or source.text.count('"') % 2:  # a quotation without an end may be of any words
         return "doubtful"
     return "asked_how" if asked.questioned else _elsewhen(source, said)
 
