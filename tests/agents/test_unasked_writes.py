@@ -140,6 +140,66 @@ UNASKED_EITHER = (
     "crea una api key de admin o viewer",
 )
 """What negates, doubts, makes depend, puts off, tells, takes back or excepts, wherever in the sentence it says so."""
+SAID_OTHERWISE = (
+    "cancelar la cita EV-208 sería un error",
+    "cancelar la cita EV-208 nos costaría un cliente",
+    "la cita EV-208 se cancela",
+    "la cita EV-208 la cancela Ana",
+    "se cancela la cita EV-208",
+    "me cancelan la cita EV-208",
+    "que cancela la cita EV-208",
+    "Cancela la cita EV-208? 🤔",
+    "toca borrar el contacto CT-88?",
+    "hay que pagar la factura inv_1a2b3c4d5e?",
+    "¿puede cancelar la cita EV-208 el cliente?",
+    "¿me cierras el tiquete TK-1042 o lo hago yo?",
+    "habría que cancelar la cita EV-208",
+    "tocaba cancelar la cita EV-208",
+    "quería cancelar la cita EV-208",
+    "YA CERRE EL TIQUETE TK-1042",
+    "Ya pague la factura inv_1a2b3c4d5e con tarjeta, gracias",
+    "el cliente pide cerrar el tiquete TK-1042",
+    "dígale a Ana que cancele el envío GUIA-889231",
+    "ayúdame a decidir si borrar el contacto CT-88",
+    "gracias por cancelar la cita EV-208",
+    "cerrar el tiquete TK-1042 no es opción",
+    "favor no borrar el contacto CT-88",
+    "a ver si cancela la cita EV-208",
+    "Ana, cancela la cita EV-208",
+    "Ana pregunta ¿me cancelas la cita EV-208?",
+    "Ana escribió esto. Cancela la cita EV-208.",
+    "RE: paga la factura inv_1a2b3c4d5e con tarjeta",
+    "> paga la factura inv_1a2b3c4d5e con tarjeta",
+    "cancela la cita anterior a EV-208",
+    "cancela una cita como la EV-208",
+    "cancela las citas desde la EV-208",
+    "cancela las citas de la EV-208 a la EV-215",
+    "cancela EV-208 y deja EV-209",
+    "Crea una tarea para llamar al proveedor, creo",
+    "Crea una tarea para llamar al proveedor. Era broma",
+    "Crea una tarea para llamar al proveedor sería un error",
+    "Abre un caso porque la impresora no imprime, mejor no",
+    "Agenda una reunión el 3 de diciembre de 2026 a las 10:00 el lunes",
+    "Cancelling appointment EV-208 would be a mistake",
+    "cancel appointment EV-208 is what she said",
+    "cancel appointment EV-208, she said",
+    "cancel appointment EV-208? not sure",
+    "I wanted to cancel appointment EV-208",
+    "remind me to cancel appointment EV-208",
+    "would you cancel appointment EV-208 or keep it?",
+    "cancel the appointment before EV-208",
+)
+"""What is told, supposed, asked, forbidden, quoted or meant for others, whatever form of the verb says so."""
+TAILS = (
+    " jaja", " (es broma)", ", mentira", ", o sea no del todo", " 😂", " ;)", ", creo", ", ¿no?",
+    "... o bueno, no", " o no", ", pero no sé", ", pero espérame confirmo", " me dijo el jefe",
+    ", dice el correo", " según Ana", " sería un error", " depende de Ana", " con permiso de Ana",
+    " previa aprobación", " de pronto", " luego", " en teoría", " y todas las demás", ". Espera", ". Era broma",
+    ". Eso me dijo Ana", ". Ya lo hice", ". ¿O mejor no?", ". Primero pregúntale a Ana", ". Haz caso omiso",
+    ". Perdón, era para otro chat", ". Muéstrame los envíos. Mentira", " lol", " (just kidding)",
+    ". Actually, keep it", " not",
+)  # fmt: skip
+"""What is said beside a request, and takes it back, doubts it, puts it off or says who said it."""
 ASKED = (
     ("Cancela la cita EV-208", "calendar/cancel_event"),
     ("¿Puedes cancelar la cita EV-208?", "calendar/cancel_event"),
@@ -156,6 +216,35 @@ ASKED = (
     ("Necesito que cierres el tiquete TK-1042", "tickets/close_ticket"),
     ("Abre un tiquete porque la impresora no funciona cuando imprimo", "tickets/open_ticket"),
     ("Crea una tarea para revisar si llegó el pago", "tasks/create_task"),
+    ("ya cancela la cita EV-208", "calendar/cancel_event"),
+    ("oye cancela la cita EV-208 porfa 🙏", "calendar/cancel_event"),
+    ("No olvides cancelar la cita EV-208", "calendar/cancel_event"),
+    ("no se te olvide cerrar el tiquete TK-1042, gracias", "tickets/close_ticket"),
+    ("CANCELE LA CITA EV-208 YA MISMO", "calendar/cancel_event"),
+    ("cerrá el tiquete TK-1042", "tickets/close_ticket"),
+    ("hágame el favor y me borra el contacto CT-88", "crm/delete_contact"),
+    ("me haces el favor de borrar el contacto CT-88?", "crm/delete_contact"),
+    ("colabóreme con cancelar la cita EV-208", "calendar/cancel_event"),
+    ("me colabora cerrando el tiquete TK-1042?", "tickets/close_ticket"),
+    ("hola buenas me puede cancelar la cita EV-208 gracias", "calendar/cancel_event"),
+    ("necesito que por favor me cancelen la cita EV-208", "calendar/cancel_event"),
+    ("quisiera que me cancelara la cita EV-208", "calendar/cancel_event"),
+    ("que se borre el contacto CT-88 por favor", "crm/delete_contact"),
+    ("hay que cerrar el tiquete TK-1042", "tickets/close_ticket"),
+    ("Favor eliminar la clave notas/2026, mil gracias", "storage/delete_json"),
+    ("le pido que borre la clave notas/2026", "storage/delete_json"),
+    ("Sr. asistente: anule el envío GUIA-889231", "shipping/cancel_shipment"),
+    ("sumercé me anula el envío GUIA-889231", "shipping/cancel_shipment"),
+    ("Hola. Necesito pagar la factura inv_1a2b3c4d5e con tarjeta. Gracias.", "billing/pay_invoice"),
+    ("La factura inv_1a2b3c4d5e me la paga con tarjeta por favor", "billing/pay_invoice"),
+    ("págueme la factura inv_1a2b3c4d5e con tarjeta, sí?", "billing/pay_invoice"),
+    ("cancela la cita EV-208 porque el paciente está enfermo", "calendar/cancel_event"),
+    ("Completa la tarea T-12, ya quedó lista", "tasks/complete_task"),
+    ('mándele un whatsapp al 3104567890 que diga "ya no cancele la cita, jaja"', "messages/send_whatsapp"),
+    ("Please don't forget to cancel appointment EV-208", "calendar/cancel_event"),
+    ("hey can you cancel appointment EV-208 for me? thanks!", "calendar/cancel_event"),
+    ("I'd like you to cancel appointment EV-208", "calendar/cancel_event"),
+    ("CAN U DELETE CONTACT CT-88", "crm/delete_contact"),
 )
 
 
@@ -180,10 +269,23 @@ def _choices(request: str) -> list[Choice]:
 
 
 @pytest.mark.covers("planner:no-unasked-writes")
-@pytest.mark.parametrize("request_text", [*UNASKED, *UNASKED_EITHER])
+@pytest.mark.parametrize("request_text", [*UNASKED, *UNASKED_EITHER, *SAID_OTHERWISE])
 def test_what_is_not_asked_for_is_not_done(request_text: str) -> None:
     for choice in _choices(request_text):
         assert choice.outcome != "calls" or choice.tool is None or choice.tool.reads, choice
+
+
+@pytest.mark.covers("planner:no-unasked-writes")
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_is_said_beside_a_request_keeps_it_from_being_done(tail: str) -> None:
+    for request in (
+        "cancela la cita EV-208",
+        "Paga la factura inv_1a2b3c4d5e con tarjeta",
+        "¿Me borras el contacto CT-88?",
+        "Crea una factura para Ana por 100.000 COP de pan",
+    ):
+        for choice in _choices(request + tail):
+            assert choice.outcome != "calls" or choice.tool is None or choice.tool.reads, (request + tail, choice)
 
 
 @pytest.mark.covers("planner:no-unasked-writes")

@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, cast
 
+from tausestack_agents.planner.asking import phrases
 from tausestack_agents.planner.schema import Property, Schema, properties, resolved
 from tausestack_agents.planner.strings import GUESSED, NAMED, PARTY, TYPED, Finding, find, fits_pattern
 from tausestack_agents.planner.text import concepts_of, fold, glossary
@@ -39,6 +40,8 @@ class Filled:
     """How sure the findings are, summed: the measure between tools that both fit."""
     unused: list[str] = field(default_factory=list[str])
     """Which amounts, dates, names, codes and other telling things of the text have no place in the arguments."""
+    taken: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Where in the text the arguments stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,14 @@ def fill(schema: Schema, source: Source, earlier: Sequence[Earlier] = ()) -> Fil
         scope.take(found[0])
         strength += found[0].strength
     if several is None:
-        return Filled([arguments], missing, strength, scope.unused())
+        return Filled([arguments], missing, strength, scope.unused(), scope.spans())
     name, wishes = several
     wished = [each for each in wishes if each is wishes[0] or not scope.overlaps(each)]
     for each in wished:
         scope.take(each)
     values = dict.fromkeys(each.value for each in wished)
-    return Filled([{**arguments, name: value} for value in values], missing, strength, scope.unused())
+    calls = [{**arguments, name: value} for value in values]
+    return Filled(calls, missing, strength, scope.unused(), scope.spans())
 
 
 def _several(prop: Property, found: Sequence[Finding]) -> bool:
@@ -102,12 +106,18 @@ class _Scope:
         """Note that a finding was used."""
         self.taken += [each for each in (finding, *finding.parts) if each.start >= 0]
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Return where what was used stands."""
+        return [(each.start, each.end) for each in self.taken]
+
     def unused(self) -> list[str]:
-        """Return what the text holds and nothing took, in order."""
+        """Return what the text holds and nothing took, but for courtesy, in order."""
+        polite = [match.span() for match in phrases().courtesy.finditer(self._source.folded)]
         left: list[Value] = []
         for each in [*self._source.values, *self._source.codes, *self._source.names]:
             apart = not any(each.start < other.end and other.start < each.end for other in left)
-            if apart and is_telling(each) and not self.overlaps(Finding(None, 0, each.start, each.end)):
+            thanks = any(start <= each.start < end for start, end in polite)
+            if apart and not thanks and is_telling(each) and not self.overlaps(Finding(None, 0, each.start, each.end)):
                 left.append(each)
         return [self._source.text[each.start : each.end] for each in sorted(left, key=lambda each: each.start)]
 

@@ -8,43 +8,30 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from tausestack.contract import tool_policy
 from tausestack.errors import UpstreamError
 from tausestack.schemas import Validator, compiled
 from tausestack_agents.planner.arguments import Earlier, Filled, fill
-from tausestack_agents.planner.schema import Schema, as_schema, resolved
+from tausestack_agents.planner.asking import BEFORE_THINGS, ask
+from tausestack_agents.planner.remainder import remainder
+from tausestack_agents.planner.schema import Schema, as_schema
 from tausestack_agents.planner.text import MAX_READ, concepts, concepts_of, fold, glossary, stem, words
 from tausestack_agents.planner.values import MONTHS, Source
-from tausestack_agents.planner.wishes import BEFORE_THINGS, Unwished, unwished
+from tausestack_agents.planner.wishes import Unwished, unwished
 
 NAME, PROPERTY, TEXT = 3.0, 1.2, 1.0
 """What a match weighs in a tool's name, its properties' names and its description."""
 CLOSE = 0.55
 """A tool whose arguments are all there is taken over a better match that lacks some, if its score is this near."""
 _VERB_REACH = 4
-_WORD = re.compile(r"\s+([^\W\d_]+)")
 _LITERAL = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|\{.*\}")
 _ADDRESS = re.compile(r"\S+@\S+|https?://\S+")
 _DATE = re.compile(rf"(?i)\d\S*(?:\s+de)?\s+(?:{'|'.join(MONTHS)})\b(?:\s+(?:de|del)\s+\d+)?")
 _AMOUNT = re.compile(r"\S*[\d_/]\S*(?:\s+(?:pesos|d[oó]lares|euros)(?:\s+colombianos)?\b)?")
 _NAME = re.compile(r"(?<=[\w,] )[A-ZÁÉÍÓÚÑ][\w'-]+")
 _WHO = re.compile(r"(?i)\bwho am i\b|\bqui[eé]n soy\b")
-_OR = re.compile(r"\W*\b(?:o|u|or)\s+(?:(?:el|la|los|las|de|del|al|a|en|the|to|in)\s+)*(?:\w+\s+)?")
-"""Between two values says that one of them is meant, and not which."""
-_OTHERWISE = re.compile(
-    r"\b(?:(?:no|ni|menos|excepto|salvo|except|not)\s+(?:(?:por|a|para|con|the|for)\s+)?(?:el|la|los|las|al|a|the)"
-    r"|(?:menos|excepto|salvo|except|perdon|digo|mejor|corrijo|mejor dicho|sorry|i mean|rather"
-    r"|en (?:vez|lugar) del?|instead of)\b"
-    r"[\s,]*(?:(?:el|la|al|a|the)\b)?)\s*(?:\w+\s+)?$"
-)
-"""Before a value says that it is not meant, or meant in the other's place: `no la EV-209`, `perdón, la EV-209`."""
-_PARTLY = re.compile(r"\b(?:la mitad|el doble|el triple|una parte|half|double|twice)\b")
-_AND_NOT = re.compile(r"\b(?:y|e|pero|and|but)\s+(?:l[ao]s?|el)\b[^,.;]*\bno\W*$")
-_ANOTHER = r"(?:el|la|lo) que\b|l[ao]s? otr[oa]s?\b|el otro\b|otr[oa]\b|another\b|the other\b"
-_ALL = re.compile(r"\b(?:tod[oa]s|all|every)\b\s+(?:(?:l[oa]s|the|mis|nuestr[oa]s|my|our)\s+)?(?:\w+)")
 SURE = 0.6
 """By how much a writing tool has to be ahead of the next, or people are asked which they mean."""
 
@@ -128,12 +115,20 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
         return Choice("missing", best, missing=lacking or [])
     fitting.sort(key=lambda each: -each[0])
     points, tool, filled = fitting[0]
-    rivals = [(own, other) for own, other, _ in fitting[1:] if not other.reads]
-    if not tool.reads and rivals and points - rivals[0][0] < SURE:
-        return Choice("unsure", tool, other=rivals[0][1])
-    if not tool.reads and (left := _left_over(tool, filled.calls, filled.unused, source)):
-        return Choice("left_over", tool, unused=left)
-    return Choice("calls", tool, filled.calls)
+    if tool.reads:
+        return Choice("calls", tool, filled.calls)
+    rivals = [other for own, other, _ in fitting[1:] if not other.reads and points - own < SURE]
+    if rivals:
+        return Choice("unsure", tool, other=rivals[0])
+    return _of_a_change(tool, filled, verbs & glossary().writes or verbs & _tool_verbs(tool), source)
+
+
+def _of_a_change(tool: Candidate, filled: Filled, wanted: frozenset[str], source: Source) -> Choice:
+    """Return a changing tool's calls where the text asks for them in so many words, and for nothing beside them."""
+    if (why := unwished(wanted, source)) is not None:
+        return Choice(why, tool)
+    left = remainder(source, ask(source.text, wanted), filled, tool.raw, tool.schema)
+    return Choice("left_over", tool, unused=left) if left else Choice("calls", tool, filled.calls)
 
 
 def _unwished(
@@ -147,57 +142,6 @@ def _unwished(
     if why is None:
         return None
     return Choice(why, None if why == "forbidden" else _nearest(verbs, nouns, tools))
-
-
-def _left_over(tool: Candidate, calls: Sequence[dict[str, Any]], unused: Sequence[str], source: Source) -> list[str]:
-    """Return what a request says that its calls of a tool do not: `dos facturas` are not one, nor `a o b` both."""
-    named = concepts([str(tool.raw.get("name", ""))])
-    several: list[str] = []
-    for each in source.of("number"):
-        after = _WORD.match(source.folded, each.end)
-        if after and each.value > 1 and each.value != len(calls) and concepts_of(after.group(1)) & named:
-            several.append(source.text[each.start : after.end()])
-    several += [*_either(source), *_otherwise(source)]
-    if len(calls) < 2 and (everything := _ALL.search(source.folded)) and not _quoted(source, everything.start()):
-        several.append(source.text[everything.start() : everything.end()])
-    for pattern in (_PARTLY, _AND_NOT, _other_options(tool)):
-        found = pattern.search(source.folded)
-        if found and not _quoted(source, found.start()):
-            several.append(source.text[found.start() : found.end()])
-    return [*several, *(each for each in unused if not any(each in one for one in several))]
-
-
-def _either(source: Source) -> list[str]:
-    """Return the values of a text of which one or the other is meant: "inv_1 o inv_2"."""
-    values = sorted((*source.codes, *source.of("money", "date", "time", "url")), key=lambda each: each.start)
-    return [
-        source.text[one.start : other.end]
-        for one, other in pairwise(values)
-        if _OR.fullmatch(source.folded, one.end, other.start)
-    ]
-
-
-def _otherwise(source: Source) -> list[str]:
-    """Return the values of a text that are not meant, or meant in another's place, with what says so."""
-    found: list[str] = []
-    for each in (*source.codes, *source.names, *source.of("money", "date", "time", "url")):
-        before = _OTHERWISE.search(source.folded, 0, each.start)
-        if before and not _quoted(source, before.start()):
-            found.append(source.text[before.start() : each.end])
-    return found
-
-
-def _other_options(tool: Candidate) -> re.Pattern[str]:
-    """Return what offers another of a tool's options, or of things: `premium o enterprise`, `o la otra`."""
-    named = (resolved(as_schema(each), tool.schema) for each in as_schema(tool.schema.get("properties")).values())
-    listed = [cast("list[Any]", each.get("enum") or []) for each in named]
-    options = {fold(option) for each in listed for option in each if isinstance(option, str)}
-    known = "".join(rf"|{re.escape(option)}\b" for option in sorted(options))
-    return re.compile(rf"\b(?:o|u|or)\s+(?:(?:al?|el|la|the|de|en|con|plan)\s+)*(?:{_ANOTHER}{known})")
-
-
-def _quoted(source: Source, at: int) -> bool:
-    return any(each.start <= at < each.end for each in source.of("quoted", "json"))
 
 
 def _nearest(verbs: frozenset[str], nouns: frozenset[str], tools: Sequence[Candidate]) -> Candidate | None:
@@ -223,6 +167,11 @@ def asked(part: str) -> tuple[frozenset[str], frozenset[str]]:
     nouns: set[str] = set()
     plural = False
     before = ""
+    lead = ask(part, known.verbs)
+    if lead is not None:
+        for word in _spoken(part[: lead.start]):
+            nouns |= concepts_of(word) - known.verbs
+        part = part[lead.end - len(lead.verb) :]
     for position, word in enumerate(_spoken(part)):
         plural = plural or (stem(word) != word and bool(concepts_of(word)))
         found = concepts_of(word)

@@ -51,6 +51,10 @@ _SAID: dict[str, dict[Language, str]] = {
         "en": "I take it that you tell me so, or mean another time; I changed nothing. Do you want me to do it now, "
         "with {tool}?",
     },
+    "doubtful": {
+        "es": "no estoy seguro de que me lo pidas de verdad; no cambié nada. ¿Quieres que lo haga, con {tool}?",
+        "en": "I am not sure that you really want it; I changed nothing. Do you want me to do it, with {tool}?",
+    },
     "forbidden": {"es": "entendido: no lo hice.", "en": "understood: I did not."},
 }
 _NO_TOOL: dict[str, dict[Language, str]] = {
@@ -65,6 +69,10 @@ _NO_TOOL: dict[str, dict[Language, str]] = {
     "too_long": {
         "es": "sin modelo de lenguaje no leo tanto de una vez; no hice nada. ¿Me lo pides en menos palabras?",
         "en": "without a language model I don't read that much at once; I did nothing. Can you say it in fewer words?",
+    },
+    "doubtful": {
+        "es": "no estoy seguro de que me lo pidas de verdad; no cambié nada.",
+        "en": "I am not sure that you really want it; I changed nothing.",
     },
     "told": {
         "es": "entiendo que me lo cuentas, o que es para otro momento; no cambié nada.",

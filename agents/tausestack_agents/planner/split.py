@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, words
+from tausestack_agents.planner.asking import ask, is_in_jest, masked, phrases
+from tausestack_agents.planner.text import MAX_READ, bag, concepts_of, fold, glossary, stem, words
 
 _PROTECTED = re.compile(
     r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|\{.*\}|\[.*\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\d[\d.,:/-]*\d"
     r"|siempre y cuando",
     re.DOTALL,
 )
-_SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|(?=¿)")
+_SENTENCE = re.compile(r"(?<=[.!?;\n])(?<!\bsr\.)(?<!\bsra\.)(?<!\bdr\.)(?<!\bdra\.)\s+|\n+|(?=¿)")
 # What begins at a run's first space and gives none of it back takes as long as the text; else it would take its cube.
 _JOINT = re.compile(
     r"(?<!\s)(?:(?:\s*+[,;])?+\s++(?:pero|sino|solo|solamente|unicamente|mejor|but|only|just)\s+"
@@ -26,15 +27,27 @@ _LEAD = re.compile(
     r"|buen(?:os|as) (?:dias|tardes|noches)\b|buenas(?=\s*(?:[,;.!]|$))|buen dia\b"
     r"|good (?:morning|afternoon|evening)\b)+"
 )
+_LATER = re.compile(r"\W*(?:luego|despues|then)\b")
 _TAIL = re.compile(r"(?<![\s,;.])[\s,;.]++(?:(?:y|e|and|then|luego)[\s,;.]*+)?$")
+_END = re.compile(r"(?<![\s,;.])[\s,;.]++$")
 _CONDITION = re.compile(r"^[\s,;]*(?:if|si|when|cuando|given|dado que|como)\b(?![^?]*\?)")
-_RETRACTS = re.compile(
-    r"^\W*(?:(?:no|ay|uy|ah|y|pero|wait|oh|actually)\b[\s,]*)*"
-    r"(?:mejor no|olvid(?:alo|ala|elo|ela|a (?:eso|todo|lo anterior))|mentiras?|(?:deja|dejemos)(?:l[oa])? asi"
-    r"|no hagas nada|cancela (?:eso|todo|lo anterior)|esper[ae]|todavia no|aun no"
-    r"|mejor l[oa] (?:dejamos|dejo)|never ?mind|forget it|scratch that|no (?:se )?(?:me )?(?:l[oae]s?) \w+)\b(?!\D*\d)"
+_TURNS = re.compile(
+    r"^\W*(?:o|u|or|no|pero|but|aunque|although|ah|ay|uy|perdon|sorry|wait|espera|mejor|actually)\b"
+    r"|\bantes\b(?! del?\b)|(?<!\bel )\bprimero\b|(?:^|\s)(?:first|before)\W*$|^\W*(?:first|before)\b"
 )
-"""A part that takes back what stands before it: `No, espera, mejor no`, `No la pagues todavía`."""
+"""Begins what turns on the part before it, or says what comes before that."""
+_INQUIRES = re.compile(
+    r"[?¿]|^\W*(?:(?:a|en|de|con|por|para)\s+)?"
+    r"(?:que|cual(?:es)?|cuant[oa]s?|donde|cuando|quien(?:es)?|como|what|which|how|where|when|who)\b"
+)
+_REPORTS = re.compile(
+    r":\s*$|\b(?:dij\w+|dice\w*|escrib\w+|respond\w+|mensajes?|correos?|texto|siguientes?|ejemplos?|instruccion\w*"
+    r"|said|says|wrote|messages?|email|text|following|examples?)\b"
+)
+"""Says that somebody's words follow."""
+_ENDED = re.compile(r"[.!?;\n]\s*$")
+_BACK = re.compile(r"l[aeo]s?$")
+_VALUE = re.compile(r"[\d\"“«/@]|(?<=\s)[A-ZÁÉÍÓÚÑ]")
 _QUESTIONS = bag(
     "que cual cuales cuanto cuanta cuantos cuantas donde cuando quien como what which how where when who is are does",
     "can es son hay",
@@ -65,10 +78,60 @@ def split(request: str) -> list[str]:
                 parts[-1] += part
             else:
                 parts.append(part)
-    if any(_RETRACTS.match(fold(part)) for part in parts[1:]):
-        return [request.strip()]  # who reads apart what takes back does what is not wished any more
-    trimmed = (_trim(part) for part in parts)
+    joined = _joined(parts)
+    trimmed = [_trim(part, first=part is joined[0], last=part is joined[-1]) for part in joined]
     return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
+
+
+def _joined(parts: list[str]) -> list[str]:
+    """Join what asks for nothing by itself to the change before it, and what reports to what it reports."""
+    found: list[str] = []
+    for part in parts:
+        changes = [place for place, before in enumerate(found) if _changes(before)]
+        if changes and not _stands_alone(part):
+            # Thanks are for the last change; who takes back, or comments, may mean them all.
+            first = changes[-1 if _is_courtesy(part) else 0]
+            found[first:] = ["".join([*found[first:], part])]
+        elif found and _leads_to(found[-1], part):
+            found[-1] += part
+        else:
+            found.append(part)
+    return found
+
+
+def _leads_to(before: str, part: str) -> bool:
+    """Whether a part that asks for nothing says of the change after it who means it, or when."""
+    if part.startswith("¿") and not _ENDED.search(before) and ask(before, glossary().verbs) is None:
+        return True
+    if _asks(before):
+        return False
+    return bool(_REPORTS.search(fold(before))) or (_changes(part) and not _ENDED.search(before))
+
+
+def _changes(part: str) -> bool:
+    return any(concepts_of(word) & glossary().writes for word in words(part))
+
+
+def _is_courtesy(part: str) -> bool:
+    return not words(phrases().courtesy.sub(" ", fold(part)))
+
+
+def _stands_alone(part: str) -> bool:
+    """Whether a part asks by itself, and says nothing of the part before it."""
+    return _asks(part) and not _TURNS.search(fold(part)) and not is_in_jest(masked(part))
+
+
+def _asks(part: str) -> bool:
+    """Whether a part asks for something, or about something, that it names."""
+    folded, known = fold(part), glossary()
+    asked = ask(part, known.verbs)
+    if asked is None and not _INQUIRES.search(folded):
+        return False
+    spoken_of = [known.concepts.get(word) or known.concepts.get(stem(word)) or frozenset() for word in words(part)]
+    if asked is None:
+        return any(concepts - known.writes for concepts in spoken_of)
+    back = _BACK.search(asked.verb) and asked.verb not in known.moods and concepts_of(asked.verb) & known.writes
+    return bool(back or _VALUE.search(part) or any(concepts - known.verbs for concepts in spoken_of))
 
 
 def _cut(text: str, joint: re.Pattern[str], starts: Callable[[str], bool]) -> list[str]:
@@ -103,7 +166,8 @@ def _starts(rest: str) -> bool:
     return imperative and len(following) > 1 and following[1] in _DETERMINERS
 
 
-def _trim(part: str) -> str:
+def _trim(part: str, *, first: bool, last: bool) -> str:
+    """Return a part without what joins it to others; at a request's beginning and end `luego` says when."""
     lead = _LEAD.match(fold(part))
-    kept = part[lead.end() :] if lead else part
-    return _TAIL.sub("", kept) if not kept.endswith("...") else kept.strip()
+    kept = part[lead.end() :] if lead and not (first and _LATER.match(lead.group())) else part
+    return (_END if last else _TAIL).sub("", kept) if not kept.endswith("...") else kept.strip()

@@ -279,7 +279,7 @@ def _parties(source: Source) -> list[Finding]:
 
 _CONCEPT = re.compile(r"\b(?:por concepto de|en concepto de|concepto|descripcion|described as|description)\s*:?\s+")
 _COUNTED = re.compile(r"\b\d+\s+(?:x\s+)?(?=[^\W\d])(?!mil\b|millon|pesos|cop\b|usd\b|dol|eur|de\b|%)")
-_FOR = re.compile(r"\b(?:de|por|for|of)\s+(?=[^\W\d])")
+_FOR = re.compile(r"\b(?:de|por(?!\s+fa)|for|of)\s+(?=[^\W\d])")
 
 
 def _details(source: Source) -> list[Finding]:
@@ -299,9 +299,13 @@ def _details(source: Source) -> list[Finding]:
     return []
 
 
+_BEFORE_DAY = re.compile(r"\s+(?:(?:el|del|la|de|este|on|this|next)\s+)*$")
+
+
 def _phrase(source: Source, start: int) -> Finding:
     end = _PHRASE_END.search(source.folded, start)
-    stop = end.start() if end else len(source.text)
+    days = [_BEFORE_DAY.sub("", source.folded[: each.start]) for each in source.of("date") if each.start > start]
+    stop = min([end.start() if end else len(source.text), *map(len, days)])
     text = source.text[start:stop].strip(" \"'`“”«».")
     return Finding(text, NAMED, start, stop)
 

@@ -11,6 +11,8 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from tausestack_agents.planner.forms import Forms, Mood, forms, is_participle
+
 Language = Literal["es", "en"]
 MAX_READ = 2000
 """So many characters of a request are read for what it asks: reading takes the square of a hostile one's length."""
@@ -18,7 +20,10 @@ MAX_KNOWN = 8192
 """So many words, and texts of tools, are remembered with their concepts."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
-_PRONOUNS = re.compile(r"(?:me|te|se|nos)?(?:l[aeo]s?)?$|(?:me|te|se|nos)$")
+_PRONOUNS = (re.compile(r"l[aeo]s?$"), re.compile(r"(?:me|te|se|nos)$"), re.compile(r"(?:me|te|se|nos)l[aeo]s?$"))
+_SHORTEST = 4
+"""Letters of a verb, at the least, before pronouns at its end."""
+_INFINITIVE = re.compile(r"\w+[ai]r$|hacer$|poner$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -49,6 +54,8 @@ class Glossary:
     """Those verbs that change something."""
     stop: frozenset[str]
     """Words that mean nothing alone."""
+    moods: Forms
+    """How the forms of Spanish verbs are meant."""
 
 
 @cache
@@ -60,36 +67,22 @@ def glossary() -> Glossary:
         for concept, words_of in raw[section].items():
             for word in words_of.split():
                 concepts.setdefault(word, set()).add(concept)
+    moods: Forms = {}
     for concept, infinitives in raw["infinitives"].items():
         for infinitive in infinitives.split():
-            for form in _forms(infinitive):
+            of_verb = forms(infinitive)
+            moods |= {form: moods.get(form, frozenset()) | found for form, found in of_verb.items()}
+            for form in of_verb:
                 concepts.setdefault(form, set()).add(concept)
+    for word in {word for words_of in raw["verbs"].values() for word in words_of.split() if _INFINITIVE.match(word)}:
+        moods = forms(word) | moods
     return Glossary(
         concepts={word: frozenset(found) for word, found in concepts.items()},
         verbs=frozenset(raw["verbs"]),
         writes=frozenset(raw["writes"]),
         stop=frozenset(raw["stop"]["words"].split()),
+        moods=moods,
     )
-
-
-def _forms(entry: str) -> set[str]:
-    """Return the forms of a Spanish verb, folded, that a wish is said in; what has the sense of a state is none."""
-    infinitive, _, changed = entry.partition("/")
-    stem_of, ending = infinitive[:-2], infinitive[-2:]
-    stems = {stem_of, changed} - {""}
-    forms = {infinitive, stem_of + ("ando" if ending == "ar" else "iendo")}
-    for each in stems:
-        soft = each
-        if ending == "ar":
-            soft = next((each[: -len(hard)] + new for hard, new in _SOFT if each.endswith(hard)), each)
-            forms |= {each + "a", each + "as", soft + "e", soft + "es", soft + "en"}
-        else:
-            forms |= {each + "e", each + "es", each + "a", each + "as", each + "an"}
-    return forms
-
-
-_SOFT = (("gu", "gü"), ("c", "qu"), ("g", "gu"), ("z", "c"))
-"""How the last sound of a stem is written before an e."""
 
 
 def fold(text: str) -> str:
@@ -125,13 +118,32 @@ def concepts_of(word: str) -> frozenset[str]:
     return frozenset() if word in known.stop or len(word) < 2 else frozenset({stem(word)})
 
 
+@lru_cache(maxsize=MAX_KNOWN)
+def moods_of(word: str) -> frozenset[Mood]:
+    """Return how a folded form of a known verb may be meant, whatever pronouns it ends with."""
+    known = glossary()
+    if word in known.moods:
+        return known.moods[word]
+    base = frozenset[Mood]().union(*(known.moods.get(base, ()) for base in bases(word)))
+    if base:
+        return base & {"infinitive", "gerund", "imperative"} or frozenset({"told"})
+    if word.endswith(("ando", "iendo", "ing")):
+        return frozenset({"gerund"})
+    third = word.endswith("s") and not word.endswith("ss")
+    return frozenset({"told"} if third or is_participle(word) else {"imperative", "subjunctive"})
+
+
 def _imperative(word: str) -> frozenset[str]:
     """What a Spanish imperative with pronouns at its end asks for: `suscríbenos`, `guárdamelo`."""
-    ended = _PRONOUNS.search(word)
-    if ended is None or ended.start() < 4:
-        return frozenset()
     known = glossary()
-    return known.concepts.get(word[: ended.start()], frozenset()) & known.verbs
+    found = (known.concepts.get(base, frozenset[str]()) & known.verbs for base in bases(word))
+    return frozenset[str]().union(*found)
+
+
+def bases(word: str) -> list[str]:
+    """Return what a folded word is without pronouns at its end, in each way in which it may have some."""
+    ends = (pattern.search(word) for pattern in _PRONOUNS)
+    return [word[: end.start()] for end in ends if end and end.start() >= _SHORTEST]
 
 
 @lru_cache(maxsize=MAX_KNOWN)
