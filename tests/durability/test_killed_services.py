@@ -94,6 +94,7 @@ def test_fifty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.covers("durability:soak")
 def test_a_thousand_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     nothing_is_lost_or_repeated(tmp_path, SOAK_KILLS)
