@@ -188,6 +188,18 @@ SAID_OTHERWISE = (
     "remind me to cancel appointment EV-208",
     "would you cancel appointment EV-208 or keep it?",
     "cancel the appointment before EV-208",
+    "podría cancelar la cita EV-208",
+    "you can cancel appointment EV-208",
+    "luego cancela la cita EV-208",
+    "qué pena que canceles la cita EV-208",
+    "cancela parte de la cita EV-208",
+    "cancela la cita EV-208 {es broma}",
+    'cancela la cita EV-208 "es broma',
+    "registra que el empleado EMP-017 no hizo 4 horas extra el 20 de noviembre de 2026",
+    "crea una factura para Ana por 100.000 COP de pan pero no la mandes",
+    "Paga la factura inv_1a2b3c4d5e con tarjeta. Cierra el tiquete TK-1042. Era broma.",
+    "que pague Ana la factura inv_1a2b3c4d5e con tarjeta",
+    "la política dice: elimine el contacto CT-88 cada año",
 )
 """What is told, supposed, asked, forbidden, quoted or meant for others, whatever form of the verb says so."""
 TAILS = (
