@@ -200,7 +200,7 @@ def test_a_request_is_cut_where_something_new_is_asked_for(request_text: str, pa
 
 
 @pytest.mark.covers("planner:hostile-texts")
-@pytest.mark.parametrize("unit", [" ", "\t", ".", " ,", "9", "[", "a@", "_"])
+@pytest.mark.parametrize("unit", [" ", "\t", ".", " ,", "9", "[", "a@", "_", "¿", "? ", "por favor ", "me la "])
 def test_a_text_that_is_made_to_be_slow_is_read_soon(unit: str) -> None:
     """All tenants' runs share the process that reads; what took the cube of the length would never end here."""
     text = ("Crea una factura para " + unit * MAX_READ)[: MAX_READ - 1] + "x"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from tausestack_agents.planner.asking import ask, is_in_jest, masked, phrases
@@ -83,29 +84,54 @@ def split(request: str) -> list[str]:
     return [part for part in trimmed if words(part)] or ([request.strip()] if words(request) else [])
 
 
-def _joined(parts: list[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a request and what it does: told once of each, as a hostile request may have thousands."""
+
+    text: str
+    wishes: bool
+    asks: bool
+    changes: bool
+    reports: bool
+
+    @classmethod
+    def of(cls, text: str) -> _Part:
+        wishes = ask(text, glossary().verbs) is not None
+        return cls(text, wishes, _asks(text), _changes(text), _REPORTS.search(fold(text)) is not None)
+
+    @classmethod
+    def whole(cls, parts: Sequence[_Part]) -> _Part:
+        return cls(
+            "".join(part.text for part in parts),
+            wishes=any(part.wishes for part in parts),
+            asks=any(part.asks for part in parts),
+            changes=any(part.changes for part in parts),
+            reports=any(part.reports for part in parts),
+        )
+
+
+def _joined(parts: Sequence[str]) -> list[str]:
     """Join what asks for nothing by itself to the change before it, and what reports to what it reports."""
-    found: list[str] = []
-    for part in parts:
-        changes = [place for place, before in enumerate(found) if _changes(before)]
+    found: list[_Part] = []
+    for part in map(_Part.of, parts):
+        changes = [place for place, before in enumerate(found) if before.changes]
         if changes and not _stands_alone(part):
             # Thanks are for the last change; who takes back, or comments, may mean them all.
-            first = changes[-1 if _is_courtesy(part) else 0]
-            found[first:] = ["".join([*found[first:], part])]
+            first = changes[-1 if _is_courtesy(part.text) else 0]
+            found[first:] = [_Part.whole([*found[first:], part])]
         elif found and _leads_to(found[-1], part):
-            found[-1] += part
+            found[-1] = _Part.whole([found[-1], part])
         else:
             found.append(part)
-    return found
+    return [part.text for part in found]
 
 
-def _leads_to(before: str, part: str) -> bool:
+def _leads_to(before: _Part, part: _Part) -> bool:
     """Whether a part that asks for nothing says of the change after it who means it, or when."""
-    if part.startswith("¿") and not _ENDED.search(before) and ask(before, glossary().verbs) is None:
+    ended = _ENDED.search(before.text) is not None
+    if part.text.startswith("¿") and not ended and not before.wishes:
         return True
-    if _asks(before):
-        return False
-    return bool(_REPORTS.search(fold(before))) or (_changes(part) and not _ENDED.search(before))
+    return not before.asks and (before.reports or (part.changes and not ended))
 
 
 def _changes(part: str) -> bool:
@@ -116,9 +142,9 @@ def _is_courtesy(part: str) -> bool:
     return not words(phrases().courtesy.sub(" ", fold(part)))
 
 
-def _stands_alone(part: str) -> bool:
+def _stands_alone(part: _Part) -> bool:
     """Whether a part asks by itself, and says nothing of the part before it."""
-    return _asks(part) and not _TURNS.search(fold(part)) and not is_in_jest(masked(part))
+    return part.asks and not _TURNS.search(fold(part.text)) and not is_in_jest(masked(part.text))
 
 
 def _asks(part: str) -> bool:
