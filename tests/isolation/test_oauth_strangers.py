@@ -55,6 +55,22 @@ def test_people_sign_in_and_strangers_see_nothing_where_a_tenants_connections_ar
         assert client.signed_in("ana")["access_token"]
 
 
+@pytest.mark.covers("oauth:strangers", "oauth:secrets-kept-as-hashes")
+def test_who_tries_passwords_is_told_of_to_the_tenant_and_what_is_nobodys_name_is_kept_nowhere(
+    stack: Stack, tenant: Tenant
+) -> None:
+    tenant.must("auth/create_user", {"id": "ana", "roles": ["admin"], "password": PASSWORD})
+    client, typed = OAuthClient(tenant), "hunter2-typed-into-the-wrong-field"
+    pages = [client.answer(client.open(), name, "wrong password") for name in ("ana", typed, "nobody")]
+    assert len({(page.status_code, page.headers["content-type"]) for page in pages}) == 1
+    assert not any("tausestack-subject" in page.headers for page in pages)
+    entries = tenant.client.get("/audit").json()["entries"]
+    told = [(one["principal"], one["error"], one["rule"]) for one in entries if one["tool"] == "oauth/authorize"]
+    assert told == [("user:ana", "access_denied", "password")]
+    ledger = stack.data / "tenants" / tenant.name / "ledger.jsonl"
+    assert typed.encode() not in ledger.read_bytes()
+
+
 @pytest.mark.covers("limits:lists")
 def test_what_a_key_asks_of_oauth_is_one_of_its_tenants_lists_and_what_a_stranger_asks_is_not(
     stack: Stack, tenant: Tenant

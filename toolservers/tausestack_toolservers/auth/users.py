@@ -24,6 +24,9 @@ Check = Callable[[int], None]
 class WrongPassword(ToolFailed):
     """Nobody is known by this name and this password; the caller's own credential has nothing to do with it."""
 
+    known = False
+    """Whether there is such a name: the tenant is told of tries then; else what was typed may be a password."""
+
 
 class Users:
     """Every tenant's people; each change is committed and then published before it is answered."""
@@ -95,7 +98,9 @@ class Users:
             kept = None if row is None or row.disabled_at is not None else row.password
             if not await self._passwords.is_right(tenant, kept, password) or row is None:
                 self.attempts.failed(tenant, user)
-                raise WrongPassword("The name or the password is wrong")
+                wrong = WrongPassword("The name or the password is wrong")
+                wrong.known = row is not None
+                raise wrong
             self.attempts.succeeded(tenant, user)
         async with self._databases.transaction(tenant) as db:
             await db.execute(sa.update(users).where(users.c.id == user).values(last_login_at=utc_now()))

@@ -104,8 +104,9 @@ async def _allowed(ctx: Context, asked: Asked, sealed: str, name: str, password:
     try:
         # Brought to no tenant, or to another than the page was for: nobody is a user there.
         user = await ctx.state.users.check(tenant, name, password, there=ctx.tenant == tenant)
-    except WrongPassword:
-        return _told(pages.consent(asked, sealed, user=name, wrong="wrong"), {**about, REFUSAL: "access_denied"})
+    except WrongPassword as error:
+        told = {**about, REFUSAL: "access_denied"} if error.known else {}
+        return _told(pages.consent(asked, sealed, user=name, wrong="wrong"), told)
     except RateLimited as error:
         page = pages.consent(asked, sealed, user=name, wrong="wait")
         page.status_code = 429
