@@ -54,6 +54,7 @@ _RULES = {
     PayloadTooLarge.code: "form",
     "code_replayed": "replay",
     "code_unproven": "proof",
+    "refresh_token_unproven": "proof",
     "refresh_token_replayed": "replay",
     "access_denied": "password",
 }

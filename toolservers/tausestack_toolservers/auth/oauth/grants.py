@@ -1,7 +1,7 @@
 """What people let clients do: codes, refresh tokens, and their end.
 
 All that comes of one consent is one grant. A code and a refresh token are good once; who shows one again has stolen it,
-or was stolen from, and ends the grant with everything that came of it. So does who can't prove that a code is theirs.
+or was stolen from, and ends the grant with everything that came of it. So does who can't prove that one is theirs.
 """
 
 from __future__ import annotations
@@ -133,16 +133,17 @@ class Grants:
         text = "The refresh token is unknown, expired, used, or another client's"
         async with self._databases.transaction(tenant) as db:
             row, grant = await self._of_refresh(db, token)
-            if row is None or grant is None or grant.client != client or row.expires_at <= self._now():
+            if row is None or grant is None or row.expires_at <= self._now():
                 raise OAuthError("invalid_grant", text)
-            if not row.used:
+            if not row.used and grant.client == client:
                 check(grant)
                 used = sa.update(refresh_tokens).where(refresh_tokens.c.hash == row.hash).values(used=True)
                 await db.execute(used)
                 return await self._refreshed(db, tenant, grant)
             await self._end(db, [grant.id])
         self._feed.touch(tenant)
-        raise OAuthError("invalid_grant", text, subject=f"user:{grant.user}", noted="refresh_token_replayed")
+        noted = "refresh_token_replayed" if row.used else "refresh_token_unproven"
+        raise OAuthError("invalid_grant", text, subject=f"user:{grant.user}", noted=noted)
 
     async def of_refresh(self, tenant: str, token: str) -> Grant | None:
         """Return the grant of a refresh token that is good now, without using it."""
