@@ -14,7 +14,7 @@ from tausestack_agents.summaries import PREVIEW, STEPS
 pytestmark = pytest.mark.anyio
 BIG = 900_000
 """Characters of an answer: some seventeen of them are more than the gateway takes of one reply."""
-RUNS = 20
+RUNS = 18
 
 
 class Told(TypedDict, total=False):

@@ -25,6 +25,7 @@ ENDS = {
     "kill the group": "SIGKILL",
     "exit": "exit code 0",
 }
+HERE = ("segfault", "kill the group", "exit")
 DATABASES = pytest.mark.parametrize("postgres", [False, True], ids=["sqlite", "postgresql"])
 
 
@@ -79,7 +80,7 @@ def test_runs_that_end_their_process_are_ended_after_three_times_and_no_other_ru
     url = request.getfixturevalue("postgres_url") if postgres else None
     with world(nursery, tmp_path, url, milliseconds=50) as here:
         process = serving(here)
-        poisoned = {how: begun(process, "poison", how) for how in (["kill"] if postgres else ENDS)}
+        poisoned = {how: begun(process, "poison", how) for how in (["kill"] if postgres else HERE)}
         others = [begun(process, "gentle", f"g-{number}") for number in range(3)]
         others += [begun(process, "concierge", asked_for(f"{number}")) for number in range(3)]
         for run in others:

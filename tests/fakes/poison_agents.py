@@ -8,7 +8,9 @@ import signal
 import time
 from typing import Any, TypedDict
 
+import anyio
 from langgraph.graph import END, START, StateGraph
+from pydantic_ai import Agent, FunctionToolset
 
 import tausestack as ts
 
@@ -45,6 +47,15 @@ async def gentle(state: Asked) -> Asked:
     return {"output": "done"}
 
 
+async def stumble() -> str:
+    """Look at the till, and fall over it the first time."""
+    fallen = anyio.Path(os.environ["POISON_FALLEN"])
+    if not await fallen.exists():
+        await fallen.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "the till is closed"
+
+
 def register(name: str, node: Any, **more: Any) -> None:
     """Register a graph of one node."""
     graph = StateGraph(Asked)
@@ -54,6 +65,7 @@ def register(name: str, node: Any, **more: Any) -> None:
     ts.agents.register(name, graph, tools=["ledger/*"], **more)
 
 
+ts.agents.register("thinker", Agent(toolsets=[FunctionToolset([stumble])]))
 register("poison", poison)
 register("hasty", poison, budget={"seconds": 1})
 register("gentle", gentle)
