@@ -109,12 +109,11 @@ def test_own_code_that_holds_its_process_up_ends_as_too_late_or_when_it_is_cance
         for agent in ("gentle", "concierge"):
             asked = asked_for("a") if agent == "concierge" else "a"
             assert ended(process, begun(process, agent, asked))["status"] == "success"
-        (busy, *_) = [each for each in apart(process) if each]
-        assert process.call("get_run", {"run": late})["status"] == "running"
+        assert process.call("get_run", {"run": stopped})["status"] == "running"
         assert process.call("cancel", {"run": stopped})["status"] == "cancelled"
         found = ended(process, late)
         assert (found["status"], found["error"]["code"]) == ("timeout", "timeout"), found
-        eventually(lambda: busy not in apart(process))
+        eventually(lambda: len(apart(process)) <= IDLE)
 
 
 @pytest.mark.covers("durability:poison-innocent")

@@ -25,6 +25,8 @@ Load = Callable[[], None]
 
 NAME = b"agents-apart"
 """What `ps -o comm` shows of these processes."""
+NICE = 5
+"""How far these processes stand back where there are too few processors for everybody."""
 _SET_PDEATHSIG, _SET_NAME = 1, 15
 _STARTS_THREADS = 3
 _LONGEST = 512
@@ -108,8 +110,9 @@ def _bear(channel: socket.socket, line: socket.socket, own: tuple[int, int], loa
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for each in (channel.detach(), *own):
             os.close(each)
-        os.setsid()  # so that what the code starts is ended with it
+        os.setpgrp()  # so that what the code starts is ended with it
         _die_with(server)
+        os.nice(NICE)
         _be_the_first_to_go()
         load()
         live(line)
