@@ -78,11 +78,11 @@ def test_runs_that_end_their_process_are_ended_after_three_times_and_no_other_ru
     nursery: Nursery, tmp_path: Path, postgres: bool, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue("postgres_url") if postgres else None
-    with world(nursery, tmp_path, url, milliseconds=50) as here:
+    with world(nursery, tmp_path, url, milliseconds=20) as here:
         process = serving(here)
         poisoned = {how: begun(process, "poison", how) for how in (["kill"] if postgres else HERE)}
-        others = [begun(process, "gentle", f"g-{number}") for number in range(3)]
-        others += [begun(process, "concierge", asked_for(f"{number}")) for number in range(3)]
+        others = [begun(process, "gentle", f"g-{number}") for number in range(2)]
+        others += [begun(process, "concierge", asked_for(f"{number}")) for number in range(2)]
         for run in others:
             found = ended(process, run)
             assert found["status"] == "success", found
