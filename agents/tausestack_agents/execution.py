@@ -153,12 +153,15 @@ class Executor:
 
         return await self._databases.read(tenant, look)
 
-    async def give_up(self, tenant: str, run: str, status: str, error: dict[str, Any]) -> None:
-        """End a run that can't be taken any further, with what it has."""
+    async def give_up(self, tenant: str, run: str, error: dict[str, Any] | None) -> None:
+        """End a run that can't be taken any further, with what it has: by an error, or (None) since its time is up."""
         row = await self._databases.write(tenant, lambda db: store.claim_run(db, run))
-        if row is not None:
-            agent = {} if status == "timeout" else {"agent": row.agent}
-            await self._unfinished(tenant, row, status, {**error, **agent})
+        if row is not None and error is not None:
+            await self._unfinished(tenant, row, "error", {**error, "agent": row.agent})
+        elif row is not None:
+            found = _Found(budgets=[Budget.model_validate(row.budget or {})])
+            await self._databases.read(tenant, lambda db: found.read(db, row))
+            await self._late(tenant, row, found)
         self._bell.ring(tenant, run)
         await self._tell_waiting(tenant, run)
 

@@ -196,12 +196,11 @@ class Worker:
         here, deaths = await self._dispatch.died(due, ended_calls)
         logger.error("own code ended its process", tenant=due.tenant, run=due.run, reason=str(how), deaths=deaths)
         if how.late:
-            late = {"code": "timeout", "message": "The run took too long: its own code held its process up"}
-            await self._executor.give_up(due.tenant, due.run, "timeout", late)
+            await self._executor.give_up(due.tenant, due.run, None)
         elif here >= DEATHS_HERE or deaths >= DEATHS:
             text = f"The agent's own code ended its process {deaths} times, last by {how}: its run was ended"
             error = {"code": "agent_crashed", "message": text, "deaths": deaths}
-            await self._executor.give_up(due.tenant, due.run, "error", error)
+            await self._executor.give_up(due.tenant, due.run, error)
         else:
             return AGAIN_SECONDS * 4 ** (here - 1)
         return None

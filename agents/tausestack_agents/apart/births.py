@@ -82,7 +82,10 @@ def _serve(channel: socket.socket, load: Load, live: Live) -> NoReturn:
                     continue
             _tell_of_the_dead(channel)
         if channel in ready:
-            number, given, _, _ = socket.recv_fds(channel, _LONGEST, 1)
+            try:
+                number, given, _, _ = socket.recv_fds(channel, _LONGEST, 1)
+            except ConnectionResetError:
+                os._exit(0)
             if not given:
                 os._exit(0)
             line = socket.socket(fileno=given[0])

@@ -35,7 +35,9 @@ LET_GO_SECONDS = 2.0
 """How long a run's code may take to let go of it when it is cancelled."""
 WITNESS_SECONDS = 5.0
 LONGEST_ANSWER = 64 * 1024 * 1024
-REPLAY_SECONDS = 60.0
+REPLAY_SECONDS = 20.0
+"""What a replay, which waits for nothing, may take."""
+_NAMES = {each.value: each.name for each in signal.Signals}
 
 Live = Callable[[socket.socket], None]
 
@@ -50,7 +52,7 @@ class Died(Exception):
     def __init__(self, code: int) -> None:
         self.late = code == -signal.SIGALRM
         """Whether it was ended because the run's code kept it from ending in time."""
-        super().__init__(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+        super().__init__(_NAMES.get(-code, f"signal {-code}") if code < 0 else f"exit code {code}")
 
 
 class _Room:
@@ -100,6 +102,7 @@ class Rooms:
         self._free: list[_Room] = []
         self._used: Counter[str] = Counter()
         self._at: dict[tuple[str, str], _Room] = {}
+        """Where a run is that is held; one may be replayed beside that."""
         self._unborn: dict[int, _Room] = {}
         self._living: dict[int, _Room] = {}
         self._asked_for = 0
@@ -147,13 +150,15 @@ class Rooms:
         self._used[tenant] += 1
         try:
             room = await self._room(fresh=fresh)
-            self._at[tenant, run] = room
-            try:
-                return await self._asked(room, tenant, run, what)
-            finally:
-                del self._at[tenant, run]
+            if "until" in what:
+                self._at[tenant, run] = room
+            return await self._asked(room, tenant, run, what)
         finally:
+            if "until" in what:
+                self._at.pop((tenant, run), None)
             self._used[tenant] -= 1
+            if not self._used[tenant]:
+                del self._used[tenant]
 
     async def _asked(self, room: _Room, tenant: str, run: str, what: Mapping[str, Any]) -> dict[str, Any]:
         room.uses += 1
