@@ -18,7 +18,8 @@ from pydantic_ai.exceptions import AgentRunError
 
 from tausestack.errors import TauseError
 from tausestack_agents.domain import Decision
-from tausestack_agents.planner.text import language
+from tausestack_agents.planner.confirming import acts_of
+from tausestack_agents.planner.text import Language, language
 from tausestack_agents.spending import BudgetExceeded
 from tausestack_agents.state import Cast, Handoff, Member, Part, Planned, RunPlan, State, StepInput
 from tausestack_agents.toolset import Held
@@ -90,7 +91,7 @@ class RunGraph:
         offered = await self._cast.offered(member, path)
         to = await self._cast.routed(path)
         if to is None:
-            to = await member.thinker.route(request, offered)
+            to = await member.thinker.route(request, state.get("turns", []), offered)
         handoff = Handoff(to=to, reason="") if to else None
         return {"language": language(request), "handoffs": offered, "handoff": handoff}
 
@@ -104,7 +105,7 @@ class RunGraph:
             today = datetime.now(UTC).date().isoformat()
             plan = RunPlan(
                 parts=await self._parts(member, planned),
-                language=state.get("language", "en"),
+                language=_spoken(planned, state.get("language", "en")),
                 today=today,
                 handoffs=dict(state.get("handoffs", {})),
             )
@@ -115,6 +116,10 @@ class RunGraph:
         parts: list[Part] = []
         barrier: int | None = None
         for index, each in enumerate(planned):
+            if each.reply is not None:
+                tools = [act["tool"] for act in acts_of(each.reply)]
+                parts.append(Part(text=each.text, tools=tools, after=[], reply=each.reply))
+                continue
             tools = await member.tools.search(each.text)
             if each.after is not None:
                 after = sorted({number for number in each.after if 0 <= number < index})
@@ -263,6 +268,12 @@ def _held(state: State) -> dict[str, dict[str, Any]]:
 def _today(state: State) -> date:
     """Return the day that a run was planned on, which stays its today."""
     return date.fromisoformat(state["today"]) if "today" in state else datetime.now(UTC).date()
+
+
+def _spoken(planned: Sequence[Planned], otherwise: Language) -> Language:
+    """Return the language of what is answered, where a request is but an answer: `ok` has none of its own."""
+    asked = [question for each in planned if each.reply is not None for question in each.reply["questions"]]
+    return asked[0]["spoken"] if asked else otherwise
 
 
 def _task(state: State, name: str) -> str:

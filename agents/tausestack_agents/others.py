@@ -36,7 +36,7 @@ class TeamThinker:
         self._has = equipment
         self._tasks = team.ordered()
 
-    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+    async def route(self, request: str, turns: list[Turn], handoffs: Mapping[str, str]) -> str | None:
         """Leave the request with the team."""
         return None
 
@@ -81,7 +81,7 @@ class PersonThinker:
     def __init__(self, equipment: Equipment) -> None:
         self._has = equipment
 
-    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+    async def route(self, request: str, turns: list[Turn], handoffs: Mapping[str, str]) -> str | None:
         """Leave the request with the person."""
         return None
 

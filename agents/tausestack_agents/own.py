@@ -101,7 +101,7 @@ class OwnThinker:
         self._own = own
         self._models = models
 
-    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+    async def route(self, request: str, turns: list[Turn], handoffs: Mapping[str, str]) -> str | None:
         """Leave it to the code."""
         return None
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NotRequired, Protocol, Required, TypedDict
 
 from tausestack.agents import AgentSpec
 from tausestack_agents.domain import Decision
+from tausestack_agents.planner.confirming import Reply
 from tausestack_agents.planner.text import Language
 from tausestack_agents.threads import Past, Turn
 from tausestack_agents.tools import ToolBox
@@ -23,6 +24,8 @@ class Part(TypedDict):
     text: str
     tools: list[str]
     after: list[int]
+    reply: NotRequired[Reply]
+    """Where it is nothing but an answer to what the turn before asked."""
 
 
 class Handoff(TypedDict):
@@ -114,6 +117,8 @@ class Planned:
 
     text: str
     after: tuple[int, ...] | None = None
+    reply: Reply | None = None
+    """Where it is nothing but an answer to what the turn before asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Answer:
 class Thinker(Protocol):
     """Divides a request, serves its parts, and words the answer: a language model, or the offline planner."""
 
-    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+    async def route(self, request: str, turns: list[Turn], handoffs: Mapping[str, str]) -> str | None:
         """Return the agent that had better serve a request, before anything is planned, or None."""
         ...
 

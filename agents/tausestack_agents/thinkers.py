@@ -33,6 +33,7 @@ from tausestack_agents.models.offline import Journaled, OfflinePlanner
 from tausestack_agents.planner.answer import compose, say_answered
 from tausestack_agents.planner.arguments import Earlier, fill
 from tausestack_agents.planner.choice import Candidate, asks_for_a_change, choose
+from tausestack_agents.planner.confirming import Reply, acts_of, reply_to
 from tausestack_agents.planner.split import split
 from tausestack_agents.planner.text import MAX_READ, Language, fold
 from tausestack_agents.planner.values import Source
@@ -130,17 +131,21 @@ class OfflineThinker:
         self._has = equipment
         self._spec = equipment.spec
 
-    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
-        """Return the first agent that has tools for a request for which this one has none at all."""
-        if not handoffs or self._has.others is None or await self._serves(request, self._has.tools):
+    async def route(self, request: str, turns: list[Turn], handoffs: Mapping[str, str]) -> str | None:
+        """Return the first agent that has tools for a request, or what it agrees to, where this one has none at all."""
+        reply = reply_to(request, turns[-1].get("asked", []) if turns else [])
+        if not handoffs or self._has.others is None or await self._serves(request, reply, self._has.tools):
             return None
         for name in handoffs:
-            if await self._serves(request, await self._has.others(name)):
+            if await self._serves(request, reply, await self._has.others(name)):
                 return name
         return None
 
     async def divide(self, task: str, request: str, turns: list[Turn], before: list[Result]) -> list[Planned]:
-        """Return the parts by connectors and verbs."""
+        """Return the parts by connectors and verbs; a plain answer to what the turn before asked is whole."""
+        reply = reply_to(request, turns[-1].get("asked", []) if turns else [])
+        if reply is not None:
+            return [Planned(", ".join(split(request)) or request.strip(), reply=reply)]
         return [Planned(text) for text in split(request)]
 
     async def stands_alone(self, text: str, tools: Sequence[str]) -> bool:
@@ -161,7 +166,7 @@ class OfflineThinker:
             return Result(part=part, text=text, task=step.task, calls=calls)
         self._has.spending.step(step.task)
         tools = await self._has.tools.given(step.part["tools"])
-        planner = OfflinePlanner(part, tools, spoken=step.spoken, today=step.today)
+        planner = OfflinePlanner(part, tools, spoken=step.spoken, today=step.today, reply=step.part.get("reply"))
         with structlog.contextvars.bound_contextvars(step=step.task):
             text = await planner.serve(
                 Journaled(self._has.journal, step.task),
@@ -199,11 +204,13 @@ class OfflineThinker:
             if call["status"] == "done" and call["result"] is not None
         ]
 
-    async def _serves(self, request: str, tools: ToolBox) -> bool:
-        """Return whether tools serve any part of a request."""
+    async def _serves(self, request: str, reply: Reply | None, tools: ToolBox) -> bool:
+        """Return whether tools serve any part of a request, or all that it agrees to."""
+        if reply is not None:
+            return (await tools.all()).keys() >= {act["tool"] for act in acts_of(reply)}
         for text in split(request):
             given = await tools.given(await tools.search(text))
-            if choose(text, given, Source(text, today=_today())).outcome != "no_tool":
+            if choose(text, given, Source(text, today=_today())).tool is not None:
                 return True
         return False
 
@@ -236,7 +243,7 @@ class LanguageThinker:
         told = json.dumps({"summary": past.summary, "turns": past.turns[: past.foldable]}, ensure_ascii=False)
         return (await agent.run(told)).output[:SUMMARY_CHARACTERS]
 
-    async def route(self, request: str, handoffs: Mapping[str, str]) -> str | None:
+    async def route(self, request: str, turns: list[Turn], handoffs: Mapping[str, str]) -> str | None:
         """Leave it to the steps: the model hands over by a tool, once it knows what it can't do."""
         return None
 

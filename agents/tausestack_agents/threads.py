@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
 from tausestack.database import Connection, Row
 from tausestack.errors import Conflict, NotFound
-from tausestack.raw import as_object
+from tausestack.raw import as_object, object_at, objects_in
 from tausestack_agents.domain import ENDED
-from tausestack_agents.store import now
+from tausestack_agents.planner.confirming import Question, questions_in, replied
+from tausestack_agents.store import journal_of, now
 from tausestack_agents.tables import events, journal, runs, threads
 
 VERBATIM = 6
@@ -36,6 +37,8 @@ class Turn(TypedDict):
 
     input: str
     output: str
+    asked: NotRequired[list[Question]]
+    """What it asked, of the last one, where the run may answer that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Past:
 
 async def past(db: Connection, run: Row) -> Past:
     """Return what came before a run; a fork's past is that of the run that it was forked from."""
-    thread, before = run.thread, run.created_at
+    asking, thread, before = run, run.thread, run.created_at
     for _ in range(_ORIGINS):
         origin = as_object(run.origin) or {}
         if "fork" not in origin or await _first(db, thread) != run.id:
@@ -74,11 +77,26 @@ async def past(db: Connection, run: Row) -> Past:
         .limit(AT_MOST)
     )
     rows = list(reversed(await db.execute(earlier)))
-    return Past(
-        kept.summary if kept is not None and since else "",
-        [Turn(input=row.input, output=row.output) for row in rows],
-        [row.created_at for row in rows],
-    )
+    turns = [Turn(input=row.input, output=row.output) for row in rows]
+    if turns and replied(asking.input) is not None and (asked := await _asked(db, asking, thread, before)):
+        turns[-1]["asked"] = asked
+    return Past(kept.summary if kept is not None and since else "", turns, [row.created_at for row in rows])
+
+
+async def _asked(db: Connection, answer: Row, thread: str, at: str) -> list[Question]:
+    """Return what the thread's last turn asked, where who answers is who was asked, and was shown it by then.
+
+    A run that another run or a schedule started is nobody's own turn.
+    """
+    if answer.parent is not None or "schedule" in object_at(answer.origin):
+        return []
+    last = sa.select(runs).where(runs.c.thread == thread, runs.c.created_at < at).order_by(runs.c.created_at.desc())
+    before = await db.one(last.limit(1))
+    if before is None or before.status != "success" or before.principal != answer.principal or before.ended_at > at:
+        return []
+    said = [line for line in await journal_of(db, before.id) if line.kind == "model"]
+    asked = questions_in([part for line in said for part in objects_in(object_at(line.result).get("parts"))])
+    return [question for question in asked if question["text"] in before.output]  # an answer by a schema holds none
 
 
 async def _first(db: Connection, thread: str) -> str | None:

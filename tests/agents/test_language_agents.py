@@ -174,3 +174,17 @@ async def test_a_long_threads_beginning_is_summed_up_by_the_model_and_told_to_ag
     summing_up, *asked = (json.dumps(each.body, ensure_ascii=False) for each in model.asked)
     assert "ajustes/tema0" in summing_up
     assert ["Se leyeron cinco temas." in each for each in asked] == [True, True, False, False]
+
+
+@pytest.mark.covers("planner:yes-is-the-last-turns")
+async def test_a_yes_to_a_model_is_the_models_to_understand_and_its_question_is_not_the_planners(
+    thinking: Any, model: Any
+) -> None:
+    about = {"thread": "t1", "model": "offline"}
+    asked = await thinking.acme.run("¿Puedo borrar la clave notas/2026?", **about)
+    assert "¿Quieres que lo haga ya, con storage/delete_json" in asked["output"]
+    model.script = [planned("sí"), says("¿Quieres que borre la clave notas/2026, con storage/delete_json?")]
+    answered = await thinking.acme.run("sí", thread="t1")
+    assert answered["output"] == "¿Quieres que borre la clave notas/2026, con storage/delete_json?", answered
+    assert "no hay nada que confirmar" in (await thinking.acme.run("sí", **about))["output"]
+    assert thinking.gateway.sent("storage/delete_json") == []

@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic_ai.exceptions import ToolFailed
 
+from tausestack.names import wire_name
 from tausestack.raw import object_at, objects_in
 from tausestack_agents.journal import Journal
 from tausestack_agents.models import OFFLINE
-from tausestack_agents.planner.answer import Called, say_calls
+from tausestack_agents.planner.answer import Called, say_calls, title
 from tausestack_agents.planner.arguments import Earlier
 from tausestack_agents.planner.choice import Candidate, choose
+from tausestack_agents.planner.confirming import Act, Question, Reply, acts_of, say_replied
 from tausestack_agents.planner.declining import say_declined
 from tausestack_agents.planner.text import Language
 from tausestack_agents.planner.values import Source
@@ -51,7 +53,11 @@ class Journaled:
 class OfflinePlanner:
     """Serves one part of a request with the tools that search found."""
 
-    def __init__(self, part: str, tools: Sequence[Candidate], *, spoken: Language, today: date) -> None:
+    def __init__(
+        self, part: str, tools: Sequence[Candidate], *, spoken: Language, today: date, reply: Reply | None = None
+    ) -> None:
+        """`reply`: the part is an answer to what the turn before asked, and nothing else."""
+        self._reply = reply
         self._part = part
         self._tools = tools
         self._spoken: Language = spoken
@@ -79,20 +85,30 @@ class OfflinePlanner:
         return "".join(str(part["content"]) for part in parts if part["part_kind"] == "text")
 
     async def _chosen(self, earlier: Sequence[Earlier], toolset: GatewayToolset) -> list[dict[str, Any]]:
+        if self._reply is not None:
+            return await self._replied(self._reply, toolset)
         source = Source(self._part, today=self._today, spoken=self._spoken)
         choice = choose(self._part, self._tools, source, earlier)
         tool = choice.tool
-        if choice.outcome != "calls" or tool is None:
-            return _text(say_declined(self._part, choice, self._spoken))
-        sealed = [await toolset.sealed(tool, arguments) for arguments in choice.calls]
+        if choice.outcome == "calls" and tool is not None:
+            return [await _call(toolset, tool, index, arguments) for index, arguments in enumerate(choice.calls)]
+        text = say_declined(self._part, choice, self._spoken)
+        if tool is None or choice.outcome == "forbidden":
+            return _text(text)
+        acts = [Act(tool=tool.address, arguments=arguments) for arguments in choice.proposed]
+        return _text(text, [Question(text=text, acts=acts, spoken=self._spoken)])
+
+    async def _replied(self, reply: Reply, toolset: GatewayToolset) -> list[dict[str, Any]]:
+        """Return the very calls that were asked about, where a yes is an answer to all that was asked."""
+        acts = acts_of(reply)
+        if not acts:
+            text = f"{title(self._part)} — {say_replied(reply, self._spoken)}"
+            return _text(text, reply["questions"] if reply["agrees"] else ())
+        known = {tool.address: tool for tool in self._tools}
+        tools = [known.get(act["tool"]) or _gone(act["tool"]) for act in acts]
         return [
-            {
-                "part_kind": "tool-call",
-                "tool_name": tool.name,
-                "args": arguments,
-                "tool_call_id": _call_id(tool, index, arguments),
-            }
-            for index, arguments in enumerate(sealed)
+            await _call(toolset, tool, index, act["arguments"])
+            for index, (tool, act) in enumerate(zip(tools, acts, strict=True))
         ]
 
 
@@ -108,8 +124,18 @@ async def _made(toolset: GatewayToolset, part: dict[str, Any]) -> Called:
         return Called(tool, arguments, error.message, failed=True)
 
 
-def _text(text: str) -> list[dict[str, Any]]:
-    return [{"part_kind": "text", "content": text}]
+async def _call(toolset: GatewayToolset, tool: Candidate, index: int, arguments: dict[str, Any]) -> dict[str, Any]:
+    sealed = await toolset.sealed(tool, arguments)
+    called = _call_id(tool, index, sealed)
+    return {"part_kind": "tool-call", "tool_name": tool.name, "args": sealed, "tool_call_id": called}
+
+
+def _gone(address: str) -> Candidate:
+    return Candidate(wire_name(*address.split("/", 1)), address, {})
+
+
+def _text(text: str, asked: Sequence[Question] = ()) -> list[dict[str, Any]]:
+    return [{"part_kind": "text", "content": text, **({"asked": list(asked)} if asked else {})}]
 
 
 def _call_id(tool: Candidate, index: int, arguments: dict[str, Any]) -> str:

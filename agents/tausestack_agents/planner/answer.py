@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,29 @@ def compose(texts: Sequence[str], spoken: Language) -> str:
     else:
         label = "Answer of the offline planner (no language model; tool results only):"
     return "\n".join([label, *(f"- {text}" for text in texts)])
+
+
+def say_arguments(arguments: dict[str, Any], schema: Schema, spoken: Language) -> str:
+    """Return the arguments of a call that somebody is asked about, whole, as JSON where they can't be told so."""
+    if not _is_told_whole(arguments):
+        return json.dumps(arguments, ensure_ascii=False)
+    currency = as_schema(as_schema(schema.get("properties")).get("currency")).get("default", "")
+    said = _flat(arguments, schema, _Told(schema, spoken, str(currency)))
+    return ", ".join(f"{name}: {value}" for name, value in said)
+
+
+def _is_told_whole(arguments: dict[str, Any]) -> bool:
+    """Whether nothing of some arguments is left out, or cut off, where they are told like a result."""
+    for value in arguments.values():
+        items = cast("list[Any]", value) if isinstance(value, list) else [value]
+        if len(items) > MAX_ITEMS:
+            return False
+        for item in items:
+            fields = list(cast("dict[str, Any]", item).values()) if isinstance(item, dict) else [item]
+            plain = all(isinstance(each, str | int | float) and 0 < len(str(each)) <= MAX_TEXT for each in fields)
+            if not plain or len(fields) > MAX_ITEM_FIELDS:
+                return False
+    return True
 
 
 def _say_call(called: Called, spoken: Language) -> str:
@@ -199,7 +223,7 @@ def field_name(name: str, spoken: Language) -> str:
 
 def title(part: str) -> str:
     """Return a part as the beginning of a line."""
-    return part[:1].upper() + part[1:].strip().rstrip(".")
+    return (part[:1].upper() + part[1:]).strip().rstrip(".")
 
 
 def clip(text: str, most: int = MAX_TEXT) -> str:

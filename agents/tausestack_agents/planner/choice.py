@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from tausestack.confidential import open_secrets
 from tausestack.contract import tool_policy
 from tausestack.errors import UpstreamError
 from tausestack.schemas import Validator, compiled
 from tausestack_agents.planner.arguments import Earlier, Filled, fill
 from tausestack_agents.planner.asking import BEFORE_THINGS, ask
-from tausestack_agents.planner.remainder import remainder
+from tausestack_agents.planner.remainder import otherwise_meant, remainder
 from tausestack_agents.planner.schema import Schema, as_schema
 from tausestack_agents.planner.text import MAX_READ, concepts, concepts_of, fold, glossary, stem, words
 from tausestack_agents.planner.values import MONTHS, Source
@@ -76,6 +78,8 @@ class Choice:
     missing: list[str] = field(default_factory=list[str])
     other: Candidate | None = None
     unused: list[str] = field(default_factory=list[str])
+    proposed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """The tool's calls as they would be, where it is sure enough which these are to ask whether to make them."""
 
 
 def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Sequence[Earlier] = ()) -> Choice:
@@ -86,7 +90,7 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
     """
     verbs, nouns = asked(part)
     if (none := _unwished(verbs, nouns, tools, source)) is not None:
-        return none
+        return _proposing(none, source, earlier)
     if source.of("time"):
         nouns |= {"time"}
     if any("/" in code.text for code in source.codes):
@@ -126,9 +130,29 @@ def choose(part: str, tools: Sequence[Candidate], source: Source, earlier: Seque
 def _of_a_change(tool: Candidate, filled: Filled, wanted: frozenset[str], source: Source) -> Choice:
     """Return a changing tool's calls where the text asks for them in so many words, and for nothing beside them."""
     if (why := unwished(wanted, source)) is not None:
-        return Choice(why, tool)
+        return _proposed(Choice(why, tool), tool, filled, source)
     left = remainder(source, ask(source.text, wanted), filled, tool.raw, tool.schema)
-    return Choice("left_over", tool, unused=left) if left else Choice("calls", tool, filled.calls)
+    if left:
+        return _proposed(Choice("left_over", tool, unused=left), tool, filled, source)
+    return Choice("calls", tool, filled.calls)
+
+
+def _proposing(choice: Choice, source: Source, earlier: Sequence[Earlier]) -> Choice:
+    """Return a choice that was made by the words alone, with the calls that it would come to."""
+    if choice.tool is None:
+        return choice
+    filled = fill(choice.tool.schema, source, earlier)
+    wrong = filled.missing or _wrong(choice.tool, filled.calls)
+    return replace(choice, missing=wrong) if wrong else _proposed(choice, choice.tool, filled, source)
+
+
+def _proposed(choice: Choice, tool: Candidate, filled: Filled, source: Source) -> Choice:
+    """Propose calls, unless the text means others, or they can't be shown whole, or kept: secrets are not."""
+    secret = any(open_secrets(tool.schema, call) for call in filled.calls)
+    if choice.outcome == "forbidden" or secret or len(json.dumps(filled.calls)) > MAX_READ:
+        return choice
+    meant = otherwise_meant(source, filled, tool.raw, tool.schema)
+    return replace(choice, unused=choice.unused or meant) if meant else replace(choice, proposed=filled.calls)
 
 
 def _unwished(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tausestack_agents.planner.answer import clip, field_name, title
+from tausestack_agents.planner.answer import clip, field_name, say_arguments, title
 from tausestack_agents.planner.choice import Candidate, Choice
 from tausestack_agents.planner.schema import as_schema, resolved
 from tausestack_agents.planner.text import Language, bag, words
@@ -37,30 +37,35 @@ _SAID: dict[str, dict[Language, str]] = {
         "en": "{tool} would do it, but I don't know what to do with: {things}. I did nothing by halves. One thing at a "
         "time?",
     },
-    "asked_how": {
-        "es": "no cambié nada: lo hace {tool}. ¿Quieres que lo haga?",
-        "en": "I changed nothing: {tool} does it. Do you want me to?",
-    },
-    "depends": {
-        "es": "depende de algo que no puedo juzgar; no lo hice. ¿Quieres que lo haga con {tool}?",
-        "en": "that depends on what I can't judge; I did not do it. Do you want me to, with {tool}?",
-    },
-    "told": {
-        "es": "entiendo que me lo cuentas, o que es para otro momento; no cambié nada. ¿Quieres que lo haga ya, "
-        "con {tool}?",
-        "en": "I take it that you tell me so, or mean another time; I changed nothing. Do you want me to do it now, "
-        "with {tool}?",
-    },
-    "doubtful": {
-        "es": "no estoy seguro de que me lo pidas de verdad; no cambié nada. ¿Quieres que lo haga, con {tool}?",
-        "en": "I am not sure that you really want it; I changed nothing. Do you want me to do it, with {tool}?",
-    },
     "forbidden": {"es": "entendido: no lo hice.", "en": "understood: I did not."},
 }
-_NO_TOOL: dict[str, dict[Language, str]] = {
+_TAIL: dict[str, dict[Language, str]] = {
+    "proposed": {
+        "es": " ¿Quieres que lo haga ya, con {act}?",
+        "en": " Do you want me to do it now, with {act}?",
+    },
+    "missing": {
+        "es": " Lo haría con {tool}, pero falta, o no sirve: {things}. ¿Me lo das?",
+        "en": " I would do it with {tool}, but lack, or can't use: {things}. Can you tell me?",
+    },
+    "unused": {
+        "es": " Lo haría con {tool}, pero no sé qué hacer con: {things}. ¿Me lo pides por partes?",
+        "en": " I would do it with {tool}, but don't know what to do with: {things}. One thing at a time?",
+    },
+    "else": {
+        "es": " Lo haría con {tool}: si lo quieres, pídemelo sin más.",
+        "en": " I would do it with {tool}: if you want it, just ask for it.",
+    },
+}
+"""What is asked where a tool would do what is not plainly asked for."""
+_ONLY: dict[Language, str] = {
+    "es": "no sé qué hacer con: {things}; no hice nada. ¿Quieres que haga solo esto: {act}?",
+    "en": "I don't know what to do with: {things}; I did nothing. Do you want me to do this alone: {act}?",
+}
+_WHY: dict[str, dict[Language, str]] = {
     "asked_how": {
-        "es": "no cambié nada; no encontré con qué se haría.",
-        "en": "I changed nothing; I found nothing that would do it.",
+        "es": "no cambié nada.",
+        "en": "I changed nothing.",
     },
     "depends": {
         "es": "depende de algo que no puedo juzgar; no lo hice.",
@@ -86,20 +91,38 @@ def say_declined(part: str, choice: Choice, spoken: Language) -> str:
     said = words(part)
     if choice.outcome == "no_tool" and len(said) <= _MOST_WORDS and _GREETINGS.issuperset(said):
         return _SAID["greeting"][spoken]
-    if choice.tool is None:
-        template = _NO_TOOL.get(choice.outcome, _SAID["forbidden" if choice.outcome == "forbidden" else "no_tool"])
-    else:
-        template = _SAID[choice.outcome]
-    text = template[spoken].format(
+    text = _template(choice, spoken).format(
         tool="" if choice.tool is None else choice.tool.address,
         other="" if choice.other is None else choice.other.address,
         things=", ".join(_things(choice, spoken)),
+        act=_act(choice, spoken),
     )
     return f"{clip(title(part), MAX_SAID)} — {text}"
 
 
+def _template(choice: Choice, spoken: Language) -> str:
+    if choice.outcome in _WHY:
+        return _WHY[choice.outcome][spoken] + ("" if choice.tool is None else _tail(choice, spoken))
+    if choice.outcome == "left_over" and choice.proposed:
+        return _ONLY[spoken]
+    return _SAID[choice.outcome][spoken]
+
+
+def _tail(choice: Choice, spoken: Language) -> str:
+    states = {"proposed": choice.proposed, "missing": choice.missing, "unused": choice.unused, "else": True}
+    return _TAIL[next(name for name, there in states.items() if there)][spoken]
+
+
+def _act(choice: Choice, spoken: Language) -> str:
+    """Return the calls that are asked about, with all their arguments."""
+    if choice.tool is None:
+        return ""
+    told = [say_arguments(call, choice.tool.schema, spoken) for call in choice.proposed]
+    return f"{choice.tool.address} ({'; '.join(told)})" if any(told) else choice.tool.address
+
+
 def _things(choice: Choice, spoken: Language) -> list[str]:
-    if choice.tool is None or choice.outcome != "missing":
+    if choice.tool is None or not choice.missing:
         return [f"«{each}»" if spoken == "es" else f"“{each}”" for each in choice.unused]
     return [_described(choice.tool, name, spoken) for name in choice.missing]
 

@@ -45,7 +45,9 @@ Spans = Sequence[tuple[int, int]]
 
 def remainder(source: Source, asked: Ask | None, filled: Filled, raw: dict[str, Any], schema: Schema) -> list[str]:
     """Return what a text says beside its calls: other things or numbers of them, else words that are not understood."""
-    return _otherwise_meant(source, filled, raw, schema) or _not_understood(source, asked, filled.taken, raw, schema)
+    several = otherwise_meant(source, filled, raw, schema)
+    several += [each for each in filled.unused if not any(each in one for one in several)]
+    return several or _not_understood(source, asked, filled.taken, raw, schema)
 
 
 def _not_understood(source: Source, asked: Ask | None, taken: Spans, raw: dict[str, Any], schema: Schema) -> list[str]:
@@ -127,7 +129,7 @@ def _means_nothing(token: str, known: frozenset[str]) -> bool:
     return token in phrases().particles or bool(concepts_of(fold(token)) & known)
 
 
-def _otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema: Schema) -> list[str]:
+def otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema: Schema) -> list[str]:
     """Return what a request says that its calls of a tool do not: `dos facturas` are not one, nor `a o b` both."""
     calls = filled.calls
     named = concepts([str(raw.get("name", ""))])
@@ -145,8 +147,8 @@ def _otherwise_meant(source: Source, filled: Filled, raw: dict[str, Any], schema
         found = pattern.search(source.folded)
         if found and not _quoted(source, found.start()):
             several.append(source.text[found.start() : found.end()])
-    several += [match.group() for match in _WITHOUT.finditer(masked(source.text)) if _is_option(match.group(1), schema)]
-    return [*several, *(each for each in filled.unused if not any(each in one for one in several))]
+    without = _WITHOUT.finditer(masked(source.text))
+    return [*several, *(match.group() for match in without if _is_option(match.group(1), schema))]
 
 
 def _is_option(word: str, schema: Schema) -> bool:

@@ -38,7 +38,8 @@ _SPANISH = bag(
 )
 _ENGLISH = bag(
     "the a an of in is are for with that and to it my me what which how where time create invoice validate show list ",
-    "find save delete give there all please do does many tell get put check i have store look remove hello hi thanks",
+    "find save delete give there all please do does many tell get put check i have store look remove hello hi thanks ",
+    "yes yep yeah sure okay nope nah go ahead don't",
 )
 
 
