@@ -51,7 +51,7 @@ class Owners:
             self.told.append((service, tool, tenant, arguments))
             return {}
         if tool == "ended":
-            return {"ended": not set(self.ended).isdisjoint(arguments["ids"])}
+            return {"ended": arguments["tenant"] in self.tenants and not set(self.ended).isdisjoint(arguments["ids"])}
         if tool == "holder":
             return {"holder": self._holder(arguments["tenant"], arguments["principal"])}
         if service == "auth":
