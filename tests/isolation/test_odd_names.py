@@ -28,8 +28,14 @@ ODD = (
 HEADERS = ("Idempotency-Key", "Last-Event-ID", "traceparent", "tausestack-approval", "Mcp-Name", "Mcp-Session-Id")
 """The headers of a request that say something that a query may be made with."""
 _MANY = re.compile(r" IN \((\$\d+(::\w+)?(, \$\d+(::\w+)?)*\)|NULL\) AND \(1 != 1\))")
-_OF_ITSELF = ("UPDATE api_keys SET last_used_at=", "SELECT min(timers.due) ", "SELECT timers.for_tenant, ")
-"""What the stack asks whatever it is called with: each key's minute, and which timer of anybody's is due."""
+_PLACE = re.compile(r"\$\d+")
+_OF_ITSELF = (
+    "UPDATE api_keys SET last_used_at=",
+    "UPDATE dispatch SET lease_until=",
+    "SELECT min(timers.due) ",
+    "SELECT timers.for_tenant, ",
+)
+"""What the stack asks whatever it is called with: each key's minute, each lease, which timer of anybody's is due."""
 PLAIN = ("plain", "inv_0123456789abcdef", "2026-01-01/plain")
 """A word, an id and a cursor: what is none is refused, some of it before anything is asked."""
 
@@ -186,7 +192,7 @@ def _asked(lane: Lane, on: OnPostgres, values: tuple[str, ...], every: int) -> s
         text = log.read()
     said = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*?)(?=\n\d{4}-|\Z)", text, re.DOTALL)
     # How many rows of the tenant's a list names is not told by the values that were asked with.
-    alike = (_MANY.sub(" IN (…)", one) for one in said)
+    alike = (_PLACE.sub("$", _MANY.sub(" IN (…)", one)) for one in said)
     verbs = ("SELECT", "INSERT", "UPDATE", "DELETE")
     return {one for one in alike if one.startswith(verbs) and not one.startswith(_OF_ITSELF)}
 
