@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict
 
 import pytest
@@ -24,6 +25,15 @@ class Told(TypedDict, total=False):
     output: str
 
 
+def register(tell: Callable[[Told], Awaitable[Told]]) -> None:
+    """Register the agent `teller`: a graph of this one node."""
+    graph = StateGraph(Told)
+    graph.add_node("tell", tell)
+    graph.add_edge(START, "tell")
+    graph.add_edge("tell", END)
+    ts.agents.register("teller", graph, tools=["storage/*"])
+
+
 @pytest.mark.covers("agents:runs-listed")
 @pytest.mark.parametrize("agents", ["sqlite", "postgresql"], indirect=True)
 async def test_a_list_of_runs_that_came_to_much_says_what_it_leaves_out(
@@ -36,11 +46,7 @@ async def test_a_list_of_runs_that_came_to_much_says_what_it_leaves_out(
             await ts.agents.call("storage/put_json", {"key": f"k{number}", "value": "x" * 10_000})
         return {"output": "y" * BIG}
 
-    graph = StateGraph(Told)
-    graph.add_node("tell", tell)
-    graph.add_edge(START, "tell")
-    graph.add_edge("tell", END)
-    ts.agents.register("teller", graph, tools=["storage/*"])
+    register(tell)
     for number in range(RUNS):
         assert (await agents.acme.run(f"{number} " + "z" * 2000, agent="teller"))["status"] == "success"
     many = await agents.acme.run("many calls", agent="teller")
@@ -71,11 +77,7 @@ async def test_a_run_or_a_thread_that_came_to_more_than_a_reply_may_hold_is_show
             await ts.agents.call("storage/get_json", {"key": f"k{number}"})
         return {"output": "y" * BIG}
 
-    graph = StateGraph(Told)
-    graph.add_node("tell", tell)
-    graph.add_edge(START, "tell")
-    graph.add_edge("tell", END)
-    ts.agents.register("teller", graph, tools=["storage/*"])
+    register(tell)
     for number in range(3):
         run = await agents.acme.run(f"turn {number}", agent="teller", thread="t1")
     assert (run["status"], run["truncated"]) == ("success", ["steps"])
