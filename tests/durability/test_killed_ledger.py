@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from benchmarks._postgres import database
 
-from killing import Callers, check, until
+from killing import BUSY_SECONDS, RECOVERY_SECONDS, Callers, check, until
 from ledgers import file_of
 from stack import Stack, running
 
@@ -52,7 +52,7 @@ def living(stack: Stack) -> list[int]:
     return [pid for pid in [*services, *gateways * len(services)] if pid]
 
 
-def nothing_is_lost_or_told_twice(folder: Path, calls: int, kills: int, **settings: str) -> None:
+def nothing_is_lost_or_told_twice(folder: Path, calls: int, kills: int, within: float, **settings: str) -> None:
     """Kill under load, compare, and flip a byte while nothing runs."""
     with running(folder / "data", **settings) as stack:
         tenant = stack.tenant()
@@ -70,6 +70,7 @@ def nothing_is_lost_or_told_twice(folder: Path, calls: int, kills: int, **settin
         assert len(away) >= kills // 2
         told = Counter(f"{status} {code}".strip() for status, code in callers.answered.values())
         print(f"{len(away)} kills, next answer after {max(away):.2f} s at most; {len(callers.broken)} broken; {told}")
+        assert max(away) < within
     path = file_of(stack.data, tenant.name)
     whole = bytearray(path.read_bytes())
     whole[random.Random(calls).randrange(len(whole))] ^= 4
@@ -84,13 +85,13 @@ def nothing_is_lost_or_told_twice(folder: Path, calls: int, kills: int, **settin
 @pytest.mark.covers("durability:ledger")
 @pytest.mark.timeout(400)
 def test_what_was_answered_has_one_end_in_the_ledger_whatever_is_killed(tmp_path: Path) -> None:
-    nothing_is_lost_or_told_twice(tmp_path, CALLS, KILLS)
+    nothing_is_lost_or_told_twice(tmp_path, CALLS, KILLS, BUSY_SECONDS)
 
 
 @pytest.mark.soak
 @pytest.mark.covers("durability:ledger-soak")
 def test_ten_thousand_calls_under_kills(tmp_path: Path) -> None:
-    nothing_is_lost_or_told_twice(tmp_path, SOAK_CALLS, SOAK_KILLS)
+    nothing_is_lost_or_told_twice(tmp_path, SOAK_CALLS, SOAK_KILLS, RECOVERY_SECONDS)
 
 
 @pytest.mark.soak
@@ -98,4 +99,4 @@ def test_ten_thousand_calls_under_kills(tmp_path: Path) -> None:
 def test_ten_thousand_calls_under_kills_with_two_gateways(tmp_path: Path, postgres_server: str) -> None:
     with database(postgres_server) as url:
         settings = {"TAUSESTACK_DATABASE_URL": url, "TAUSESTACK_GATEWAYS": "2"}
-        nothing_is_lost_or_told_twice(tmp_path, SOAK_CALLS, SOAK_KILLS, **settings)
+        nothing_is_lost_or_told_twice(tmp_path, SOAK_CALLS, SOAK_KILLS, RECOVERY_SECONDS, **settings)

@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 from benchmarks._postgres import Postgres, database, running_postgres
 
-from killing import Callers, check, until
+from killing import BUSY_SECONDS, RECOVERY_SECONDS, Callers, check, until
 from stack import Tenant, running
 
 WRITES, KILLS, SOAK_KILLS = 10, 1, 20
 """How many writes are done between two kills."""
-RECOVERED_SECONDS = 60.0
-"""What a machine that is busy with other tests may take; the figure that is printed is what counts."""
 
 
 async def killed(server: Postgres, callers: Callers, kills: int) -> list[float]:
@@ -43,7 +41,7 @@ def written(tenant: Tenant, callers: Callers) -> None:
     assert twice == {}
 
 
-def nothing_acknowledged_is_lost(folder: Path, kills: int) -> None:
+def nothing_acknowledged_is_lost(folder: Path, kills: int, within: float) -> None:
     """Kill PostgreSQL under load, and compare what callers were told with what is there."""
     with (
         running_postgres() as server,
@@ -64,16 +62,16 @@ def nothing_acknowledged_is_lost(folder: Path, kills: int) -> None:
         written(tenant, callers)
         check(tenant, callers)
         print(f"{kills} kills, {len(callers.recorded)} writes, the next one after {max(recovered):.2f} s at most")
-        assert max(recovered) < RECOVERED_SECONDS
+        assert max(recovered) < within
 
 
 @pytest.mark.covers("durability:postgres")
 @pytest.mark.timeout(400)
 def test_a_killed_database_loses_no_acknowledged_write(tmp_path: Path) -> None:
-    nothing_acknowledged_is_lost(tmp_path, KILLS)
+    nothing_acknowledged_is_lost(tmp_path, KILLS, BUSY_SECONDS)
 
 
 @pytest.mark.soak
 @pytest.mark.covers("durability:postgres-soak")
 def test_twenty_kills_of_the_database_lose_no_acknowledged_write(tmp_path: Path) -> None:
-    nothing_acknowledged_is_lost(tmp_path, SOAK_KILLS)
+    nothing_acknowledged_is_lost(tmp_path, SOAK_KILLS, RECOVERY_SECONDS)

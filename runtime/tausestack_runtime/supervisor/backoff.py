@@ -18,16 +18,17 @@ class Backoff:
         self._delays = delays
         self.crashes = 0
 
-    def crashed(self, lived: float) -> float:
-        """Note a crash after some seconds of life, and return how many seconds to wait."""
+    def crashed(self, lived: float, *, killed: bool = False) -> float:
+        """Note a crash after some seconds of life, and return how many seconds to wait.
+
+        One that was killed from outside has no defect of its own: that counts for nothing, and hardly waits.
+        """
+        if killed:
+            return self._delays[min(1, len(self._delays) - 1)] / 2
         if lived >= STEADY_SECONDS:
             self.crashes = 0
         self.crashes += 1
         return self._delays[min(self.crashes, len(self._delays)) - 1]
-
-    def killed(self) -> float:
-        """Note that the process was killed from outside, which is no defect of its own; return how long to wait."""
-        return self._delays[min(1, len(self._delays) - 1)] / 2
 
     def reset(self) -> None:
         """Forget the crashes: the process ended as it was meant to."""

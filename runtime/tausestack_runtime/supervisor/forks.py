@@ -124,6 +124,8 @@ class Forks:
         if report is None:
             self._died()
             return False
+        if report.error is None:
+            self._backoff.reset()  # what bears processes works, however it ends
         self._waiting.pop(report.id)(report)
         return True
 

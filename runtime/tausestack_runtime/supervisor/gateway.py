@@ -60,7 +60,7 @@ class GatewayProcess:
         if self._closing:
             self._log.info("gateway stopped", pid=pid)
             return True
-        delay = self._backoff.crashed(time.monotonic() - self._born_at)
+        delay = self._backoff.crashed(time.monotonic() - self._born_at, killed=code == -signal.SIGKILL)
         self.restarts += 1
         self._log.error("gateway died", pid=pid, code=code, again_in=delay)
         self._loop.after(delay, self.start)

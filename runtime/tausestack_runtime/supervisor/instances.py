@@ -258,7 +258,7 @@ class Instances:
     def _crashed(self, instance: Instance, lived: float, *, killed: bool = False) -> None:
         instance.restarts += 1
         instance.credential = None
-        delay = instance.backoff.killed() if killed else instance.backoff.crashed(lived)
+        delay = instance.backoff.crashed(lived, killed=killed)
         if instance.removed or self._closing or instance.state == "stopping":
             self._ended(instance)
             return

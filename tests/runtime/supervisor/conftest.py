@@ -99,6 +99,11 @@ class Stack:
         code = self.process.wait(timeout=DEADLINE_SECONDS)
         return code, self.log.read_text()
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return what it has logged of an event so far."""
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [told for told in map(json.loads, lines) if told["event"] == event]
+
 
 def until(what: Callable[[], Any]) -> Any:
     """Return the first truth of something, looked at until the deadline."""

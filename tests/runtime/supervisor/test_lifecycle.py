@@ -62,6 +62,16 @@ def test_a_killed_gateway_comes_back_on_the_same_port(shared, wait_until):
 
 
 @pytest.mark.covers("supervisor:gateway")
+def test_a_gateway_that_is_killed_over_and_over_is_never_waited_for(stack, wait_until):
+    for kills in range(1, 7):
+        os.kill(stack.gateway()["pid"], signal.SIGKILL)
+        wait_until(lambda: stack.ask("services")["gateway"]["restarts"] == kills)  # noqa: B023 waited for at once
+    stack.gateway()
+    stack.stop()
+    assert [line["again_in"] for line in stack.logged("gateway died")] == [0.05] * 6
+
+
+@pytest.mark.covers("supervisor:gateway")
 def test_the_gateway_inherits_its_sockets_and_learns_where_the_others_are(shared):
     told = shared.gateway()
     assert told["told"]["TAUSESTACK_RUN"] == str(shared.run)

@@ -152,6 +152,17 @@ def test_a_killed_fork_server_takes_no_service_along_and_comes_back(stack):
 
 
 @pytest.mark.covers("supervisor:fork-server")
+def test_a_fork_server_that_works_is_never_waited_for_however_often_it_is_killed(stack):
+    for _ in range(6):
+        (server,) = stack.ask("services")["fork_servers"]
+        os.kill(server["pid"], signal.SIGKILL)
+        os.kill(stack.get("plain")["pid"], signal.SIGKILL)
+        assert stack.get("plain")["status"] == 200
+    stack.stop()
+    assert [line["again_in"] for line in stack.logged("fork server died")] == [0.0] * 6
+
+
+@pytest.mark.covers("supervisor:fork-server")
 def test_what_is_heavy_is_imported_once_and_not_before_it_is_needed(stack):
     assert [server["name"] for server in stack.ask("services")["fork_servers"]] == ["nursery"]
     first = stack.get("heavy")
