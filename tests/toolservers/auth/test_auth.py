@@ -308,11 +308,10 @@ async def test_people_are_listed_page_by_page(stack: testing.Stack) -> None:
     for name in reversed(names):
         await stack.acme.call("create_user", {"id": name, "roles": ["viewer"]})
     seen: list[list[str]] = []
-    after: str | None = ""
-    while after is not None:
-        page = await stack.acme.call("list_users", {"limit": 2, "after": after})
+    page: dict[str, Any] = {"next_cursor": None}
+    while not seen or page["next_cursor"] is not None:
+        page = await stack.acme.call("list_users", {"limit": 2, "cursor": page["next_cursor"]})
         seen.append([user["id"] for user in page["users"]])
-        after = page["next"]
     assert seen == [names[:2], names[2:4], names[4:]]
     whole = await stack.acme.call("list_users")
-    assert ([user["id"] for user in whole["users"]], whole["next"]) == (names, None)
+    assert ([user["id"] for user in whole["users"]], whole["next_cursor"]) == (names, None)

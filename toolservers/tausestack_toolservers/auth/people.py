@@ -33,6 +33,8 @@ Narrowed = Annotated[
     Field(description="What narrows the roles: scopes such as tools:call:billing/*.", max_length=MAX_SCOPES),
 ]
 Name = Annotated[str | None, Field(description="A name for people.", max_length=120, pattern=r"^[^\x00-\x1f]*$")]
+Limit = Annotated[int, Field(description="How many to return at most.", ge=1, le=PAGE)]
+Cursor = Annotated[str | None, Field(description="What an earlier page gave as next_cursor.", max_length=128)]
 Password = Annotated[str, Field(description="8 to 256 characters.", max_length=1024, json_schema_extra=SECRET)]
 
 
@@ -54,7 +56,7 @@ class Users(BaseModel):
     """A tenant's people by id, page by page."""
 
     users: list[User]
-    next: str | None = Field(default=None, description="Where the next page begins; null on the last.")
+    next_cursor: str | None = Field(default=None, description="Where the next page begins; null on the last.")
 
 
 class SignedIn(BaseModel):
@@ -119,17 +121,12 @@ async def create_user(
 
 
 @tool("auth/list_users", title="List users", side_effect="read", scopes=[TENANT_ADMIN])
-async def list_users(
-    ctx: Context,
-    limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=PAGE)] = PAGE,
-    after: Annotated[str, Field(description="The `next` of the page before.", max_length=200)] = "",
-) -> Users:
+async def list_users(ctx: Context, limit: Limit = PAGE, cursor: Cursor = None) -> Users:
     """List this tenant's people with their roles, by id and page by page."""
     state: State = ctx.state
-    found = await state.users.listed(ctx.tenant, after, limit + 1)
-    return Users.model_validate(
-        {"users": found[:limit], "next": found[limit - 1]["id"] if len(found) > limit else None}
-    )
+    found = await state.users.listed(ctx.tenant, cursor or "", limit + 1)
+    following = found[limit - 1]["id"] if len(found) > limit else None
+    return Users.model_validate({"users": found[:limit], "next_cursor": following})
 
 
 @tool(
@@ -230,13 +227,7 @@ async def verify(
 
 
 @tool("auth/list_grants", title="List sign-ins", side_effect="read", scopes=[ANY])
-async def list_grants(
-    ctx: Context,
-    limit: Annotated[int, Field(description="How many to return at most.", ge=1, le=PAGE)] = PAGE,
-    cursor: Annotated[
-        str | None, Field(description="What an earlier page gave as next_cursor.", max_length=100)
-    ] = None,
-) -> SignIns:
+async def list_grants(ctx: Context, limit: Limit = PAGE, cursor: Cursor = None) -> SignIns:
     """List what people let clients do, page by page: an admin sees everybody's, a person their own."""
     state: State = ctx.state
     return SignIns.model_validate(await state.grants.listed(ctx.tenant, _whose(ctx.principal), limit, cursor))
