@@ -259,9 +259,9 @@ class Supervisor:
         self._reap()
 
     def _reap(self) -> None:
-        self._nurseries.hear()
         found = False
         while (dead := _next_dead()) is not None:
+            self._nurseries.hear()  # each reports before it can end; how a fork server ended is still to be seen
             pid, code = dead
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # before it is reaped: its id, and so its group's, is still its own
