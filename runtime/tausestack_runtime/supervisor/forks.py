@@ -204,7 +204,7 @@ class Nurseries:
 
     def _spawned(self, channel: socket.socket, reported: Reported) -> None:
         """Start a light one in place of one that died, from a fresh interpreter."""
-        command = [sys.executable, "-m", "tausestack_runtime.supervisor.nursery", str(channel.fileno())]
+        command = [sys.executable, "-P", "-m", "tausestack_runtime.supervisor.nursery", str(channel.fileno())]
         pid = spawn([*command, str(os.getpid()), *self._modules], self._environment, [channel.fileno()])
         reported(Report(0, pid=pid))
 

@@ -37,7 +37,7 @@ from tausestack_runtime.supervisor.spawn import split_off
 from tausestack_runtime.supervisor.work import has_work
 
 DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
-GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
+GATEWAY_COMMAND = (sys.executable, "-P", "-m", "tausestack_runtime.gateway")
 POSTGRES = ("tausestack.database.postgres", "sqlalchemy.dialects.postgresql.psycopg")
 """What a heavy service imports beside its own where the database is PostgreSQL."""
 GRACE_SECONDS = 0.5
