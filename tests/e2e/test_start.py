@@ -130,6 +130,26 @@ def _kill(stack: Stack) -> None:
     stack.process.wait()
 
 
+@pytest.mark.covers("start:folder")
+def test_nothing_is_imported_from_the_folder_in_which_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("limits", "orjson", "uvicorn", "structlog", "tausestack_runtime"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('whoever may write here would be run')")
+    monkeypatch.chdir(tmp_path)
+    with running(tmp_path / "data") as stack:
+        doctor = stack.operator("GET", "doctor").json()
+        for one in (*doctor["fork_servers"], *doctor["gateways"]):
+            os.kill(one["pid"], signal.SIGKILL)  # what replaces it is a fresh interpreter
+        assert eventually(lambda: _created(stack)).must("billing/list_plans", {})["plans"]
+
+
+def _created(stack: Stack) -> Tenant | None:
+    with contextlib.suppress(httpx2.TransportError):
+        return stack.tenant()
+    return None
+
+
 @pytest.mark.covers("start:workers-with-work")
 def test_the_agents_start_by_themselves_where_work_is_left_and_not_where_none_is(tmp_path: Path) -> None:
     data = tmp_path / "data"

@@ -73,7 +73,7 @@ def launched(settings: Settings, log: IO[bytes] | None = None) -> Generator[Laun
     Raises `StartError` where its port is taken: whoever listens there is not asked whether the stack is ready.
     """
     bind_port(settings.host, settings.port).close()
-    command = [sys.executable, "-m", "tausestack_runtime.cli", "up", "--with-parent"]
+    command = [sys.executable, "-P", "-m", "tausestack_runtime.cli", "up", "--with-parent"]
     environment = {**os.environ, "TAUSESTACK_DATABASE_URL": "", **settings.environment()}
     # A session of its own: Ctrl-C then reaches it once, from here, and not a second time from the terminal.
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 ourselves

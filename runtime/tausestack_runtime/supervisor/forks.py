@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from tausestack_runtime.supervisor.backoff import Backoff
+from tausestack_runtime.supervisor.linux import ended_by
 from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order, Report, receive_report, send_order
 from tausestack_runtime.supervisor.spawn import spawn
@@ -39,6 +40,8 @@ class Forks:
         self._backoff = Backoff()
         self._resting = False
         """Whether it died, and is begun again after a while."""
+        self._killed = False
+        """Whether it ended by being killed from outside, or who was to bear it did."""
         self._closed = False
         self.name = name
         self.pid: int | None = None
@@ -63,7 +66,7 @@ class Forks:
             self._start()
         if self._channel is None:
             passed.close()
-            late = Report(order.id, error="the fork server is being started again")
+            late = Report(order.id, error="the fork server is being started again", killed=self._killed)
             self._loop.after(0, lambda: reported(late))
             return
         self._waiting[order.id] = reported
@@ -85,7 +88,7 @@ class Forks:
 
     def _start(self) -> None:
         """Have a fork server begin."""
-        self._resting = False
+        self._resting, self._killed = False, True  # until its process is known
         if self._closed:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,7 +98,7 @@ class Forks:
 
     def _begun(self, report: Report) -> None:
         """Note its process; of one that could not begin the channel tells, whose other end is closed."""
-        self.pid = report.pid
+        self.pid, self._killed = report.pid, report.killed
         self._log.debug("fork server starts", service=self.name, pid=report.pid, error=report.error)
 
     def _send(self) -> None:
@@ -131,12 +134,14 @@ class Forks:
 
     def _died(self) -> None:
         self._drop()
+        if self.pid is not None:
+            self._killed = ended_by(self.pid) == -signal.SIGKILL
         self.pid, self._resting = None, True
-        delay = self._backoff.crashed(0.0)
+        delay = self._backoff.crashed(0.0, killed=self._killed)
         self._log.error("fork server died", service=self.name, again_in=delay)
         lost, self._waiting = self._waiting, {}
         for order, reported in sorted(lost.items()):
-            reported(Report(order, error="the fork server died"))
+            reported(Report(order, error="the fork server died", killed=self._killed))
         self._loop.after(delay, self._start)
 
     def _drop(self) -> None:
@@ -199,7 +204,7 @@ class Nurseries:
 
     def _spawned(self, channel: socket.socket, reported: Reported) -> None:
         """Start a light one in place of one that died, from a fresh interpreter."""
-        command = [sys.executable, "-m", "tausestack_runtime.supervisor.nursery", str(channel.fileno())]
+        command = [sys.executable, "-P", "-m", "tausestack_runtime.supervisor.nursery", str(channel.fileno())]
         pid = spawn([*command, str(os.getpid()), *self._modules], self._environment, [channel.fileno()])
         reported(Report(0, pid=pid))
 

@@ -158,7 +158,7 @@ class Instances:
         self._ordered -= 1
         if report.pid is None:
             self._log.error("service did not start", service=instance.name, error=report.error)
-            self._crashed(instance, 0.0)
+            self._crashed(instance, 0.0, killed=report.killed)
             return
         instance.pid = report.pid
         instance.started_at = time.time()

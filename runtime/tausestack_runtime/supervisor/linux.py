@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ _SET_PDEATHSIG = 1
 _SET_NAME = 15
 _SET_CHILD_SUBREAPER = 36
 _REPARENT_SECONDS = 5.0
+_ENDING_SECONDS = 0.5
 _ENV_START = 47
 """Which field after the command's name in `/proc/self/stat` says where the environment begins."""
 
@@ -65,6 +67,27 @@ def conceal(names: Iterable[str]) -> None:
         if name in wanted:
             ctypes.memset(start + offset + len(name) + 1, 0, len(value))
         offset += len(variable) + 1
+
+
+def ended_by(pid: int) -> int | None:
+    """Return the exit code, or the negative signal, of a child that is ending, and leave it to be reaped.
+
+    None where it goes on for longer than a moment, or was reaped before.
+    """
+    try:
+        ending = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        select.select([ending], [], [], _ENDING_SECONDS)
+        dead = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    finally:
+        os.close(ending)
+    if dead is None:
+        return None
+    return dead.si_status if dead.si_code == os.CLD_EXITED else -dead.si_status
 
 
 def thread_count() -> int:

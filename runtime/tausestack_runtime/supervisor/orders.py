@@ -53,6 +53,8 @@ class Report:
     id: int
     pid: int | None = None
     error: str | None = None
+    killed: bool = False
+    """Whether there is none since the fork server was killed from outside: the order is not to blame."""
 
 
 def send_report(channel: socket.socket, report: Report) -> None:

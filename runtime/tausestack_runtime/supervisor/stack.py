@@ -37,7 +37,7 @@ from tausestack_runtime.supervisor.spawn import split_off
 from tausestack_runtime.supervisor.work import has_work
 
 DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
-GATEWAY_COMMAND = (sys.executable, "-m", "tausestack_runtime.gateway")
+GATEWAY_COMMAND = (sys.executable, "-P", "-m", "tausestack_runtime.gateway")
 POSTGRES = ("tausestack.database.postgres", "sqlalchemy.dialects.postgresql.psycopg")
 """What a heavy service imports beside its own where the database is PostgreSQL."""
 GRACE_SECONDS = 0.5
@@ -259,9 +259,9 @@ class Supervisor:
         self._reap()
 
     def _reap(self) -> None:
-        self._nurseries.hear()
         found = False
         while (dead := _next_dead()) is not None:
+            self._nurseries.hear()  # each reports before it can end; how a fork server ended is still to be seen
             pid, code = dead
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # before it is reaped: its id, and so its group's, is still its own

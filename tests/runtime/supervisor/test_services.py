@@ -159,7 +159,29 @@ def test_a_fork_server_that_works_is_never_waited_for_however_often_it_is_killed
         os.kill(stack.get("plain")["pid"], signal.SIGKILL)
         assert stack.get("plain")["status"] == 200
     stack.stop()
-    assert [line["again_in"] for line in stack.logged("fork server died")] == [0.0] * 6
+    assert [line["again_in"] for line in stack.logged("fork server died")] == [0.05] * 6
+
+
+@pytest.mark.covers("supervisor:fork-server")
+def test_what_a_killed_fork_server_did_not_start_has_not_crashed(stack, wait_until):
+    killed = None
+
+    def another() -> int | None:
+        found = [server["pid"] for server in stack.ask("services")["fork_servers"] if server["name"] == "nursery"]
+        return next((pid for pid in found if pid != killed), None)
+
+    with ThreadPoolExecutor(1) as pool:
+        call = None
+        for _ in range(12):  # as many crashes of its own would have it answered for with 503
+            pid = wait_until(another)
+            os.kill(pid, signal.SIGSTOP)  # it takes no order
+            call = call or pool.submit(stack.get, "plain")
+            wait_until(lambda: stack.service("plain")["state"] == "starting")
+            os.kill(pid, signal.SIGKILL)
+            killed = pid
+        assert call.result()["status"] == 200
+    stack.stop()
+    assert {line["again_in"] for line in stack.logged("fork server died")} == {0.05}
 
 
 @pytest.mark.covers("supervisor:fork-server")
