@@ -98,7 +98,7 @@ def _check_depth(value: Any) -> None:
 def _colons(raw: bytes) -> int:
     """Return how many colons a JSON text holds, those that are escaped too."""
     found = raw.count(b":")
-    if b"\\" in raw and b"\\u003" in raw:
+    if raw.find(b"\\u003") >= 0:  # `in` would first try it as a number, and put an error together
         plain = raw.replace(b"\\\\", b"")  # what is left of backslashes begins an escape
         found += plain.count(b"\\u003a") + plain.count(b"\\u003A")
     return found

@@ -141,4 +141,4 @@ class Outward:
 def needs_renaming(raw: bytes) -> bool:
     """Whether the bytes of a tool's result may hold a name that is not for the merged endpoint."""
     # A letter of a key may be written as its number.
-    return b'"uri"' in raw or b'"taskId"' in raw or b"\\u00" in raw
+    return raw.find(b'"uri"') >= 0 or raw.find(b'"taskId"') >= 0 or raw.find(b"\\u00") >= 0
