@@ -177,25 +177,42 @@ def _line(
         about, arguments = call.tool, call.arguments
     else:
         about, arguments = call.method, call.params
-    if not decision:
-        rule = ""
-    elif not rule:
-        rule = (_RULES.get(error) if decision != "allow" else None) or _allowing(call)
-    if result is None:
-        answer, size = "", 0
-    else:
-        answer = mark(call.tenant, result.digest.encode() or canonical(result.result))
-        size = len(result.raw or orjson.dumps(result.result))
-    # In the order of its fields: to name them all takes longer than all the rest.
-    return Line(
-        call.tenant, call.id, kind, moment(),
-        who.id, who.agent or "", who.run or "", "" if call.parent is None else call.parent.id,
-        call.door, call.server[:MAX_NAME], about[:MAX_NAME],
-        decision, rule, outcome, error,
-        mark(call.tenant, canonical(arguments)), answer, call.bytes_in, size, elapsed_us,
-        price.name, price.amount_minor if _is_charged(call, outcome, error) else 0, price.currency, price.version,
-        call.trace,
-    )  # fmt: skip
+    line: Line = {
+        "tenant": call.tenant,
+        "call": call.id,
+        "kind": kind,
+        "at": moment(),
+        "principal": who.id,
+        "door": call.door,
+        "server": call.server[:MAX_NAME],
+        "tool": about[:MAX_NAME],
+        "arguments_digest": mark(call.tenant, canonical(arguments)),
+        "bytes_in": call.bytes_in,
+        "duration_us": elapsed_us,
+        "price": price.name,
+        "currency": price.currency,
+        "price_version": price.version,
+        "trace": call.trace,
+    }
+    if who.agent is not None:
+        line["agent"] = who.agent
+    if who.run is not None:
+        line["run"] = who.run
+    if call.parent is not None:
+        line["parent"] = call.parent.id
+    if decision:
+        line["decision"] = decision
+        line["rule"] = rule or (_RULES.get(error) if decision != "allow" else None) or _allowing(call)
+    if outcome:
+        line["outcome"] = outcome
+    if error:
+        line["error"] = error
+    if result is not None:
+        line["result_digest"] = mark(call.tenant, result.digest.encode() or canonical(result.result))
+        line["bytes_out"] = len(result.raw or orjson.dumps(result.result))
+    if _is_charged(call, outcome, error):
+        line["amount_minor"] = price.amount_minor
+    return line
 
 
 def _refusing(call: Call, error: TauseError) -> str:

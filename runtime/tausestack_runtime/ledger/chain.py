@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -71,19 +71,19 @@ class Chain:
         parts: list[bytes] = []
         for line, values in rows:
             lines += 1
-            if line.at >= latest:
-                latest = line.at
+            if line["at"] >= latest:
+                latest = line["at"]
                 text = self._first % lines + values
             else:  # by the latest time so far a period's first line is found
                 text = self._dated % (lines, latest.encode()) + values
             previous = link(previous, text)
             whole = kept(text, previous)
             parts.append(whole)
-            if line.kind == "intent":
-                self.open[line.call] = at
-            elif line.kind in ENDS:
+            if line["kind"] == "intent":
+                self.open[line["call"]] = at
+            elif line["kind"] in ENDS:
                 calls += 1
-                self.open.pop(line.call, None)
+                self.open.pop(line["call"], None)
             at += len(whole)
         marks = {name: mark for name, mark in head.open.items() if name != self._gateway} if head.open else {}
         if self.open:
@@ -211,9 +211,9 @@ class Chain:
 
 
 def _in_doubt(intent: dict[str, Any]) -> Line:
-    said = Line(**{name: intent[name] for name in FIELDS if name in intent})
-    now = moment()
-    return said._replace(kind="result", at=now, outcome=InDoubt.code, error=InDoubt.code, amount_minor=0)
+    ended = {"kind": "result", "at": moment(), "outcome": InDoubt.code, "error": InDoubt.code}
+    said = {name: intent[name] for name in FIELDS if name in intent and name != "amount_minor"}
+    return cast("Line", said | ended)
 
 
 def _make(path: Path, head: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -57,7 +57,7 @@ def _migrate_one(
         chain.write(some)
     kind, error = ("gap", "it was damaged already in the earlier release") if earlier.damaged else ("migrated", "")
     now = datetime.now(UTC).isoformat()
-    chain.write([row(Line(tenant, call="", kind=kind, at=now, error=error, result_digest=earlier.head))])
+    chain.write([row(Line(tenant=tenant, call="", kind=kind, at=now, error=error, result_digest=earlier.head))])
     chain.flush()
     chain.close()
     unfinished.rename(target)
@@ -77,16 +77,15 @@ class _Earlier:
         names = [column[0] for column in found.description]
         number = 0
         for number, values in enumerate(found, 1):
-            line = dict(zip(names, values, strict=True))
+            line = {name: value for name, value in zip(names, values, strict=True) if value}
             seq, linked = line.pop("seq"), line.pop("hash")
             self.head = _link(self.head, line)
             self.damaged |= seq != number or linked != self.head
-            yield Line(**line)
+            yield cast("Line", line)
         (last, head), *_ = self._connection.execute("SELECT seq, hash FROM heads WHERE tenant = ?", (self._tenant,))
         self.damaged |= (last, head) != (number, self.head)
 
 
 def _link(previous: str, line: dict[str, Any]) -> str:
-    """Return the hash of a line as the earlier release made it: of its values, without the absent ones, by name."""
-    text = orjson.dumps({name: value for name, value in line.items() if value}, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(previous.encode() + text).hexdigest()
+    """Return the hash of a line as the earlier release made it: of its values by name."""
+    return hashlib.sha256(previous.encode() + orjson.dumps(line, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -19,9 +19,9 @@ import anyio.to_thread
 
 from tausestack.errors import TauseError
 from tausestack_runtime.ledger import erasing
-from tausestack_runtime.ledger.chain import Row
+from tausestack_runtime.ledger.chain import Row, row
 from tausestack_runtime.ledger.earlier import migrate
-from tausestack_runtime.ledger.line import Line, body
+from tausestack_runtime.ledger.line import Line
 from tausestack_runtime.ledger.reading import audit, usage
 from tausestack_runtime.ledger.verifying import Verification, verify
 from tausestack_runtime.ledger.writing import Keys, Synchronous, Writer, reseal
@@ -109,13 +109,14 @@ class Ledger:
 
         Raises what the disk says. A cancelled append may still be written.
         """
-        loop, tenant, rows = self._loop, lines[0].tenant, list[Row]()
+        loop, tenant = self._loop, lines[0]["tenant"]
         if loop is None:
             raise RuntimeError("the ledger is not open")
+        rows: list[Row] = []
         for line in lines:
-            if line.tenant != tenant:
+            if line["tenant"] != tenant:
                 raise ValueError("lines of several tenants are never written together")
-            rows.append((line, body(line)))
+            rows.append(row(line))
         done = loop.create_future()
         self._gathering.append(_Append(tenant, rows, done))
         crowd = self._crowd()

@@ -6,8 +6,7 @@ import hashlib
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import compress
-from typing import NamedTuple
+from typing import Required, TypedDict
 
 import orjson
 
@@ -15,50 +14,51 @@ FIRST_HASH = b"0" * 64
 """What the first line of a chain is linked to."""
 
 
-class Line(NamedTuple):
+class Line(TypedDict, total=False):
     """What a ledger keeps of one step of a call.
 
-    `at` is UTC in ISO 8601; sizes are bytes; digests are SHA-256 in hexadecimal. An absent value is "" or 0.
+    `at` is UTC in ISO 8601; sizes are bytes; digests are SHA-256 in hexadecimal. An absent value is
+    left out, or "" or 0.
     """
 
-    tenant: str
-    call: str
-    kind: str
+    tenant: Required[str]
+    call: Required[str]
+    kind: Required[str]
     """intent, before it is sent; then its one end: result, or denied, where it was not sent."""
-    at: str
-    principal: str = ""
-    agent: str = ""
-    run: str = ""
-    parent: str = ""
+    at: Required[str]
+    principal: str
+    agent: str
+    run: str
+    parent: str
     """The call in whose course this one was made."""
-    door: str = ""
-    server: str = ""
-    tool: str = ""
-    decision: str = ""
-    rule: str = ""
-    outcome: str = ""
+    door: str
+    server: str
+    tool: str
+    decision: str
+    rule: str
+    outcome: str
     """done, failed, input_required, in_doubt, denied, waiting, cancelled; "" before the end."""
-    error: str = ""
-    arguments_digest: str = ""
-    result_digest: str = ""
-    bytes_in: int = 0
-    bytes_out: int = 0
-    duration_us: int = 0
-    price: str = ""
+    error: str
+    arguments_digest: str
+    result_digest: str
+    bytes_in: int
+    bytes_out: int
+    duration_us: int
+    price: str
     """The tool's price class."""
-    amount_minor: int = 0
+    amount_minor: int
     """What the call costs, in minor units of the currency."""
-    currency: str = ""
-    price_version: str = ""
+    currency: str
+    price_version: str
     """The price list that the amount is from."""
-    trace: str = ""
+    trace: str
 
 
-FIELDS = Line._fields
+FIELDS = tuple(Line.__annotations__)
 ENDS = frozenset({"result", "denied"})
 """The kinds of lines with which a call ends."""
 INTEGERS = frozenset({"bytes_in", "bytes_out", "duration_us", "amount_minor"})
-_TYPES = tuple(int if name in INTEGERS else str for name in FIELDS)
+_TYPES = frozenset({str, int})
 
 _BEFORE_HASH, _AFTER_HASH = b',"hash":"', b'"}\n'
 _HASH_BYTES = 64
@@ -77,15 +77,10 @@ def _second(seconds: int) -> str:
 
 
 def body(line: Line) -> bytes:
-    """Return a line's values as JSON without the braces; raises `TypeError` for what is not text or an integer.
-
-    Absent values are left out.
-    """
-    if tuple(map(type, line)) != _TYPES:
-        for name, value, good in zip(FIELDS, line, _TYPES, strict=True):
-            if type(value) is not good:
-                raise TypeError(f"{name} of a line is {type(value).__name__}")
-    return orjson.dumps(dict(compress(zip(FIELDS, line, strict=True), line)))[1:-1]
+    """Return a line's values as JSON without the braces; raises `TypeError` for what is not text or an integer."""
+    if not _TYPES.issuperset(map(type, line.values())):
+        raise TypeError("a line holds text and integers, and nothing else")
+    return orjson.dumps(line)[1:-1]
 
 
 def link(previous: bytes, text: bytes) -> bytes:

@@ -101,7 +101,7 @@ def _end(chain: Chain, tenant: str, last: str, rule: str) -> None:
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequest("the archive's ledger holds what is no line of one") from error
     now = datetime.now(UTC).isoformat()
-    chain.write([row(Line(tenant, call="", kind=IMPORTED, at=now, result_digest=last, rule=rule))])
+    chain.write([row(Line(tenant=tenant, call="", kind=IMPORTED, at=now, result_digest=last, rule=rule))])
     chain.flush()
 
 

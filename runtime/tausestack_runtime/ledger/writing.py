@@ -105,8 +105,8 @@ class Writer:
         ended: set[tuple[str, str]] = set()
         new: list[Row] = []
         for one in rows:
-            if one[0].kind in ENDS:
-                call = (tenant, one[0].call)
+            if one[0]["kind"] in ENDS:
+                call = (tenant, one[0]["call"])
                 if call in newer or call in older or call in ended:
                     continue
                 ended.add(call)
