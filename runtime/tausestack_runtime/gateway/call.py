@@ -110,12 +110,12 @@ class Call:
     deadline: float
     method: str = TOOLS_CALL
     rest: dict[str, Any] = field(default_factory=dict[str, Any])
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
     key: str | None = None
     approval: str | None = None
     hold: bool = False
     """Whether an agent's own rules have it wait for a person, beside what the tool's policy says."""
     parent: Call | None = None
-    meta: dict[str, Any] = field(default_factory=dict[str, Any])
     request_id: str | int | None = None
     bytes_in: int = 0
     notify: Notify | None = None

@@ -31,8 +31,8 @@ class Ask:
     notify: Notify | None = None
     parent: Call | None = None
     key: str | None = None
-    send: Send | None = None
     headers: Mapping[bytes, bytes] | None = field(default=None, repr=False)
+    send: Send | None = None
 
     @property
     def capabilities(self) -> dict[str, Any]:

@@ -17,7 +17,16 @@ from tausestack_runtime.gateway.exchange import JSON, Exchange
 from tausestack_runtime.gateway.identity import Credential, Identity, shown
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.earlier.door import EarlierDoor
-from tausestack_runtime.gateway.mcp.envelope import SESSION, Refused, Request, check, declared, is_earlier, parsed, read
+from tausestack_runtime.gateway.mcp.envelope import (
+    SESSION,
+    Message,
+    Refused,
+    check,
+    check_form,
+    declared,
+    is_earlier,
+    read,
+)
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.subscriptions import ACKNOWLEDGED, LISTEN, Feed, Subscriptions
 from tausestack_runtime.gateway.mcp.watching import watched
@@ -54,26 +63,30 @@ class McpEndpoint:
         try:
             credential = exchange.head.once(shown)
             # Nothing is read for who may not ask: a body costs more than a look at a credential.
-            outsider = None
+            principal = parent = None
             if not exchange.internal:
-                outsider = self._identity.at_hand(credential, tenant)
-                outsider = outsider or await self._identity.principal(credential, tenant, server)
-                exchange.asker = outsider
-                exchange.belong(outsider.tenant)
-            body = await read(exchange)
+                principal = self._identity.at_hand(credential, tenant)
+                principal = principal or await self._identity.principal(credential, tenant, server)
+                exchange.asker = principal
+                exchange.belong(principal.tenant)
+            message = await read(exchange)
             said = exchange.head.once(declared)
-            if not said.modern and is_earlier(said, body, session=SESSION in exchange.headers):
-                await self._earlier.post(exchange, tenant, server, body.message, body.size)
+            if not said.modern and is_earlier(said, message, session=SESSION in exchange.headers):
+                await self._earlier.post(exchange, tenant, server, message.value, message.size)
                 return
-            request = parsed(body)
-            request_id, asked = request.id, request.method
-            check(said, request)
-            who = (outsider, None) if outsider else await self._who(exchange, credential, request, tenant)
-            exchange.asker = who[0]
+            check_form(message)
+            request_id, asked = message.id, message.method
+            check(said, message)
+            if principal is None:
+                principal, parent = await self._who(exchange, credential, message, tenant)
+                exchange.asker = principal
             if request_id is None:
                 await exchange.reply(202, b"")
                 return
-            ask = _ask(exchange, request, request_id, who, server)
+            ask = Ask(
+                principal, server, request_id, asked, message.params, message.meta, message.size,
+                exchange.task, exchange.notify, parent, exchange.header(b"idempotency-key"), exchange.headers,
+            )  # fmt: skip
             if ask.method == LISTEN:
                 await exchange.while_connected(self._listen(exchange, ask, credential))
                 return
@@ -93,10 +106,10 @@ class McpEndpoint:
             await fail(exchange, request_id, error)
 
     async def _who(
-        self, exchange: Exchange, credential: Credential, request: Request, tenant: str
+        self, exchange: Exchange, credential: Credential, message: Message, tenant: str
     ) -> tuple[Principal, Call | None]:
         """Return who of our own processes asks, and the call in whose course it does."""
-        parent = request.meta.get(META_PARENT)
+        parent = message.meta.get(META_PARENT)
         if isinstance(parent, str):
             process = exchange.header(b"x-tausestack-process")
             return await self._identity.nested(credential, parent, process, tenant)
@@ -151,25 +164,6 @@ async def _relay(exchange: Exchange, ask: Ask, feed: Feed, ended: asyncio.Task[N
             await exchange.event(orjson.dumps(_tagged(waiting.result(), ask.id)))
         else:
             await exchange.chunk(b": still here\n\n")
-
-
-def _ask(
-    exchange: Exchange, request: Request, request_id: str | int, who: tuple[Principal, Call | None], server: str | None
-) -> Ask:
-    return Ask(
-        principal=who[0],
-        server=server,
-        id=request_id,
-        method=request.method,
-        params=request.params,
-        meta=request.meta,
-        size=request.size,
-        task=exchange.task,
-        notify=exchange.notify,
-        parent=who[1],
-        key=exchange.header(b"idempotency-key"),
-        headers=exchange.headers,
-    )
 
 
 def _tagged(message: dict[str, Any], subscription: str | int) -> dict[str, Any]:

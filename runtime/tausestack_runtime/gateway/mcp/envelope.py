@@ -32,34 +32,22 @@ class Refused(InvalidRequest):
         self.request_id = request_id
 
 
-class Request(NamedTuple):
-    """A request whose envelope is good; `id` is None for a notification, `size` is in bytes."""
+class Message:
+    """What a body holds: `one` is None where it is not one message; `params` and `meta` are empty where there are none.
+
+    `size` is in bytes. `id`, None for a notification, and `method` are there once the form was checked.
+    """
+
+    __slots__ = ("id", "meta", "method", "one", "params", "size", "value")
 
     id: str | int | None
     method: str
-    params: dict[str, Any]
-    meta: dict[str, Any]
-    size: int
 
-
-class Body(NamedTuple):
-    """What a body holds: `one` is None where it is not one message; `params` and `meta` are empty where there are none.
-
-    `size` is in bytes.
-    """
-
-    message: Any
-    one: dict[str, Any] | None
-    params: dict[str, Any]
-    meta: dict[str, Any]
-    size: int
-
-    @staticmethod
-    def of(message: Any, size: int) -> Body:
-        """Return what is in a JSON value."""
-        one = as_object(message)
-        params = _NONE if one is None else object_in(one, "params")
-        return Body(message, one, params, object_in(params, "_meta"), size)
+    def __init__(self, value: Any, size: int) -> None:
+        self.value, self.size = value, size
+        self.one = one = as_object(value)
+        self.params = params = _NONE if one is None else object_in(one, "params")
+        self.meta = object_in(params, "_meta")
 
 
 class Declared(NamedTuple):
@@ -87,43 +75,43 @@ def declared(head: Head) -> Declared:
     )
 
 
-async def read(exchange: Exchange) -> Body:
-    """Return the body of an exchange.
+async def read(exchange: Exchange) -> Message:
+    """Return the message in the body of an exchange.
 
     Raises `Refused` where it is not JSON, and `InvalidRequest` where two readers could take it for two things.
     """
     raw = await exchange.body() if exchange.whole is None else exchange.whole
     try:
-        body = Body.of(loads_strictly(raw), len(raw))
+        message = Message(loads_strictly(raw), len(raw))
     except orjson.JSONDecodeError as error:
         raise Refused(PARSE_ERROR, f"The body is not JSON: {error}") from error
-    if body.one is not None:
-        check_case(body.one, body.params, body.meta)
+    if message.one is not None:
+        check_case(message.one, message.params, message.meta)
     else:
-        for each in objects_in(body.message):
+        for each in objects_in(message.value):
             params = object_in(each, "params")
             check_case(each, params, object_in(params, "_meta"))
-    return body
+    return message
 
 
-def is_earlier(said: Declared, body: Body, *, session: bool) -> bool:
+def is_earlier(said: Declared, message: Message, *, session: bool) -> bool:
     """Whether a message whose headers name no modern version is of an earlier client: with sessions, and `initialize`.
 
     Before 2025-06-18 nothing but the session and the method's name tells.
     """
-    if MCP_VERSION_META in body.meta:
+    if MCP_VERSION_META in message.meta:
         return False
     if said.version is not None:
         return True
-    one = body.one
+    one = message.one
     if one is None:
-        return isinstance(body.message, list)
+        return isinstance(message.value, list)
     return session or one.get("method") == "initialize" or "method" not in one
 
 
-def parsed(body: Body) -> Request:
-    """Return a request or notification, or raise `Refused` where its form is wrong."""
-    _, one, params, meta, size = body
+def check_form(message: Message) -> None:
+    """Raise `Refused` where a message has not the form of a request or notification."""
+    one, params, meta = message.one, message.params, message.meta
     method = None if one is None else one.get("method")
     if one is None or one.get("jsonrpc") != "2.0" or not isinstance(method, str):
         raise Refused(InvalidRequest.rpc, "The body has to be one JSON-RPC request or notification")
@@ -134,10 +122,10 @@ def parsed(body: Body) -> Request:
         raise Refused(INVALID_PARAMS, "params has to be an object", request_id)
     if params.get("_meta", meta) is not meta:
         raise Refused(INVALID_PARAMS, "_meta has to be an object", request_id)
-    return Request(request_id, method, params, meta, size)
+    message.id, message.method = request_id, method
 
 
-def check(said: Declared, request: Request) -> None:
+def check(said: Declared, request: Message) -> None:
     """Raise `Refused` where a request of 2026-07-28 lacks what that version requires of every one."""
     stated = request.meta.get(MCP_VERSION_META)
     if said.version is not None and said.version != _CURRENT:
@@ -153,7 +141,7 @@ def check(said: Declared, request: Request) -> None:
     _check_mirrors(said, request)
 
 
-def _check_other(version: bytes, stated: Any, request: Request) -> None:
+def _check_other(version: bytes, stated: Any, request: Message) -> None:
     """Raise `Refused` where header and body agree on another version, or the header alone names one."""
     requested = version.decode("latin-1")
     if stated is None or stated == requested:
@@ -166,7 +154,7 @@ def _check_other(version: bytes, stated: Any, request: Request) -> None:
         )
 
 
-def _check_mirrors(said: Declared, request: Request) -> None:
+def _check_mirrors(said: Declared, request: Message) -> None:
     if said.repeated:
         raise _mismatch(request, "A header that mirrors the body is repeated")
     if said.method != request.method:
@@ -181,5 +169,5 @@ def _check_mirrors(said: Declared, request: Request) -> None:
         raise _mismatch(request, f"The header Mcp-Name is missing or differs from params.{field}")
 
 
-def _mismatch(request: Request, message: str) -> Refused:
+def _mismatch(request: Message, message: str) -> Refused:
     return Refused(HEADER_MISMATCH, message, request.id)

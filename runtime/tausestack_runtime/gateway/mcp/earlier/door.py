@@ -23,7 +23,7 @@ from tausestack_runtime.gateway.mcp.earlier.store import States
 from tausestack_runtime.gateway.mcp.earlier.streams import reply, resume
 from tausestack_runtime.gateway.mcp.earlier.translate import initialized, modern_meta
 from tausestack_runtime.gateway.mcp.earlier.works import Works
-from tausestack_runtime.gateway.mcp.envelope import SESSION, Body, Refused, parsed
+from tausestack_runtime.gateway.mcp.envelope import SESSION, Message, Refused, check_form
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.subscriptions import Subscriptions
 from tausestack_runtime.gateway.siblings import Siblings
@@ -148,7 +148,8 @@ class EarlierDoor:
     async def _begin(
         self, exchange: Exchange, principal: Principal, server: str | None, message: dict[str, Any], size: int
     ) -> None:
-        request = parsed(Body.of(message, size))
+        request = Message(message, size)
+        check_form(request)
         if request.id is None:
             raise Refused(INVALID_REQUEST, "initialize is a request: it needs an id")
         session, token = self._tokens.begin(principal, server, request.params)

@@ -30,7 +30,7 @@ from tausestack_runtime.gateway.mcp.earlier.translate import (
 )
 from tausestack_runtime.gateway.mcp.earlier.upstream import Place
 from tausestack_runtime.gateway.mcp.earlier.works import Work
-from tausestack_runtime.gateway.mcp.envelope import Body, Refused, Request, parsed
+from tausestack_runtime.gateway.mcp.envelope import Message, Refused, check_form
 from tausestack_runtime.gateway.mcp.methods import Methods
 from tausestack_runtime.gateway.mcp.subscriptions import owner
 from tausestack_runtime.gateway.upstreams.replies import Answered
@@ -84,7 +84,8 @@ class Requests:
     async def answer(self, asking: Asking, work: Work, message: dict[str, Any]) -> None:
         """Answer one request of a work: whatever goes wrong is the response."""
         try:
-            request = parsed(Body.of(message, asking.size))
+            request = Message(message, asking.size)
+            check_form(request)
             told = {"result": await self._result(asking, work, request)}
         except TauseError as error:
             await self._methods.refuse(asking.exchange, error, str(message["method"]))
@@ -96,7 +97,7 @@ class Requests:
             told = {"error": to_jsonrpc(InternalError("Something went wrong on our side; it is in the log"))}
         work.answer(orjson.dumps({"jsonrpc": "2.0", "id": message["id"], **told}))
 
-    async def _result(self, asking: Asking, work: Work, request: Request) -> dict[str, Any]:
+    async def _result(self, asking: Asking, work: Work, request: Message) -> dict[str, Any]:
         session = asking.session
         if request.method == "ping":
             return {}
@@ -117,7 +118,7 @@ class Requests:
             result = object_at(orjson.loads(outcome.raw), "result")
         return earlier_result(request.method, result, session.version)
 
-    def _ask(self, asking: Asking, state: State, work: Work, request: Request) -> Ask:
+    def _ask(self, asking: Asking, state: State, work: Work, request: Message) -> Ask:
         assert request.id is not None
         return Ask(
             principal=asking.principal,
