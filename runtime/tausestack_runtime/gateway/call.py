@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -63,7 +62,7 @@ def new_id() -> str:
 
     The next 13 are the microseconds since the epoch: in the ledger's index one call's place is beside the last one's.
     """
-    return f"{_origin}{time.time_ns() // 1000 << 36 | _random.getrandbits(36):022x}"
+    return _origin + (time.time_ns() // 1000 << 36 | _random.getrandbits(36)).to_bytes(11).hex()
 
 
 def origin(call_id: str) -> int | None:
@@ -75,21 +74,6 @@ def origin(call_id: str) -> int | None:
         return int(digits, 16)
     except ValueError:
         return None
-
-
-class CallState(StrEnum):
-    """How far a call has come."""
-
-    ADMITTED = "admitted"
-    WAITING = "waiting"
-    SENT = "sent"
-    DONE = "done"
-    FAILED = "failed"
-    IN_DOUBT = "in_doubt"
-
-
-UNDECIDED = frozenset({CallState.ADMITTED, CallState.WAITING})
-"""The states of calls that are not allowed yet."""
 
 
 @dataclass(slots=True)
@@ -120,7 +104,8 @@ class Call:
     bytes_in: int = 0
     notify: Notify | None = None
     id: str = field(default_factory=new_id)
-    state: CallState = CallState.ADMITTED
+    allowed: bool = False
+    """Whether all has been asked that may refuse it."""
     started: float = field(default_factory=time.perf_counter)
     price: Price = NO_PRICE
     """What it costs, as of when the tool was found."""

@@ -48,22 +48,6 @@ def _bare(_: Exchange, error: TauseError) -> bytes | None:
 class Exchange:
     """A request as it came, and its reply as it goes out."""
 
-    task: asyncio.Task[None] | None = None
-    """Who answers it, where that is known."""
-    replied = streaming = ended = False
-    _gone = _chunked = False
-    _worker: asyncio.Task[Any] | None = None
-    """Who works for the caller, and is cancelled when that goes away."""
-    _shares: Share | None = None
-    _weights: Shares | None = None
-    _tenant: str | None = None
-    _weight = 0
-    _challenge: Challenge = staticmethod(_bare)
-    asker: Principal | None = None
-    """Who asks, once that is known."""
-    noted = False
-    """Whether what comes of it is told in the ledger already, or will be."""
-
     def __init__(self, head: Head, line: Line, body: bytes | Incoming) -> None:
         self.head = head
         self.method = head.method
@@ -76,6 +60,21 @@ class Exchange:
         self._incoming = body if isinstance(body, Incoming) else None
         self.whole = None if isinstance(body, Incoming) else body
         """The whole body, once that is there."""
+        self.task: asyncio.Task[None] | None = None
+        """Who answers it, where that is known."""
+        self.asker: Principal | None = None
+        """Who asks, once that is known."""
+        self.noted = False
+        """Whether what comes of it is told in the ledger already, or will be."""
+        self.replied = self.streaming = self.ended = False
+        self._gone = self._chunked = False
+        self._worker: asyncio.Task[Any] | None = None
+        """Who works for the caller, and is cancelled when that goes away."""
+        self._shares: Share | None = None
+        self._weights: Shares | None = None
+        self._tenant: str | None = None
+        self._weight = 0
+        self._challenge: Challenge = _bare
 
     def within(self, shares: Share, weights: Shares, challenge: Challenge = _bare) -> None:
         """Bound what tenants may have open at once, by number and by bytes; `challenge` tells what an error asks."""

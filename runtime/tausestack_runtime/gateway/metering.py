@@ -26,7 +26,7 @@ from tausestack.errors import (
 )
 from tausestack.names import SYSTEM_TENANT
 from tausestack.scopes import OPERATOR
-from tausestack_runtime.gateway.call import TOOLS_CALL, UNDECIDED, Call, CallState, Outcome, canonical
+from tausestack_runtime.gateway.call import TOOLS_CALL, Call, Outcome, canonical
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.guard import ORIGIN
 from tausestack_runtime.gateway.identity import NotYours
@@ -96,19 +96,17 @@ class Meter:
             failure = InternalError(f"Something went wrong on our side; it is in the log under {call.id}")
             await self.refused(call, failure)
             raise failure from error
+        call.allowed = True
         if outcome.failed:
-            call.state = CallState.FAILED
             await self._ended(call, "failed", ToolFailed.code, outcome)
         else:
-            call.state = CallState.DONE
             await self._ended(call, "input_required" if outcome.waits else "done", "", outcome)
         return outcome
 
     async def note(self, call: Call, refusal: str = "") -> None:
         """Leave the line of a call that a door answers itself, or refuses with an error's code."""
         call.service, call.price = GATEWAY, self.price(FREE)
-        if not refusal:
-            call.state = CallState.DONE
+        call.allowed = not refusal
         await self._ended(call, "denied" if refusal else "done", refusal)
 
     async def answer(self, call: Call, work: Awaitable[Outcome]) -> Outcome:
@@ -136,10 +134,9 @@ class Meter:
 
     async def refused(self, call: Call, error: TauseError) -> None:
         """Leave the line of a call that came to nothing."""
-        undecided = isinstance(error, (Forbidden, NotFound, InvalidRequest)) and call.state in UNDECIDED
+        undecided = isinstance(error, (Forbidden, NotFound, InvalidRequest)) and not call.allowed
         denied = undecided or isinstance(error, RateLimited)
         error.noted = True
-        call.state = CallState.IN_DOUBT if isinstance(error, InDoubt) else call.state
         if denied:
             outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
         else:
@@ -152,9 +149,9 @@ class Meter:
         if call.principal.id == "gateway":
             return
         # What failed before it was decided on was neither allowed nor denied.
-        decided = "" if call.state in UNDECIDED else "allow"
+        decided = "allow" if call.allowed else ""
         kind = "denied" if outcome in _STOPPED else "result"
-        if call.state in UNDECIDED and OPERATOR in call.principal.scopes:
+        if not call.allowed and OPERATOR in call.principal.scopes:
             call.tenant = await self._real(call.tenant)
         decision = _STOPPED.get(outcome, decided)
         line = _line(call, self._ledger.mark, kind, decision, outcome, error, rule, result, elapsed_us)
@@ -221,7 +218,7 @@ def _refusing(call: Call, error: TauseError) -> str:
         return f"limit:{error.data.get('limit', 'bound')}"
     if isinstance(error, NotYours):
         return "tenant"
-    if isinstance(error, Forbidden) and call.state in UNDECIDED:
+    if isinstance(error, Forbidden) and not call.allowed:
         need = error.need if isinstance(error, Lacking) else error.data.get("scope")
         return "approval" if need is None else need if need == ORIGIN else denying(call.principal, need)
     return "quarantine" if call.quarantined else ""
@@ -239,4 +236,4 @@ def _is_charged(call: Call, outcome: str, error: str) -> bool:
 
     What was refused, what failed on our side and what is in doubt is free; so is a question back, which is not the end.
     """
-    return call.state not in UNDECIDED and (outcome in _CHARGED or (outcome == "failed" and error == ToolFailed.code))
+    return call.allowed and (outcome in _CHARGED or (outcome == "failed" and error == ToolFailed.code))

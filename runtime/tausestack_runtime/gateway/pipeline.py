@@ -22,7 +22,7 @@ from tausestack.scopes import OPERATOR, OR, SYSTEM, TOOLS_READ, call_scope, miss
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
 from tausestack_runtime.gateway.approvals import Approvals, policy_version
-from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, CallState, Outcome
+from tausestack_runtime.gateway.call import MAX_DEPTH, MAX_KEY, TOOLS_CALL, Call, Outcome
 from tausestack_runtime.gateway.confidential import Confidential, of_call
 from tausestack_runtime.gateway.installed import Installation, Tool, not_found, waits
 from tausestack_runtime.gateway.limits.headers import headers_of
@@ -256,10 +256,8 @@ class Pipeline:
         if call.approval is not None:
             await self._approvals.claim(call, policy=version, repeatable=repeatable)
             return
-        call.state = CallState.WAITING
         waiting = await self._approvals.open(call, policy=version, repeatable=repeatable, schema=tool.secrets)
         if waiting is None:
-            call.state = CallState.ADMITTED
             return
         raise ApprovalRequired(
             f"{call.server}/{call.tool} waits for a person's approval",
@@ -271,7 +269,7 @@ class Pipeline:
     async def _sent(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Outcome:
         if policy.side_effect != "read":
             await self.meter.intend(call)
-        call.state = CallState.SENT
+        call.allowed = True
         if installation.kind == "platform":
             assert self.platform is not None
             return await self.platform.run(call)

@@ -36,18 +36,15 @@ GATHER_SECONDS = 0.003
 """How long an append may wait for others of a crowd to share its transaction."""
 
 
-class _Append:
-    """Lines that wait for the writer, and who waits for them; none of them where the tenant's file is to be closed."""
-
-    __slots__ = ("done", "rows", "tenant")
-
-    def __init__(self, tenant: str, rows: list[Row], done: asyncio.Future[None]) -> None:
-        self.tenant, self.rows, self.done = tenant, rows, done
+_Append = tuple[str, list[Row], asyncio.Future[None]]
+"""A tenant's lines that wait for the writer, none of them where its file is to be closed; and who waits for that."""
 
 
 @functools.lru_cache(1024)
-def _digest_key(seal: bytes, tenant: str) -> bytes:
-    return hashlib.blake2b(b"digests\0" + tenant.encode(), key=seal[:64], digest_size=32).digest()
+def _marking(seal: bytes, tenant: str) -> hashlib.blake2b:
+    """Return what digests under a tenant's own key, of which a copy is fed."""
+    key = hashlib.blake2b(b"digests\0" + tenant.encode(), key=seal[:64], digest_size=32).digest()
+    return hashlib.blake2b(key=key, digest_size=32)
 
 
 class Ledger:
@@ -95,7 +92,9 @@ class Ledger:
 
         The key comes from the one that seals the ledger; who has that can tell what a line was about.
         """
-        return hashlib.blake2b(content, key=_digest_key(self._seal, tenant), digest_size=32).hexdigest()
+        marking = _marking(self._seal, tenant).copy()
+        marking.update(content)
+        return marking.hexdigest()
 
     async def start(self) -> None:
         """Start the writer, after the calls that its predecessor left open have ended, as in doubt."""
@@ -118,7 +117,7 @@ class Ledger:
                 raise ValueError("lines of several tenants are never written together")
             rows.append(row(line))
         done = loop.create_future()
-        self._gathering.append(_Append(tenant, rows, done))
+        self._gathering.append((tenant, rows, done))
         crowd = self._crowd()
         if crowd < self._late:
             self._late = crowd
@@ -171,7 +170,7 @@ class Ledger:
         if self._loop is None:
             raise RuntimeError("the ledger is not open")
         done = self._loop.create_future()
-        self._gathering.append(_Append(tenant, [], done))
+        self._gathering.append((tenant, [], done))
         self._pass_on()
         await done
 
@@ -250,8 +249,8 @@ class Ledger:
     def _kept(self, writer: Writer, tenant: str, appends: list[_Append]) -> list[tuple[_Append, Exception | None]]:
         """Write a tenant's appends at once; where that fails, each alone, so that a fault is one's own."""
         try:
-            writer.write(tenant, [one for append in appends for one in append.rows])
-            if not all(append.rows for append in appends):
+            writer.write(tenant, [one for _, rows, _ in appends for one in rows])
+            if not all(rows for _, rows, _ in appends):
                 writer.let_go(tenant)
         except Exception as error:  # noqa: BLE001 it is raised to whoever waits for the lines
             if len(appends) == 1:
@@ -263,15 +262,15 @@ class Ledger:
 def _by_tenant(group: list[_Append]) -> dict[str, list[_Append]]:
     found: dict[str, list[_Append]] = {}
     for append in group:
-        found.setdefault(append.tenant, []).append(append)
+        found.setdefault(append[0], []).append(append)
     return found
 
 
 def _wake(settled: list[tuple[_Append, Exception | None]]) -> None:
-    for append, error in settled:
-        if append.done.done():
+    for (_, _, done), error in settled:
+        if done.done():
             continue
         if error is None:
-            append.done.set_result(None)
+            done.set_result(None)
         else:
-            append.done.set_exception(error)
+            done.set_exception(error)

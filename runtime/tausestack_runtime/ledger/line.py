@@ -67,8 +67,8 @@ _TAIL_BYTES = len(_BEFORE_HASH) + _HASH_BYTES + len(_AFTER_HASH)
 
 def moment() -> str:
     """Return what time it is, as lines have it, to the microsecond."""
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_second(seconds)}.{nanoseconds // 1000:06d}+00:00"
+    now = time.time_ns() // 1000
+    return f"{_second(now // 1_000_000)}.{str(now)[-6:]}+00:00"
 
 
 @lru_cache(2)

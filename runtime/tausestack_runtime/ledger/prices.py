@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
@@ -15,7 +15,8 @@ FREE = "free"
 """The class of what is no tool's call, and of tools that say so."""
 
 
-class Price(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Price:
     """What one call costs: class, minor units of a currency, and the version of the list that said so."""
 
     name: str

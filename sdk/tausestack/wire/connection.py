@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from typing import cast
 
 import httptools
 
@@ -16,7 +17,8 @@ MAX_HEAD_BYTES = 64 * 1024
 _BODILESS = frozenset({204, 304})
 
 
-class Reading(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Reading:
     """What the head of a reply says."""
 
     status: int

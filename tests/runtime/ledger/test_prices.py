@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tausestack_runtime.ledger import read_prices
+from tausestack_runtime.ledger import Price, read_prices
 from tausestack_runtime.settings import StartError
 
 
@@ -15,9 +15,9 @@ def test_the_operators_list_says_what_each_class_costs(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     path.write_text('{"version": "7", "currency": "USD", "amounts": {"standard": 3, "premium": 25}}')
     prices = read_prices(path)
-    assert prices.of("premium") == ("premium", 25, "USD", "7")
-    assert prices.of("unheard-of") == ("unheard-of", 3, "USD", "7")
-    assert prices.of("free") == ("free", 0, "USD", "7")
+    assert prices.of("premium") == Price("premium", 25, "USD", "7")
+    assert prices.of("unheard-of") == Price("unheard-of", 3, "USD", "7")
+    assert prices.of("free") == Price("free", 0, "USD", "7")
     assert read_prices(None).of("standard").currency == "COP"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -50,7 +51,8 @@ class Message:
         self.meta = object_in(params, "_meta")
 
 
-class Declared(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Declared:
     """What a request's headers say of its body."""
 
     version: bytes | None

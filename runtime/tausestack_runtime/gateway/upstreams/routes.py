@@ -162,9 +162,9 @@ class Upstreams:
             del self.in_flight[call.id]
 
     async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
-        way = await self.ways.to(call, installation, epoch, streams=True)
+        pool, head = await self.ways.to(call, installation, epoch, streams=True)
         try:
-            reply = await way.pool.send(framed(way.head, _body(call)), deadline=call.deadline)
+            reply = await pool.send(framed(head, _body(call)), deadline=call.deadline)
         except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
@@ -191,9 +191,10 @@ class Upstreams:
                 if relay is not None:
                     return await relay(call, installation, epoch)
                 way = self.ways.at_hand(call, installation, epoch) or await self.ways.to(call, installation, epoch)
+                pool, head = way
                 # Nobody keeps the body while the server works: it is made again where it has to be sent again.
-                reply = await way.pool.send(
-                    framed(way.head, _body(call, foreign=installation.direct)),
+                reply = await pool.send(
+                    framed(head, _body(call, foreign=installation.direct)),
                     deadline=call.deadline,
                     max_body=MAX_REPLY_BYTES,
                 )

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from tausestack.contract import PROTOCOL_VERSION
 from tausestack.errors import Unavailable
@@ -34,15 +34,10 @@ _EVERY = [
     (b"mcp-protocol-version", PROTOCOL_VERSION.encode()),
 ]
 
+Way = tuple[Pool, bytes]
+"""Where a request goes, and its head."""
 LaunchOf = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Asks the registry how a tenant reaches one of its third-party servers."""
-
-
-class Way(NamedTuple):
-    """Where a request goes, and its head."""
-
-    pool: Pool
-    head: bytes
 
 
 @dataclass(frozen=True)
@@ -101,11 +96,11 @@ class Ways:
         return self._to_own(call, installation, await self.service(service, call.tenant, streams=streams))
 
     def _to_remote(self, call: Call, remote: Remote, *, streams: bool) -> Way:
-        return Way(self._pool(call.tenant, remote.origin, streams=streams), remote.head + _mirroring(call))
+        return self._pool(call.tenant, remote.origin, streams=streams), remote.head + _mirroring(call)
 
     def _to_own(self, call: Call, installation: Installation, pool: Pool) -> Way:
         target = f"/servers/{installation.name}/mcp" if installation.foreign else "/mcp"
-        return Way(pool, _own_head(target) + _bearer(call.assertion) + _mirroring(call))
+        return pool, _own_head(target) + _bearer(call.assertion) + _mirroring(call)
 
     async def service(self, service: str, tenant: str, *, streams: bool = False) -> Pool:
         """Return a tenant's connections to a process of ours."""
