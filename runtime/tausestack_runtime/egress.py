@@ -10,8 +10,8 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tausestack.errors import Forbidden, InvalidArguments
@@ -46,8 +46,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a URL leads: a scheme, a host in lower-case ASCII without brackets or a final dot, and a port."""
 
     scheme: str

@@ -62,8 +62,9 @@ def loads_strictly(raw: bytes) -> Any:
 
 def repeats(raw: bytes, value: Any) -> bool:
     """Whether an object in some bytes, which were read as a value, has a key twice."""
+    written = orjson.dumps(value)
     # Each pair has a colon of its own and keeps the colons of its strings: a pair that is gone takes its colon along.
-    return _colons(raw) != orjson.dumps(value).count(b":")
+    return written != raw and written.count(b":") != _colons(raw)
 
 
 def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ class Patient(asyncio.Protocol):
     rest_seconds = 75.0
 
     transport: asyncio.Transport
-    blocked = False
+    blocked: bool
     """Whether the caller has to take what it was sent before it is sent more."""
     owing = False
     """Whether an answer is owed to the caller."""
@@ -40,6 +40,7 @@ class Patient(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.blocked = False
 
     def pause_writing(self) -> None:
         """Have nothing more written."""
