@@ -191,7 +191,8 @@ class Gateway:
             if refusal is not None:
                 await exchange.problem(refusal)
             elif (place := head.once(_mcp_endpoint)) is not None:
-                await self._mcp(exchange, *place)
+                tenant, server = place
+                await self._mcp.serve(exchange, tenant, server)
             elif exchange.path.startswith(("/oauth/", "/.well-known/")):
                 await self._oauth(exchange)
             elif exchange.internal and exchange.path.startswith(STREAMS):

@@ -57,8 +57,7 @@ class Exchange:
         self.internal: bool = line.inside and head.headers.get(FORWARDED) != PUBLICLY
         """Whether it came through an internal socket, which only our own processes can reach."""
         self._line = line
-        self._incoming = body if isinstance(body, Incoming) else None
-        self.whole = None if isinstance(body, Incoming) else body
+        self._incoming, self.whole = (body, None) if isinstance(body, Incoming) else (None, body)
         """The whole body, once that is there."""
         self.task: asyncio.Task[None] | None = None
         """Who answers it, where that is known."""

@@ -19,9 +19,9 @@ import anyio.to_thread
 
 from tausestack.errors import TauseError
 from tausestack_runtime.ledger import erasing
-from tausestack_runtime.ledger.chain import Row, row
+from tausestack_runtime.ledger.chain import Row
 from tausestack_runtime.ledger.earlier import migrate
-from tausestack_runtime.ledger.line import Line
+from tausestack_runtime.ledger.line import Line, body
 from tausestack_runtime.ledger.reading import audit, usage
 from tausestack_runtime.ledger.verifying import Verification, verify
 from tausestack_runtime.ledger.writing import Keys, Synchronous, Writer, reseal
@@ -115,7 +115,7 @@ class Ledger:
         for line in lines:
             if line["tenant"] != tenant:
                 raise ValueError("lines of several tenants are never written together")
-            rows.append(row(line))
+            rows.append((line, body(line)))
         done = loop.create_future()
         self._gathering.append((tenant, rows, done))
         crowd = self._crowd()

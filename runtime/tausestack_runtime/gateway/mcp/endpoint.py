@@ -18,7 +18,6 @@ from tausestack_runtime.gateway.identity import Credential, Identity, shown
 from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.earlier.door import EarlierDoor
 from tausestack_runtime.gateway.mcp.envelope import (
-    SESSION,
     Message,
     Refused,
     check,
@@ -53,8 +52,8 @@ class McpEndpoint:
         self._methods = methods
         self._subscriptions = subscriptions
 
-    async def __call__(self, exchange: Exchange, tenant: str, server: str | None) -> None:
-        """Serve one request; `server` is None on the merged endpoint."""
+    async def serve(self, exchange: Exchange, tenant: str, server: str | None) -> None:
+        """Answer one request; `server` is None on the merged endpoint."""
         if exchange.method != "POST":
             await self._earlier.serve(exchange, tenant, server)
             return
@@ -71,7 +70,7 @@ class McpEndpoint:
                 exchange.belong(principal.tenant)
             message = await read(exchange)
             said = exchange.head.once(declared)
-            if not said.modern and is_earlier(said, message, session=SESSION in exchange.headers):
+            if not said.modern and is_earlier(said, message):
                 await self._earlier.post(exchange, tenant, server, message.value, message.size)
                 return
             check_form(message)
@@ -85,7 +84,7 @@ class McpEndpoint:
                 return
             ask = Ask(
                 principal, server, request_id, asked, message.params, message.meta, message.size,
-                exchange.task, exchange.notify, parent, exchange.header(b"idempotency-key"), exchange.headers,
+                exchange.task, exchange.notify, parent, said.key, exchange.headers,
             )  # fmt: skip
             if ask.method == LISTEN:
                 await exchange.while_connected(self._listen(exchange, ask, credential))

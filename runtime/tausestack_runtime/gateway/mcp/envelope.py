@@ -53,7 +53,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a request's headers say of its body."""
+    """What a request's headers say of what it asks."""
 
     version: bytes | None
     modern: bool
@@ -62,11 +62,15 @@ class Declared:
     name: str | None
     """None where there is none, or none that can be read."""
     repeated: bool
-    """Whether one of them came more than once."""
+    """Whether one of these came more than once."""
+    session: bool
+    """Whether it names a session, as only earlier clients do."""
+    key: str | None
+    """The idempotency key."""
 
 
 def declared(head: Head) -> Declared:
-    """Read the headers that mirror a body."""
+    """Read the headers that say what is asked."""
     version, name = head.headers.get(_VERSION), head.text(b"mcp-name")
     return Declared(
         version=version,
@@ -74,6 +78,8 @@ def declared(head: Head) -> Declared:
         method=head.text(b"mcp-method"),
         name=None if name is None else decoded(name),
         repeated=bool(head.repeated & _MIRRORED),
+        session=SESSION in head.headers,
+        key=head.text(b"idempotency-key"),
     )
 
 
@@ -96,7 +102,7 @@ async def read(exchange: Exchange) -> Message:
     return message
 
 
-def is_earlier(said: Declared, message: Message, *, session: bool) -> bool:
+def is_earlier(said: Declared, message: Message) -> bool:
     """Whether a message whose headers name no modern version is of an earlier client: with sessions, and `initialize`.
 
     Before 2025-06-18 nothing but the session and the method's name tells.
@@ -108,7 +114,7 @@ def is_earlier(said: Declared, message: Message, *, session: bool) -> bool:
     one = message.one
     if one is None:
         return isinstance(message.value, list)
-    return session or one.get("method") == "initialize" or "method" not in one
+    return said.session or one.get("method") == "initialize" or "method" not in one
 
 
 def check_form(message: Message) -> None:

@@ -76,7 +76,7 @@ class Upstreams:
         """
         if not installation.direct:  # a third party's own URL is given nothing of ours
             call.assertion = self._assertions.of(call.principal, installation.service, epoch)
-        self._begin(call, installation)
+        self.in_flight[call.id] = call
         try:
             if not installation.foreign:
                 return await self._persist(call, installation, policy, epoch)
@@ -97,6 +97,7 @@ class Upstreams:
             arguments=arguments,
             door="gateway",
             deadline=asyncio.get_running_loop().time() + SYSTEM_SECONDS,
+            service=service,
         )
         outcome = await self.call(call, Installation(service, "service", service), ToolPolicy(side_effect="read"), "")
         if outcome.failed:
@@ -153,7 +154,7 @@ class Upstreams:
         """
         call.assertion = self._assertions.of(call.principal, installation.service, epoch)
         # What listens may have to start the server first, which it asks the registry about in the course of this call.
-        self._begin(call, installation)
+        self.in_flight[call.id] = call
         try:
             async with aclosing(self._heard(call, installation, epoch)) as messages:
                 async for message in messages:
@@ -177,11 +178,6 @@ class Upstreams:
             raise Unavailable(f"the stream of {installation.name} broke") from error
         finally:
             await reply.aclose()
-
-    def _begin(self, call: Call, installation: Installation) -> None:
-        """Put a call among those in whose course their server may call others."""
-        call.service = installation.service
-        self.in_flight[call.id] = call
 
     async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
         relay = call.send if call.send is not None and installation.earlier is not None else None
