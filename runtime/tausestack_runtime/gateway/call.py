@@ -137,9 +137,8 @@ class Call:
         """How many calls this one is nested in."""
         return 0 if self.parent is None else self.parent.depth + 1
 
-    @property
     def trace(self) -> str:
-        """The W3C trace id, the client's own where it sent one."""
+        """Return the W3C trace id, the client's own where it sent one."""
         given = self.meta.get("traceparent")
         if isinstance(given, str):
             parts = given.split("-")
@@ -147,14 +146,12 @@ class Call:
                 return parts[1]
         return self.id[5:].ljust(32, "0")
 
-    @property
     def wire_id(self) -> str | int:
-        """The id that its request bears at the server: the client's own, so that the reply can go back raw."""
+        """Return the id that its request bears at the server: the client's own, so that the reply can go back raw."""
         return self.id if self.request_id is None else self.request_id
 
-    @property
     def params(self) -> dict[str, Any]:
-        """The request's parameters under the server's own names, without `_meta`."""
+        """Return the request's parameters under the server's own names, without `_meta`."""
         if self.method == TOOLS_CALL:
             return {"name": self.tool, "arguments": self.arguments, **self.rest}
         about = NAMED.get(self.method)

@@ -173,7 +173,7 @@ def _line(
     if call.method == TOOLS_CALL:
         about, arguments = call.tool, call.arguments
     else:
-        about, arguments = call.method, call.params
+        about, arguments = call.method, call.params()
     line: Line = {
         "tenant": call.tenant,
         "call": call.id,
@@ -189,7 +189,7 @@ def _line(
         "price": price.name,
         "currency": price.currency,
         "price_version": price.version,
-        "trace": call.trace,
+        "trace": call.trace(),
     }
     if who.agent is not None:
         line["agent"] = who.agent

@@ -61,9 +61,8 @@ class Connection(asyncio.Protocol):
         self.placed = False
         """Whether its exchange has one of its pool's places."""
 
-    @property
     def usable(self) -> bool:
-        """Whether another request may be written here."""
+        """Return whether another request may be written here."""
         return self._head is None and not self._left
 
     def begin(self, request: bytes, deadline: float, max_body: int) -> asyncio.Future[Reply]:

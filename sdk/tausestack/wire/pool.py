@@ -128,7 +128,7 @@ class Pool:
     def _reusable(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.usable():
                 return connection
         return None
 
@@ -145,7 +145,7 @@ class Pool:
         if connection.placed:
             connection.placed = False
             self._leave_place()
-        if not connection.usable or self._closed:
+        if not connection.usable() or self._closed:
             if connection.closed.done():
                 self._all.discard(connection)
             return

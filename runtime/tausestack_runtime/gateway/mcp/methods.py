@@ -56,24 +56,13 @@ class Methods:
         self._snapshots = snapshots
         self._lists = lists
 
-    async def answer(self, ask: Ask) -> Outcome:
+    def answer(self, ask: Ask) -> Awaitable[Outcome]:
         """Return the result of a request, and its whole response in bytes where there is one already."""
         if ask.method == TOOLS_CALL:
-            try:
-                if ELICITATION in ask.capabilities:
-                    return await self._approving.through(ask, self._call_tool)
-                return await self._call_tool(ask)
-            except InvalidArguments as error:
-                # A model can mend these, so the protocol has them as a failure of the tool.
-                return failed(error)
-            except NotFound as error:
-                if not await self._is_unheard_of(ask):
-                    raise
-                # Third parties' servers tell it so: both official SDKs give a result that a model sees.
-                return failed(error)
+            return self._call_tool(ask)
         if ask.method in _OWN:
-            return await self.own(ask, partial(self._own, ask))
-        return await self._pass_on(ask, await self._named(ask, await self.snapshot(ask)))
+            return self.own(ask, partial(self._own, ask))
+        return self._pass_on(ask)
 
     async def own(self, ask: Ask, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Return what a door answers to a request itself, once the ledger tells of it."""
@@ -106,6 +95,20 @@ class Methods:
         return snapshot
 
     async def _call_tool(self, ask: Ask) -> Outcome:
+        try:
+            if ELICITATION in ask.capabilities:
+                return await self._approving.through(ask, self._called)
+            return await self._called(ask)
+        except InvalidArguments as error:
+            # A model can mend these, so the protocol has them as a failure of the tool.
+            return failed(error)
+        except NotFound as error:
+            if not await self._is_unheard_of(ask):
+                raise
+            # Third parties' servers tell it so: both official SDKs give a result that a model sees.
+            return failed(error)
+
+    async def _called(self, ask: Ask) -> Outcome:
         arguments = as_object(ask.params.get("arguments", {}))
         if arguments is None:
             raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
@@ -132,7 +135,8 @@ class Methods:
         name = ask.params["name"]
         return owner is not None and owner.foreign and name not in owner.tools and name not in snapshot.wires
 
-    async def _pass_on(self, ask: Ask, named: Named) -> Outcome:
+    async def _pass_on(self, ask: Ask) -> Outcome:
+        named = await self._named(ask, await self.snapshot(ask))
         arguments = as_object(ask.params.get("arguments", {}))
         if arguments is None:
             raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)

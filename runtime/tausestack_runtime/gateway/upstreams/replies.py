@@ -125,7 +125,7 @@ def _answers(call: Call, message: dict[str, Any]) -> bool:
     identifier = message.get("id")
     if identifier is None:
         return "result" not in message
-    expected = call.wire_id
+    expected = call.wire_id()
     return type(identifier) is type(expected) and identifier == expected
 
 

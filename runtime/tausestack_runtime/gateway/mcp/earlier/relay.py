@@ -107,8 +107,8 @@ class Relay:
 
     async def _sent(self, session: Session, work: Work, call: Call, place: Place) -> Outcome:
         meta = earlier_meta(call.meta)
-        params = {**call.params, **({"_meta": meta} if meta else {})}
-        message = {"jsonrpc": "2.0", "id": call.wire_id, "method": call.method, "params": params}
+        params = {**call.params(), **({"_meta": meta} if meta else {})}
+        message = {"jsonrpc": "2.0", "id": call.wire_id(), "method": call.method, "params": params}
         latest = _now() + RELAY_SECONDS
         try:
             async with asyncio.timeout_at(call.deadline) as limit:
@@ -116,7 +116,7 @@ class Relay:
                 async with aclosing(found) as messages:
                     async for each in messages:
                         if "method" not in each:
-                            if each.get("id") == call.wire_id:
+                            if each.get("id") == call.wire_id():
                                 return _outcome(call, each)
                             continue
                         if "id" in each:  # a person may be asked, who takes the time that people take
@@ -135,7 +135,7 @@ class Relay:
 
     async def _cancelled(self, session: Session, call: Call, place: Place) -> None:
         """Tell a server that nobody waits for its answer any more."""
-        params = {"requestId": call.wire_id}
+        params = {"requestId": call.wire_id()}
         message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
         try:
             await self._conversation.tell(session, place, message)
