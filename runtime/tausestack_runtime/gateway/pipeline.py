@@ -149,7 +149,8 @@ class Pipeline:
                 raise not_found()
             call.quarantined = True
             raise not_found() if _missing(call.principal.limits, tool.needs) else waits(tool)
-        return *found, snapshot.epoch
+        tool, installation = found
+        return tool, installation, snapshot.epoch
 
     def authorise(self, call: Call, tool: Tool) -> None:
         """Raise `Forbidden`, naming the scope, where one is missing."""
@@ -182,9 +183,9 @@ class Pipeline:
     async def _admitted(self, call: Call, snapshot: TenantSnapshot | None) -> Outcome:
         if call.parent is not None and call.depth > MAX_DEPTH:
             raise InvalidRequest(f"Calls may nest {MAX_DEPTH} deep, and no deeper")
-        if call.key is not None and not 0 < len(call.key) <= MAX_KEY:
-            raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
         if call.key is not None:
+            if not 0 < len(call.key) <= MAX_KEY:
+                raise InvalidRequest(f"An idempotency key has 1 to {MAX_KEY} characters")
             call.key = credential_hash(call.key)  # whatever a client makes its keys of, none is kept as it came
         if call.method != TOOLS_CALL:
             return await self._other_admitted(call)
