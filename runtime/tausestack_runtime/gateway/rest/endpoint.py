@@ -24,7 +24,7 @@ from tausestack.errors import (
 from tausestack.names import SYSTEM_TENANT
 from tausestack.raw import number_of
 from tausestack.scopes import OPERATOR, TOOLS_READ
-from tausestack_runtime.gateway.call import CALL_SECONDS, Call, Notify, Outcome
+from tausestack_runtime.gateway.call import CALL_SECONDS, TOOLS_CALL, Call, Notify, Outcome
 from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.identity import Identity, bearer, shown
@@ -310,21 +310,11 @@ class RestEndpoint:
     ) -> Call:
         exchange.noted = True
         trace = exchange.header(b"traceparent")
-        return Call(
-            tenant=principal.tenant,
-            principal=principal,
-            server=server,
-            tool=tool,
-            arguments=arguments,
-            door="rest",
-            deadline=time.monotonic() + CALL_SECONDS,
-            key=exchange.header(b"idempotency-key"),
-            approval=exchange.header(b"tausestack-approval"),
-            meta={"traceparent": trace} if trace else {},
-            bytes_in=size,
-            task=exchange.task,
-            notify=notify,
-        )
+        meta, deadline = {"traceparent": trace} if trace else {}, time.monotonic() + CALL_SECONDS
+        call = Call(principal.tenant, principal, server, tool, arguments, "rest", deadline, TOOLS_CALL, {}, meta)
+        call.key, call.approval = exchange.header(b"idempotency-key"), exchange.header(b"tausestack-approval")
+        call.bytes_in, call.task, call.notify = size, exchange.task, notify
+        return call
 
 
 _NOTED = {
