@@ -79,15 +79,16 @@ class Worker:
 
     async def work(self) -> None:
         """Claim and execute runs until cancelled."""
-        freed = await self._dispatch.free_the_dead()
-        if freed:
-            logger.info("taking up what a dead process left", runs=freed)
+        looked = False
         async with anyio.create_task_group() as group:
             group.start_soon(self._hold)
             while not self._stopping:
                 self._news = anyio.Event()
                 pause = POLL_SECONDS
                 try:
+                    if not looked:
+                        await self._free_the_dead()
+                        looked = True
                     pause = await self._claim(group)
                 except Exception:
                     # A database that is busy or away now may be back at the next look; calls are served meanwhile.
@@ -102,6 +103,11 @@ class Worker:
         with anyio.move_on_after(GRACE_SECONDS):
             while self._active:
                 await self._idle.wait()
+
+    async def _free_the_dead(self) -> None:
+        freed = await self._dispatch.free_the_dead()
+        if freed:
+            logger.info("taking up what a dead process left", runs=freed)
 
     async def _claim(self, group: TaskGroup) -> float:
         """Claim what is due, and return after how many seconds to look again."""

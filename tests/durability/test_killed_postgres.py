@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from benchmarks._postgres import Postgres, database, running_postgres
 
 from killing import BUSY_SECONDS, RECOVERY_SECONDS, Callers, check, until
-from stack import Tenant, running
+from remotes import eventually
+from stack import Stack, Tenant, running
 
 WRITES, KILLS, SOAK_KILLS = 10, 1, 20
 """How many writes are done between two kills."""
@@ -63,9 +66,22 @@ def nothing_acknowledged_is_lost(folder: Path, kills: int, within: float) -> Non
         check(tenant, callers)
         print(f"{kills} kills, {len(callers.recorded)} writes, the next one after {max(recovered):.2f} s at most")
         assert max(recovered) < within
+        agents_come_back(server, stack, tenant)
 
 
-@pytest.mark.covers("durability:postgres")
+def agents_come_back(server: Postgres, stack: Stack, tenant: Tenant) -> None:
+    """Have the agents start while there is no database, and see that they work once it is there."""
+    first = eventually(lambda: stack.services()["agents"]["pid"])
+    server.kill()
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: (pid := stack.services()["agents"]["pid"]) and pid != first)
+    eventually(lambda: tenant.client.get("/agents").status_code == 503)  # it serves, and says what is away
+    server.start()
+    run = {"agent": "concierge", "input": "¿Es válido el NIT 900.123.456-8?", "wait": 20}
+    assert eventually(lambda: (reply := tenant.client.post("/runs", json=run)).status_code == 200 and reply)
+
+
+@pytest.mark.covers("durability:postgres", "durability:postgres-agents")
 @pytest.mark.timeout(400)
 def test_a_killed_database_loses_no_acknowledged_write(tmp_path: Path) -> None:
     nothing_acknowledged_is_lost(tmp_path, KILLS, BUSY_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,6 +86,28 @@ def test_the_main_job_is_done_over_a_restart(on: OnPostgres) -> None:
     invoices = acme.must("billing/list_invoices", {})["invoices"]
     assert sorted(one["customer_id"] for one in invoices) == ["c1", CANARY]
     assert acme.client.get("/audit/verify").json()["ok"] is True
+
+
+@pytest.mark.covers("start:database-unsaid")
+def test_who_forgets_to_name_the_database_is_told_and_nothing_is_taken_for_empty(
+    on: OnPostgres, tmp_path: Path
+) -> None:
+    backup, passphrase = tmp_path / "backup.tar", {"TAUSESTACK_PASSPHRASE": "correct horse battery staple"}
+    elsewhere = tmp_path / "data"
+    shutil.copytree(on.stack.data / "tenants", elsewhere / "tenants")
+    for command in (
+        ("backup", str(backup)),
+        ("tenant", "export", "acme", str(backup)),
+        ("db", "status"),
+        ("db", "migrate"),
+        ("up", "--port", "0", "--data", str(elsewhere)),
+    ):
+        refused = on.stack.cli(*command, check=False, **passphrase)
+        assert refused.returncode == 1, command
+        assert "are in PostgreSQL: give its URL" in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    assert not backup.exists()
+    assert "are in PostgreSQL" in on.stack.cli("doctor", "--json", check=False).stdout
 
 
 @pytest.mark.covers("postgres:two-tenants")

@@ -25,6 +25,8 @@ from tausestack_runtime.adapters.stdio.process import Child, Log
 from tausestack_runtime.adapters.translation.requests import foreign
 from tausestack_runtime.egress import Egress
 
+MAX_KILLED = 2
+"""How many times in a row a server that is killed while it starts is started again before its caller is told."""
 _LISTED = (
     ("prompts", "prompts/list"),
     ("resources", "resources/list"),
@@ -75,25 +77,26 @@ class Hosted:
     async def request(self, name: str, asked: Asked, registry: Registry, tell: Tell) -> dict[str, Any]:
         """Have an installed server serve a request and return its result, complete in the modern sense.
 
-        Where it has other tools than those approved, the registry is told of them first.
+        Where it has other tools than those approved, the registry is told of them first. What only reads is asked once
+        more where the server was killed.
         Raises `InDoubt` where the server broke off in the middle of a tool that does more than read, and `Answered`
         for an error of the server's own.
         """
-        session = await self._session(name, registry)
-        try:
+        for again in (True, False):
+            session = await self._session(name, registry)
             try:
                 return await self._asked(session, asked, registry, tell)
-            except Expired:
+            except Expired as error:
                 await session.stop()
-                session = await self._session(name, registry)
-                return await self._asked(session, asked, registry, tell)
-        except Expired as error:
-            raise Unavailable(f"{name} ends every session at once") from error
-        except Broken as error:
-            tool = error.tool
-            if tool is None or tool_policy({**tool, "_meta": foreign(tool.get("_meta") or {})}).retriable:
-                raise Unavailable(f"{error}; nothing was changed") from error
-            raise InDoubt(f"{error}: the call may or may not have taken effect") from error
+                if not again:
+                    raise Unavailable(f"{name} ends every session at once") from error
+            except Broken as error:
+                if not _only_reads(error.tool):
+                    raise InDoubt(f"{error}: the call may or may not have taken effect") from error
+                await session.stop()
+                if not (again and session.killed):
+                    raise Unavailable(f"{error}; nothing was changed") from error
+        raise AssertionError  # the second time has returned or raised
 
     async def _asked(self, session: Session, asked: Asked, registry: Registry, tell: Tell) -> dict[str, Any]:
         if asked.method.startswith("tools/"):
@@ -174,7 +177,7 @@ class Hosted:
         self._launches[name] = replace(launch, protocols=tuple(session.said.protocols))
         return session
 
-    async def _started(self, name: str, launch: Launch | Remote, *, lasting: bool) -> Session:
+    async def _started(self, name: str, launch: Launch | Remote, *, lasting: bool, killed: int = 0) -> Session:
         speaks = is_modern(launch)
         connect = await self._connect(name, launch, lasting=lasting)
         session = self._open(name, connect, launch, speaks)
@@ -182,6 +185,8 @@ class Hosted:
             await session.ready()
         except BaseException as error:
             await session.stop()
+            if isinstance(error, Unavailable) and session.killed and killed < MAX_KILLED:
+                return await self._started(name, launch, lasting=lasting, killed=killed + 1)
             if not isinstance(error, Unavailable) or speaks is not None or not session.ended_unasked:
                 raise
             # It may be one that can't bear to be asked how it speaks.
@@ -214,6 +219,11 @@ class Hosted:
             return StdioLink(await Child.start(await stored(self._store, launch), self._store, tier, self._log, folder))
 
         return connected
+
+
+def _only_reads(tool: dict[str, Any] | None) -> bool:
+    """Return whether a request may be made again: it calls no tool, or one that says so."""
+    return tool is None or tool_policy({**tool, "_meta": foreign(tool.get("_meta") or {})}).retriable
 
 
 async def _reached(launch: Remote, egress: Egress) -> RemoteLink:

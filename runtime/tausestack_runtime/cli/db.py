@@ -38,7 +38,7 @@ def status(
     data: DataOption = None, database_url: UrlOption = None, server: AlsoOption = None, as_json: JsonOption = False
 ) -> None:
     """Show how many databases of each service are at the newest revision; nothing is changed."""
-    settings = read_settings(data=data, database_url=database_url)
+    settings = _settings(data, database_url)
     found = [_counted(schema, settings) for schema in _schemas(server or [])]
     if as_json:
         show_json({"current": all(one["current"] == one["databases"] for one in found), "services": found})
@@ -56,7 +56,7 @@ def migrate(
     """
     from tausestack.database.bulk import renew_template
 
-    settings = read_settings(data=data, database_url=database_url)
+    settings = _settings(data, database_url)
     schemas = {schema.service: schema for schema in _schemas(server or [])}
     began = time.monotonic()
     with _beside_no_other_release(settings):
@@ -80,6 +80,14 @@ def migrate(
             f"{len(failed)} databases could not be migrated and are as they were, such as {first['service']} of "
             f"{first['tenant']} ({first['error']}): mend or restore them, and run it again"
         )
+
+
+def _settings(data: Path | None, database_url: str | None) -> Settings:
+    from tausestack_runtime.supervisor.ground import check_database
+
+    settings = read_settings(data=data, database_url=database_url)
+    check_database(settings.data, settings.database_url)
+    return settings
 
 
 def _migrate_all(

@@ -210,10 +210,8 @@ class Gateway:
         except Elsewhere as other:
             self._metrics.handed_over()
             await self._siblings.hand_over(exchange, other.number)
-        except Exception:
-            logger.exception("a door broke", method=exchange.method, path=exchange.path)
-            if not exchange.replied:
-                await exchange.problem(InternalError("Something went wrong on our side; it is in the log"))
+        except Exception as error:  # noqa: BLE001 the outermost edge: whatever it is is logged, and answered
+            await _broke(exchange, error)
 
     async def start(self) -> None:
         """Open the ledger, and finish what a dead gateway left undone."""
@@ -294,6 +292,14 @@ class Gateway:
             await exchange.reply_json(503, {"status": "starting", "reason": error.message})
             return
         await exchange.reply_json(200, {"status": "ready", "version": VERSION})
+
+
+async def _broke(exchange: Exchange, error: Exception) -> None:
+    """Answer where a door could not: a defect, or a ledger that takes not even that a call was refused."""
+    logger.exception("a door broke", method=exchange.method, path=exchange.path)
+    if not exchange.replied:
+        defect = InternalError("Something went wrong on our side; it is in the log")
+        await exchange.problem(error if isinstance(error, TauseError) else defect)
 
 
 def _mcp_endpoint(head: Head) -> tuple[str, str | None] | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import structlog
 
-from tausestack.errors import InvalidRequest
+from tausestack.errors import InDoubt, InvalidRequest, TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT, is_tenant
 from tausestack_runtime.ledger.chain import FILE, Chain, Row
 from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, pack, unpack
@@ -100,7 +100,10 @@ class Writer:
         return self._keys[0]
 
     def write(self, tenant: str, rows: Sequence[Row]) -> None:
-        """Add lines of one tenant, all or none; a second end of a call is dropped: a call is counted once."""
+        """Add lines of one tenant, all or none; a second end of a call is dropped: a call is counted once.
+
+        Where the disk takes nothing more it raises `InDoubt` for the end of a call that was sent, else `Unavailable`.
+        """
         older, newer = self._seen
         ended: set[tuple[str, str]] = set()
         new: list[Row] = []
@@ -112,13 +115,10 @@ class Writer:
                 ended.add(call)
             new.append(one)
         if new:
-            chain = self._chain(tenant)
-            chain.refresh()
-            if chain.made:
-                self._register_made(tenant, chain)
-            chain.write(new)
-            if self._flushes is not None:
-                self._written.append(chain)
+            try:
+                self._add(tenant, new)
+            except OSError as error:
+                raise self._unwritten(tenant, ended, error) from error
             newer |= ended
             if len(newer) > MAX_SEEN:
                 self._seen = newer, set()
@@ -166,6 +166,24 @@ class Writer:
         if self._flushes is not None:
             self._flushes.shutdown()
         self.turn.close()
+
+    def _add(self, tenant: str, rows: Sequence[Row]) -> None:
+        chain = self._chain(tenant)
+        chain.refresh()
+        if chain.made:
+            self._register_made(tenant, chain)
+        chain.write(rows)
+        if self._flushes is not None:
+            self._written.append(chain)
+
+    def _unwritten(self, tenant: str, ended: set[tuple[str, str]], error: OSError) -> TauseError:
+        """Return what a caller is told whose lines the disk does not take."""
+        why = f"the ledger can't be written ({error.strerror or error})"
+        logger.error("the ledger can't be written", tenant=tenant, error=str(error))
+        chain = self._chains.get(tenant)
+        if chain is not None and any(call in chain.open for _, call in ended):
+            return InDoubt(f"{why}: the call was sent, and may have taken effect")
+        return Unavailable(f"{why}: without it nothing is done, try again once that is mended")
 
     def _chain(self, tenant: str) -> Chain:
         chain = self._chains.get(tenant)

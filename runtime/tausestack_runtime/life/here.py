@@ -25,7 +25,7 @@ from tausestack_runtime.life.life import BUSY, LOCK
 from tausestack_runtime.schemas import schemas
 from tausestack_runtime.services import SERVICES
 from tausestack_runtime.settings import Settings, StartError
-from tausestack_runtime.supervisor.ground import claim_beside
+from tausestack_runtime.supervisor.ground import check_database, claim_beside
 
 IMPORTING = "importing"
 AUTH = "auth"
@@ -60,6 +60,8 @@ class Here:
     """All that an installation keeps, by service; belongs to one event loop."""
 
     def __init__(self, settings: Settings, masters: Masters, others: Sequence[str] = ()) -> None:
+        """Open nothing yet, or raise `StartError` where what is kept is in a database that nobody names."""
+        check_database(settings.data, settings.database_url)
         self.data, self.url, self.masters = settings.data, settings.database_url, masters
         specs = {spec.name: spec for spec in SERVICES}
         found: dict[str, Kept] = {}

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tausestack.contract import VERSION
+from tausestack.names import SYSTEM_TENANT
 from tausestack_runtime.settings import StartError
 
 BACKLOG = 4096
@@ -54,6 +55,19 @@ def check_restored(data: Path, *, in_files: bool = True) -> None:
     if (data / RESTORING).exists() and not whole:
         raise StartError(
             f"a restore into {data} was cut off: run 'tausestack restore' again, or empty the folder to start anew"
+        )
+
+
+def check_database(data: Path, url: str | None) -> None:
+    """Raise `StartError` where the rows of a folder's tenants are in PostgreSQL, and nobody says in which.
+
+    In files there would be none of them: a backup would hold nothing, and a new tenant would find an old one's chain.
+    """
+    if url is not None or any(data.glob("tenants/*/*.db")):
+        return
+    if any(folder.name != SYSTEM_TENANT for folder in data.glob("tenants/*/")):
+        raise StartError(
+            f"the tenants of {data} are in PostgreSQL: give its URL in TAUSESTACK_DATABASE_URL or by --database-url"
         )
 
 

@@ -27,7 +27,14 @@ from tausestack_runtime.supervisor.desk import ControlDesk
 from tausestack_runtime.supervisor.figures import Operations
 from tausestack_runtime.supervisor.forks import Nurseries
 from tausestack_runtime.supervisor.gateway import GatewayProcess, Gateways
-from tausestack_runtime.supervisor.ground import SocketFolder, bind_port, check_restored, claim_data, raise_file_limit
+from tausestack_runtime.supervisor.ground import (
+    SocketFolder,
+    bind_port,
+    check_database,
+    check_restored,
+    claim_data,
+    raise_file_limit,
+)
 from tausestack_runtime.supervisor.instances import DRAIN_SECONDS, Instances
 from tausestack_runtime.supervisor.linux import become_subreaper, children, conceal, process_started_at
 from tausestack_runtime.supervisor.loop import Loop
@@ -85,6 +92,7 @@ class Supervisor:
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
         check_restored(settings.data, in_files=settings.database_url is None)
+        check_database(settings.data, settings.database_url)
         self._masters = Masters.of(settings)
         operator_key(settings.data)
         self._port = bind_port(settings.host, settings.port)

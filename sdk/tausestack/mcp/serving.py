@@ -35,6 +35,7 @@ _GRACE_SECONDS = 10
 def serve_socket(server: Server, sock: socket.socket, env: ServiceEnv) -> None:
     """Serve on a listening socket until SIGTERM or SIGINT, then let the calls in flight end, 10 s at most.
 
+    Raises `SystemExit` where the service's lifespan breaks, at its start or later: whoever started it starts it again.
     A Unix socket is guarded by its folder; over TCP only loopback's own names are taken as `Host`.
     """
     configure_logging(env.log_level, server.name)
@@ -79,6 +80,10 @@ def _serve(app: ASGIApp, sock: socket.socket) -> None:
                 loop.add_signal_handler(each, self.handle_exit, each, None)
             yield
 
+        async def on_tick(self, counter: int) -> bool:
+            """Stop also once the service's own work broke: without it each call would fail, and nobody mend it."""
+            return self.lifespan.error_occurred or await super().on_tick(counter)
+
     config = uvicorn.Config(
         app,
         ws="none",
@@ -94,7 +99,7 @@ def _serve(app: ASGIApp, sock: socket.socket) -> None:
     process = Process(config)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(process.serve(sockets=[sock]))
-    if not process.started:
+    if not process.started or process.lifespan.error_occurred:
         raise SystemExit(1)
 
 

@@ -53,6 +53,15 @@ def attempt(action: Any) -> str:
         return type(error).__name__
 
 
+def first(what: str) -> bool:
+    """Whether this happens for the first time, in whichever process."""
+    try:
+        Path(what).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def look(paths: list[str]) -> dict[str, Any]:
     return {
         "environment": dict(os.environ),
@@ -80,6 +89,8 @@ def _is_open(number: int) -> bool:
 def call(number: Any, params: dict[str, Any]) -> None:  # noqa: C901 a list of moods
     name, arguments = params["name"], params.get("arguments", {})
     if name == "echo":
+        if MODE == "reads_late" and first("begun"):
+            time.sleep(600)
         meta = {"own": params.get("_meta"), "pro.tause/error": {}}
         send({"id": number, "result": {**text(arguments), "_meta": meta, "extra": [1]}})
     elif name == "look":
@@ -114,7 +125,7 @@ def call(number: Any, params: dict[str, Any]) -> None:  # noqa: C901 a list of m
 
 
 def main() -> None:
-    if MODE == "silent":
+    if MODE == "silent" or (MODE == "starts_late" and first("begun")):
         time.sleep(600)
     if MODE == "dead":
         print("I will not run", file=sys.stderr)

@@ -7,6 +7,7 @@ import secrets
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 import anyio
@@ -33,11 +34,21 @@ class Added(TypedDict):
 
 @asynccontextmanager
 async def lifespan(service: ts.mcp.Service) -> AsyncGenerator[dict[str, str]]:
-    """Leave a trace of a start and of an orderly end."""
+    """Leave a trace of a start and of an orderly end; its own work breaks once what it leans on is gone."""
     service.env.data.mkdir(parents=True, exist_ok=True)
     (service.env.data / "started").touch()
-    yield {"greeting": "hello"}
+    async with anyio.create_task_group() as group:
+        if (prop := service.env.data / "prop").exists():
+            group.start_soon(_lean, prop)
+        yield {"greeting": "hello"}
+        group.cancel_scope.cancel()
     (service.env.data / "ended").touch()
+
+
+async def _lean(prop: Path) -> None:
+    while await anyio.Path(prop).exists():  # noqa: ASYNC110 nothing tells of a file
+        await anyio.sleep(0.02)
+    raise RuntimeError("it is gone")
 
 
 server = ts.mcp.Server(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tausestack.tokens import server_audience
 from tausestack_runtime.adapters.door import Door
 from tausestack_runtime.adapters.host import server
 from tausestack_runtime.adapters.pinning import digest
+from tausestack_runtime.supervisor.linux import descendants
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +146,24 @@ async def test_a_death_in_mid_call_is_in_doubt_unless_it_only_read_and_the_next_
     with pytest.raises(Unavailable):
         await host.call("die_reading")
     assert await host.call("echo", {"again": True})
+
+
+@pytest.mark.covers("adapters:killed")
+@pytest.mark.parametrize("mode", ["starts_late", "reads_late"])
+@pytest.mark.parametrize("which", [0, -1])
+async def test_what_only_reads_outlives_the_kill_of_its_server(host: Host, store: Path, mode: str, which: int) -> None:
+    host.spec = {**SPEC, "argv": ["third_party:main", mode]}
+    call = asyncio.create_task(host.call("echo", {"n": 1}))
+    with anyio.fail_after(60):
+        while not any(store.parent.rglob("begun")):  # noqa: ASYNC110 nothing tells of a file
+            await anyio.sleep(0.01)
+    os.kill(processes(mode)[which], signal.SIGKILL)  # the sandbox, or the server in it
+    assert (await call)["extra"] == [1]
+
+
+def processes(word: str) -> list[int]:
+    """Return the processes that were started here with a word among their arguments, parents first."""
+    return [pid for pid in descendants(os.getpid()) if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.covers("adapters:progress")

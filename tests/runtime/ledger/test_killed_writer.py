@@ -187,19 +187,20 @@ FULL_DISK = textwrap.dedent(
     async def main():
         ledger = Ledger(Path(sys.argv[1]), KEYS)
         await ledger.start()
-        await ledger.append(line("first", rule="x" * 2000))
+        await ledger.append(line("first", rule="x" * 2000), line("sent", kind="intent", outcome=""))
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
         appends = (ledger.append(line(f"{n}", rule="x" * 2000)) for n in range(200))
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        sent = await asyncio.gather(ledger.append(line("sent", rule="x" * 2000)), return_exceptions=True)
         other = await asyncio.gather(ledger.append(line("other", tenant="globex")), return_exceptions=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        await ledger.append(line("after"))
+        await ledger.append(line("after"), line("sent"))
         found = await ledger.verify("acme")
         await ledger.close()
         kept = sum(1 for outcome in outcomes if outcome is None)
-        refused = sum(1 for outcome in outcomes if isinstance(outcome, OSError))
-        print(json.dumps({"kept": kept, "refused": refused, "other": other == [None], **asdict(found)}))
+        codes = [outcome.code for outcome in (*outcomes, *sent) if outcome is not None]
+        print(json.dumps({"kept": kept, "codes": codes, "other": other == [None], **asdict(found)}))
 
     asyncio.run(main())
 """
@@ -209,9 +210,13 @@ FULL_DISK = textwrap.dedent(
 @pytest.mark.covers("ledger:failure")
 def test_a_full_disk_is_told_to_whoever_appends_and_harms_nothing_before_or_after(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", FULL_DISK, tmp_path]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=SUPPORT).stdout)
-    assert found["refused"] > 0
-    assert found["kept"] + found["refused"] == 200
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=SUPPORT).stdout
+    assert "the ledger can't be written" in said  # its log
+    found = json.loads(said.splitlines()[-1])
+    *refused, of_one_sent = found["codes"]
+    assert set(refused) == {"unavailable"}
+    assert of_one_sent == "in_doubt"
+    assert found["kept"] + len(refused) == 200
     assert found["other"] is True
-    assert found["ok"] is True
-    assert found["lines"] == found["kept"] + 2
+    assert (found["ok"], found["under_way"]) == (True, 0)
+    assert found["lines"] == found["kept"] + 4

@@ -54,6 +54,17 @@ def test_a_call_in_flight_ends_after_sigterm_and_the_process_exits_0(processes: 
     assert not processes.socket.exists()
 
 
+@pytest.mark.covers("kit:broken")
+def test_a_service_whose_own_work_breaks_ends_rather_than_fail_every_call(processes: Any) -> None:
+    prop = processes.data / "prop"
+    prop.parent.mkdir(parents=True, exist_ok=True)
+    prop.touch()
+    process = processes.over_socket()
+    assert processes.call("list", {}) == {"result": []}
+    prop.unlink()
+    assert process.wait(timeout=60) == 1
+
+
 def _accepts(processes: Any) -> bool:
     return processes.healthy(processes.connection())
 

@@ -129,6 +129,11 @@ class RemoteLink:
             await self._pace.spend()
         await self._receiver.received(message, number)
 
+    @property
+    def killed(self) -> bool:
+        """False: what becomes of a server elsewhere is not known."""
+        return False
+
     def _end(self, why: str) -> None:
         if not self._ended.done():
             self._ended.set_result(why)

@@ -81,6 +81,11 @@ class Link(Protocol):
         """End the link, and return in what state it ended."""
         ...
 
+    @property
+    def killed(self) -> bool:
+        """Whether the server ended by being killed from outside; known once the link was stopped."""
+        ...
+
 
 class Peer:
     """The server at the other end of a link."""

@@ -62,6 +62,11 @@ class Session:
         """The raw tool objects that it offers, once it is ready."""
         return [] if self._tongue is None else self._tongue.catalogue.listed
 
+    @property
+    def killed(self) -> bool:
+        """Whether it ended by being killed from outside, which is no defect of its own; known once it was stopped."""
+        return self._peer is not None and self._peer.link.killed
+
     async def ready(self) -> Tongue:
         """Wait until the server has said what it offers, or raise `Unavailable` saying why it does not."""
         return await asyncio.shield(self._ready)

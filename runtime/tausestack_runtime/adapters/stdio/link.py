@@ -102,3 +102,8 @@ class StdioLink:
     async def stop(self) -> str:
         """End the process and everything that it started."""
         return f"exit code {await self._child.stop()}"
+
+    @property
+    def killed(self) -> bool:
+        """Whether somebody killed the process; known once it was stopped."""
+        return self._child.killed

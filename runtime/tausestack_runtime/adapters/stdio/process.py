@@ -20,6 +20,8 @@ LOG_BYTES = 64 * 1024
 """How much of a process's stderr is logged; the rest is read and dropped."""
 LOG_LINE_BYTES = 2048
 STOP_SECONDS = 2.0
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""How the process ends that stands for the sandbox, where it or what it holds is killed."""
 LAST_WORDS = 200
 """Characters of the line that is quoted of a server that does not start."""
 _OURS = ("sandbox: ", "bwrap: ")
@@ -74,6 +76,8 @@ class Child:
         """What it may write and keep."""
         self._process, self._prepared = process, prepared
         self.words = LastWords(store)
+        self.killed = False
+        """Whether it was killed, and not by us: by a person, or by the kernel where memory ran out."""
         self._draining = asyncio.create_task(drain(process.stderr, log, redaction, self.words.hear))
 
     @classmethod
@@ -112,6 +116,7 @@ class Child:
         self.stdin.close()
         # Some versions of asyncio report the end only once the pipes are read to theirs.
         emptying = asyncio.create_task(_empty(self.stdout))
+        insisted = False
         # The end of its input asks it to go; the group and the sandbox's own namespace take what does not.
         try:
             await asyncio.wait_for(self._process.wait(), 0.2)
@@ -120,8 +125,10 @@ class Child:
             try:
                 await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
             except TimeoutError:
+                insisted = True
                 self._signal(signal.SIGKILL)
         code = await self._process.wait()
+        self.killed = code in _KILLED and not insisted
         self._signal(signal.SIGKILL)
         await asyncio.gather(emptying, self._draining)
         self._prepared.close()
