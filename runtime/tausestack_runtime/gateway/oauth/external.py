@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -175,9 +174,10 @@ class ExternalIssuer:
         now, expires = time.time(), claims.get("exp")
         if claims.get("iss") != self.issuer or not isinstance(expires, int | float) or expires <= now:
             raise Unauthenticated("The token has expired, or is another issuer's")
-        for name in ("nbf", "iat"):
-            if name in claims and not (isinstance(claims[name], int | float) and claims[name] <= now + SKEW_SECONDS):
-                raise Unauthenticated("The token is from the future")
+        issued: Any = claims.get("iat")  # without it nobody knew whether its tenant is the one that was there then
+        for at in (issued, claims.get("nbf", issued)):
+            if not isinstance(at, int | float) or not at <= now + SKEW_SECONDS:
+                raise Unauthenticated("The token is from the future, or from nobody knows when")
         tenant, subject = claims.get(self._mapping.tenant), claims.get("sub")
         if not isinstance(tenant, str) or not is_tenant(tenant) or not isinstance(subject, str) or not subject:
             raise Unauthenticated("The token names no tenant, or nobody")
@@ -188,8 +188,8 @@ class ExternalIssuer:
         resource = self._resource(_words(claims.get("aud")), tenant)
         asked = frozenset(scope for scope in scopes_of(claims.get("scope")) if is_grantable(scope))
         name = str(claims.get("name") or claims.get("preferred_username") or subject)[:120]
-        issued = float(claims.get("iat", math.inf))
-        return _Said(tenant, subject, name, held, asked or None, resource, float(expires), issued, time.monotonic())
+        known = time.monotonic()
+        return _Said(tenant, subject, name, held, asked or None, resource, float(expires), float(issued), known)
 
     def _resource(self, audiences: Sequence[str], tenant: str) -> Resource:
         """Return what a token is for: all of its tenant by the operator's name for this stack, or an endpoint."""
