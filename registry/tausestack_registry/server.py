@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -20,7 +21,7 @@ from tausestack_registry.installer import LaunchSpec, launch_of, planned
 from tausestack_registry.listing import OWN_KINDS, hash_of
 from tausestack_registry.pins import LeftOut
 from tausestack_registry.refs import FORMS, Reference, resolve
-from tausestack_registry.settings import as_text, check_settings
+from tausestack_registry.settings import as_text, check_arguments, check_settings
 from tausestack_registry.state import (
     State,
     find,
@@ -52,6 +53,14 @@ Sealed = Annotated[
         "never shown.",
         examples=[{"Authorization": "Bearer …"}],
         json_schema_extra=SECRET,
+    ),
+]
+Words = Annotated[
+    list[str] | None,
+    Field(
+        description="What a package's command is given, in place of what the catalogue says: words that everybody may "
+        "see, since a command line hides nothing. ${folder} in one is the path of the folder that it may write.",
+        examples=[["--db-path", "notes.db"]],
     ),
 ]
 Changed = Annotated[
@@ -100,14 +109,19 @@ async def search(
 
 @server.tool("registry/plan", title="Plan an installation", side_effect="read", scopes=[SERVERS_MANAGE])
 async def plan(
-    ctx: Context, ref: Ref, name: AsName = None, config: Settings = None, secrets: Sealed = None
+    ctx: Context,
+    ref: Ref,
+    name: AsName = None,
+    arguments: Words = None,
+    config: Settings = None,
+    secrets: Sealed = None,
 ) -> shapes.InstallationPlan:
     """Say what installing a server would bring (its tools, command and sandbox), and change nothing.
 
     A third party's package is fetched and started once, in the sandbox, to see its tools; a remote server is contacted
     once. Approve the plan by passing its hash to install.
     """
-    reference, settings, sealed = _asked(ctx, ref, name, config, secrets)
+    reference, settings, sealed = _asked(ctx, ref, name, arguments, config, secrets)
     wanted = await planned(ctx.call, reference, settings, sealed)
     there = await find(ctx, reference.name)
     return shapes.plan_shape(wanted, installed=there is not None)
@@ -125,6 +139,7 @@ async def install(
     ctx: Context,
     ref: Ref,
     name: AsName = None,
+    arguments: Words = None,
     config: Settings = None,
     secrets: Sealed = None,
     default: Default = None,
@@ -137,7 +152,7 @@ async def install(
 
     The tools of a third party's server stay quarantined until they are approved.
     """
-    reference, settings, sealed = _asked(ctx, ref, name, config, secrets)
+    reference, settings, sealed = _asked(ctx, ref, name, arguments, config, secrets)
     if reference.own:
         await changing.add_own(ctx, reference, settings, sealed, default)
         return await present(ctx, reference.name)
@@ -319,10 +334,18 @@ async def reveal(ctx: Context, server: str, names: list[str]) -> shapes.Revealed
 
 
 def _asked(
-    ctx: Context, ref: str, name: str | None, config: Mapping[str, Any] | None, secrets: Mapping[str, str] | None
+    ctx: Context,
+    ref: str,
+    name: str | None,
+    arguments: list[str] | None,
+    config: Mapping[str, Any] | None,
+    secrets: Mapping[str, str] | None,
 ) -> tuple[Reference, dict[str, str], Mapping[str, str]]:
     """Return what is to be installed, and its settings and secrets, or raise `InvalidArguments` or `NotFound`."""
     reference = resolve(state_of(ctx).catalogue, ref, name)
+    if arguments:
+        check_arguments(reference, arguments)
+        reference = replace(reference, arguments=tuple(arguments))
     settings, sealed = as_text(config or {}), secrets or {}
     check_settings(reference, settings, sealed)
     return reference, settings, sealed

@@ -1,9 +1,9 @@
-"""Settings and secrets given at installation: variables of a process, or headers of requests to a remote server."""
+"""What is given at installation: a process's arguments, and its variables or a remote server's headers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +12,9 @@ from tausestack.errors import InvalidArguments
 from tausestack_registry.refs import Reference
 
 MAX_VALUE = 32_768
+MAX_ARGUMENTS = 64
+MAX_ARGUMENT = 4096
+"""Characters of one argument."""
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16_384
 """Of all headers together, names and values."""
@@ -37,6 +40,14 @@ def as_text(config: Mapping[str, Any]) -> dict[str, str]:
 def check_settings(reference: Reference, config: Mapping[str, str], secrets: Mapping[str, str]) -> None:
     """Raise `InvalidArguments` where a setting or secret can't be given to the server that is to be installed."""
     check_given(config, secrets, remote=reference.remote)
+
+
+def check_arguments(reference: Reference, arguments: Sequence[str]) -> None:
+    """Raise `InvalidArguments` where a server has no command, or its command can't be given these words."""
+    if reference.own or reference.remote:
+        raise InvalidArguments(f"{reference.name} is no package: only a package's command takes arguments")
+    if len(arguments) > MAX_ARGUMENTS or any(len(one) > MAX_ARGUMENT or "\0" in one for one in arguments):
+        raise InvalidArguments(f"{MAX_ARGUMENTS} arguments of {MAX_ARGUMENT} characters are the most, without zeros")
 
 
 def check_given(config: Mapping[str, str], secrets: Mapping[str, str], *, remote: bool) -> None:

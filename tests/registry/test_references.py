@@ -62,6 +62,36 @@ async def test_what_the_catalogue_says_of_a_packages_command_holds_by_either_nam
     assert plan["name"] == "server-filesystem"
 
 
+@pytest.mark.covers("registry:arguments")
+@pytest.mark.parametrize("ref", ["server-filesystem", "pypi:other", "npm:@scope/other"])
+async def test_a_packages_command_is_given_the_words_that_the_tenant_says(stack: Stack, ref: str) -> None:
+    words = ["--db-path", "${folder}/notes.db", "ñandú; $(id)"]
+    plan = await stack.acme.call("plan", {"ref": ref, "arguments": words})
+    assert plan["command"][1:] == words
+    other = await stack.acme.call("plan", {"ref": ref, "arguments": [*words, "--read-only"]})
+    assert other["hash"] != plan["hash"]
+    await stack.acme.call("install", {"ref": ref, "name": "one", "arguments": words, "approve": plan["hash"]})
+    launch = await stack.tenant("acme", system=True).call("launch", {"server": "one"})
+    assert launch["argv"][1:] == words
+
+
+@pytest.mark.covers("registry:arguments")
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("https://mcp.example.com/mcp", ["--x"]),
+        ("colombia", ["--x"]),
+        ("pypi:other", ["a\0b"]),
+        ("pypi:other", ["x" * 4097]),
+        ("pypi:other", ["x"] * 65),
+    ],
+    ids=["a URL", "a service of ours", "a zero byte", "a long one", "many"],
+)
+async def test_words_that_no_command_can_be_given_are_refused(stack: Stack, ref: str, words: list[str]) -> None:
+    with pytest.raises(InvalidArguments, match="arguments"):
+        await stack.acme.call("install", {"ref": ref, "arguments": words, "approve": True})
+
+
 @pytest.mark.covers("registry:catalogue-arguments")
 async def test_a_packages_variables_have_the_catalogues_values_unless_the_tenant_sets_others(stack: Stack) -> None:
     plan = await stack.acme.call("plan", {"ref": "server-memory"})

@@ -24,6 +24,14 @@ RefArgument = Annotated[
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="the installed server's name")]
 AsOption = Annotated[str | None, typer.Option("--as", help="the server's name in this tenant")]
+ArgumentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="WORD",
+        help="a word for a package's command, as often as it takes words: --arg=--db-path --arg=notes.db",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -65,12 +73,13 @@ def plan(
     ref: RefArgument,
     tenant: TenantOption,
     name: AsOption = None,
+    arguments: ArgumentOption = None,
     settings: SetOption = None,
     secrets: SecretOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what installing would do, and change nothing."""
-    found = run(_plan(ref, tenant, name, _pairs("--set", settings), _pairs("--secret", secrets)))
+    found = run(_plan(ref, tenant, name, arguments, _pairs("--set", settings), _pairs("--secret", secrets)))
     if as_json:
         show_json(found)
     else:
@@ -81,6 +90,7 @@ def install(
     ref: RefArgument,
     tenant: TenantOption,
     name: AsOption = None,
+    arguments: ArgumentOption = None,
     settings: SetOption = None,
     secrets: SecretOption = None,
     default: Annotated[
@@ -93,13 +103,14 @@ def install(
     config, sealed = _pairs("--set", settings), _pairs("--secret", secrets)
     approve: bool | str = True
     if not yes:
-        approve = _ask(run(_plan(ref, tenant, name, config, sealed)), as_json)
+        approve = _ask(run(_plan(ref, tenant, name, arguments, config, sealed)), as_json)
 
     async def work() -> dict[str, Any]:
         async with tenant_client(tenant) as client:
             return await client.install(
                 ref,
                 name=name,
+                arguments=arguments,
                 config=config or None,
                 secrets=sealed or None,
                 default=True if default else None,
@@ -285,11 +296,21 @@ def _health(told: dict[str, Any] | None) -> str:
 
 
 async def _plan(
-    ref: str, tenant: str, name: str | None, config: dict[str, str], secrets: dict[str, str]
+    ref: str,
+    tenant: str,
+    name: str | None,
+    arguments: list[str] | None,
+    config: dict[str, str],
+    secrets: dict[str, str],
 ) -> dict[str, Any]:
     async with tenant_client(tenant) as client:
         return await client.plan(
-            ref, name=name, config=config or None, secrets=secrets or None, timeout=INSTALL_SECONDS
+            ref,
+            name=name,
+            arguments=arguments,
+            config=config or None,
+            secrets=secrets or None,
+            timeout=INSTALL_SECONDS,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +118,14 @@ class Client(WireClient):
         ref: str,
         *,
         name: str | None = None,
+        arguments: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Return what installing would do; nothing changes."""
-        asked = {"ref": ref, "name": name, "config": config, "secrets": secrets}
+        words = None if arguments is None else list(arguments)
+        asked = {"ref": ref, "name": name, "arguments": words, "config": config, "secrets": secrets}
         return await self.wire.request("POST", self.path("plans"), body=given(asked), timeout=timeout)
 
     async def install(
@@ -131,6 +133,7 @@ class Client(WireClient):
         ref: str,
         *,
         name: str | None = None,
+        arguments: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
         default: bool | None = None,
@@ -139,9 +142,12 @@ class Client(WireClient):
     ) -> dict[str, Any]:
         """Install a server and return `{"name", "status", "tools": […]}`; `approve` is True or a plan's hash.
 
-        Installing what is installed already returns it unchanged.
+        `arguments` are for a package's command, and no place for secrets. Installing what is installed already returns
+        it unchanged.
         """
-        asked = {"ref": ref, "approve": approve, "name": name, "config": config, "secrets": secrets, "default": default}
+        words = None if arguments is None else list(arguments)
+        given_to_it = {"arguments": words, "config": config, "secrets": secrets}
+        asked = {"ref": ref, "approve": approve, "name": name, "default": default, **given_to_it}
         return await self.wire.request(
             "POST",
             self.path("servers"),

@@ -344,18 +344,28 @@ class SyncClient:
         ref: str,
         *,
         name: str | None = None,
+        arguments: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Return what installing would do; nothing changes."""
-        return self._thread.run(self._client.plan, ref, name=name, config=config, secrets=secrets, timeout=timeout)
+        return self._thread.run(
+            self._client.plan,
+            ref,
+            name=name,
+            arguments=arguments,
+            config=config,
+            secrets=secrets,
+            timeout=timeout,
+        )
 
     def install(
         self,
         ref: str,
         *,
         name: str | None = None,
+        arguments: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
         default: bool | None = None,
@@ -367,6 +377,7 @@ class SyncClient:
             self._client.install,
             ref,
             name=name,
+            arguments=arguments,
             config=config,
             secrets=secrets,
             default=default,

@@ -135,6 +135,7 @@ PARAMETERS: dict[str, Callable[[Picker], Any]] = {
     "address": lambda picker: f"{picker.id('server')}/{picker.parameter('tool')}",
     "tenant": lambda picker: picker.tenant,
     "arguments": lambda picker: {"text": picker.text()},
+    "arg": Picker.text,
     "args": lambda picker: json.dumps({"text": picker.text()}),
     "decision": lambda picker: picker.random.choice(({"approve": True}, {"approve": False, "reason": picker.text()})),
     "config": lambda picker: {"note": picker.text()},
