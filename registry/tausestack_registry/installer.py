@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
@@ -129,6 +129,8 @@ async def planned(call: Call, reference: Reference, config: Mapping[str, str], s
     settings = {**reference.environment, **config}
     launch = launch_of(reference, version, argv, store, settings, secrets, [])
     probe = _object(await call("adapter/probe", {"name": reference.name, "launch": launch}))
+    if reference.remote and probe.get("url"):
+        reference = replace(reference, identifier=str(probe["url"]))  # where it says that it is
     tools, left_out = pinned(objects_in(probe["tools"]))
     said = object_at(probe, "server")
     known = {**(object_at(probe, "offer") or said), "leftOut": [*left_out, *objects_in(probe.get("left_out"))]}

@@ -46,6 +46,7 @@ class Adapter:
     protocols: list[str] = field(default_factory=lambda: ["2025-06-18", "2026-07-28"])
     offer: dict[str, Any] = field(default_factory=lambda: dict(OFFER))
     left_out: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    url: str = ""
 
     def fetch(self, arguments: dict[str, Any]) -> dict[str, Any]:
         kind, name = arguments["registry_type"], arguments["identifier"]
@@ -61,7 +62,7 @@ class Adapter:
             raise self.failure
         sandbox = "" if arguments["launch"]["registryType"] == "remote" else "bwrap"
         said = {"server": {}, "tools": self.tools, "sandbox": sandbox}
-        return {**said, "protocols": self.protocols, "offer": self.offer, "left_out": self.left_out}
+        return {**said, "protocols": self.protocols, "offer": self.offer, "left_out": self.left_out, "url": self.url}
 
     def stop(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.stopped.append(arguments["name"])

@@ -44,6 +44,18 @@ async def test_a_remote_server_is_planned_by_one_contact_and_approved_by_its_has
 
 
 @pytest.mark.covers("registry:remote")
+async def test_a_server_is_installed_where_it_says_that_it_is(stack: Stack, adapter: Any) -> None:
+    adapter.url = "https://example.com/mcp/?key=1"
+    plan = await stack.acme.call("plan", {"ref": URL, "name": "far"})
+    assert plan["url"] == "https://example.com/mcp/?…"
+    await stack.acme.call("install", {"ref": URL, "name": "far", "approve": plan["hash"]})
+    launch = await stack.tenant("acme", system=True).call("launch", {"server": "far"})
+    assert launch["url"] == adapter.url
+    adapter.url = ""
+    assert (await stack.acme.call("plan", {"ref": URL, "name": "far"}))["hash"] != plan["hash"]
+
+
+@pytest.mark.covers("registry:remote")
 async def test_a_plans_hash_covers_the_url_the_protocols_the_instructions_and_the_tools(
     stack: Stack, adapter: Any
 ) -> None:

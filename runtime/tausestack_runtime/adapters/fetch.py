@@ -27,6 +27,7 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
+_OTHER_PYTHON = re.compile(r"Requires-Python ([<>=!~0-9.,* ]{1,60})")
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.!+_-]{0,62}[0-9A-Za-z])?")
 
 
@@ -158,5 +159,7 @@ async def _pip(*arguments: str) -> None:
     said = [line for line in text.splitlines() if line.startswith("ERROR")]
     reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {status}"
     if "No matching distribution" in text and "Connection" not in text and "Retrying" not in text:
-        raise NotFound(reason)
+        wanted = _OTHER_PYTHON.findall(text)
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise NotFound(f"{reason}: it wants Python {wanted[-1]}, and this is {here}" if wanted else reason)
     raise Unavailable(f"the package can't be fetched: {reason}")

@@ -41,7 +41,7 @@ class Probed(TypedDict):
     """What a server said when it was started once, and in which sandbox; "" for one that is reached at a URL.
 
     `protocols` are the versions that it speaks, newest first; `offer` what it offers beside its tools; `left_out` its
-    tools that are out of bounds, each with the reason.
+    tools that are out of bounds, each with the reason; `url` where it was found, "" where it runs here.
     """
 
     server: dict[str, Any]
@@ -50,6 +50,7 @@ class Probed(TypedDict):
     protocols: list[str]
     offer: dict[str, Any]
     left_out: list[dict[str, str]]
+    url: str
 
 
 class Stopped(TypedDict):
@@ -100,7 +101,7 @@ async def probe(ctx: ts.mcp.Context, name: str, launch: dict[str, Any]) -> Probe
     tier = "" if isinstance(wanted, Remote) else hosted.tier()
     return Probed(
         server=found.server, tools=found.tools, sandbox=tier, protocols=found.protocols, offer=found.offer,
-        left_out=found.left_out,
+        left_out=found.left_out, url=found.url or "",
     )  # fmt: skip
 
 

@@ -56,6 +56,8 @@ class Probe:
     offer: dict[str, Any]
     left_out: list[dict[str, str]]
     """Its tools that are out of bounds: name and reason."""
+    url: str | None
+    """Where it was found, where it is at a URL: it may have moved within its origin."""
 
 
 class Hosted:
@@ -117,13 +119,14 @@ class Hosted:
         """
         session = await self._started(name, launch, lasting=False)
         protocols = session.said.protocols
+        url = session.url
         if isinstance(launch, Remote) and PROTOCOL_VERSION in protocols:
-            protocols = [*protocols, *await self._earlier(name, launch)]
+            protocols = [*protocols, *await self._earlier(name, replace(launch, url=url or launch.url))]
         try:
             offer = await _offer(session)
             await session.settled()
             tools, left_out = within_bounds(session.tools)
-            return Probe(_initialized(session), tools, _newest_first(protocols), offer, left_out)
+            return Probe(_initialized(session), tools, _newest_first(protocols), offer, left_out, url)
         finally:
             await session.stop()
 

@@ -303,8 +303,11 @@ async def _broke(exchange: Exchange, error: Exception) -> None:
 
 
 def _mcp_endpoint(head: Head) -> tuple[str, str | None] | None:
-    """Return the tenant whose MCP endpoint a request is for, and the server, None for all of them at once."""
-    parts = head.path.split("/")
+    """Return the tenant whose MCP endpoint a request is for, and the server, None for all of them at once.
+
+    A slash at the end changes nothing: people write it, and some clients add it.
+    """
+    parts = head.path.removesuffix("/").split("/")
     if len(parts) == 4 and parts[1] == "tenants" and parts[3] == "mcp":
         return parts[2], None
     if len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":

@@ -81,7 +81,7 @@ class Siblings:
         except Cancelled:
             return
         except TauseError as error:
-            if not exchange.path.endswith("/mcp"):
+            if not exchange.path.removesuffix("/").endswith("/mcp"):
                 await exchange.problem(error)
                 return
             request_id = _request_id(await exchange.body())

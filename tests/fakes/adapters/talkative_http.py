@@ -64,7 +64,17 @@ class Server:
         """What a request has to bear."""
         self.flood = False
         """Whether every answer is an event without an end."""
-        self.app = Starlette(routes=[Route("/mcp", self.serve, methods=["GET", "POST", "DELETE"])])
+        self.moved = "/moved"
+        """Where requests for `/moved` are sent."""
+        every = ["GET", "POST", "DELETE"]
+        # Starlette itself sends `/mcp/` to `/mcp`, as many servers do.
+        self.app = Starlette(
+            routes=[Route("/mcp", self.serve, methods=every), Route("/moved", self.elsewhere, methods=every)]
+        )
+
+    async def elsewhere(self, request: Request) -> Response:
+        self.requests.append((request.method, dict(request.headers)))
+        return Response(status_code=308, headers={"location": self.moved})
 
     async def endless(self) -> AsyncGenerator[bytes]:
         yield b"data: "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tausestack.errors import InvalidArguments
+from tausestack.errors import InvalidArguments, NotFound
 from tausestack_runtime.adapters.fetch import fetch_python
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -48,3 +48,16 @@ async def test_a_dependency_by_address_is_never_built(tmp_path: Path, monkeypatc
     with pytest.raises(InvalidArguments, match="nothing is built"):
         await fetch_python(tmp_path / "store", "hostile", "1.0")
     assert not ran.exists()
+
+
+@pytest.mark.covers("adapters:other-python")
+async def test_a_package_for_another_python_is_refused_saying_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(tmp_path, "newer", "newer")
+    page = tmp_path / "index.html"
+    page.write_text('<a href="newer-1.0-py3-none-any.whl" data-requires-python="&gt;=3.99">newer</a>')
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", page.as_uri())
+    with pytest.raises(NotFound, match=r"newer: it wants Python >=3\.99, and this is 3\."):
+        await fetch_python(tmp_path / "store", "newer", None)

@@ -105,6 +105,29 @@ async def test_what_can_not_be_reached_or_used_is_refused_in_one_sentence(
         await probing(remote_door)
 
 
+@pytest.mark.covers("adapters:remote-moved")
+async def test_a_server_that_is_elsewhere_in_its_origin_is_followed_and_nobody_else_is_sent_anything(
+    remote_door: HostDoor, remote: tuple[TalkativeServer, str]
+) -> None:
+    server, url = remote
+    assert (await probing(remote_door, url=url))["url"] == url
+    assert (await probing(remote_door, url=url + "/"))["url"] == url
+    remote_door.specs["talk"]["url"] = url + "/"
+    await remote_door.caller("talk").text("touch", {"uri": "note://1"})
+    server.moved = "/mcp?key=1"
+    assert (await probing(remote_door, url=url.replace("/mcp", "/moved")))["url"] == url + "?key=1"
+    for location in ("/moved", "/moved?" + "x" * 9000, "", "//[", "http://a b/"):
+        server.moved = location
+        with anyio.fail_after(60), pytest.raises(Unavailable, match=r"has moved .*HTTP 308"):
+            await probing(remote_door, url=url.replace("/mcp", "/moved"))
+    other = TalkativeServer()
+    async with served(other.app) as elsewhere:
+        server.moved = f"{elsewhere}/mcp?key=1"
+        with pytest.raises(Unavailable, match=rf"has moved to {elsewhere}/mcp \(HTTP 308\)"):
+            await probing(remote_door, url=url.replace("/mcp", "/moved"), headers={"Authorization": "Bearer theirs"})
+    assert other.requests == []
+
+
 @pytest.mark.covers("adapters:remote-eras")
 async def test_a_probe_says_every_version_that_a_server_speaks(
     remote_door: HostDoor, monkeypatch: pytest.MonkeyPatch

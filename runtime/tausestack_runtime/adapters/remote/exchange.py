@@ -24,6 +24,10 @@ DELETE_SECONDS = 3.0
 MAX_RESUMES = 5
 """How often in a row a stream is taken up again that brings nothing new."""
 MAX_PAUSE_SECONDS = 30.0
+MAX_MOVES = 3
+"""How often in a row a message is taken to where the server says that it is."""
+MOVED = frozenset({307, 308})
+"""The statuses that have the same message go elsewhere."""
 
 Take = Callable[[dict[str, Any], int | None], Awaitable[None]]
 
@@ -31,13 +35,15 @@ Take = Callable[[dict[str, Any], int | None], Awaitable[None]]
 class Refused(Exception):
     """The server answers with an HTTP status and no JSON-RPC message; `answered` is that in JSON-RPC's words."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, location: str = "") -> None:
         self.status = status
         why = f"the server answered with HTTP {status} and no JSON-RPC response to what it was asked"
         if status in {401, 403}:
             why = f"the server does not accept the credential that it is installed with (HTTP {status})"
         elif 300 <= status < 400:
-            why = f"the server has moved (HTTP {status}): install it at its new address"
+            place = location.partition("?")[0]
+            to = f" to {place[:200]}" if place.isascii() and place.isprintable() and place else ""
+            why = f"the server has moved{to} (HTTP {status}): install it at its new address"
         elif status == 405:
             why = "the server takes no POST (HTTP 405): it is none, or one of the transport before streamable HTTP"
         super().__init__(why)
@@ -56,7 +62,7 @@ class Exchange:
 
     async def post(self, message: dict[str, Any], seconds: float) -> None:
         """Post what is no request."""
-        reply = await self._send("POST", self._address.of(message), orjson.dumps(message), seconds)
+        reply = await self._posted(message, seconds)
         try:
             self._check(reply)
             await reply.read()
@@ -70,7 +76,7 @@ class Exchange:
 
     async def ask(self, message: dict[str, Any]) -> None:
         """Post a request and take what comes, until its response is there."""
-        reply = await self._send("POST", self._address.of(message), orjson.dumps(message), ASK_SECONDS)
+        reply = await self._posted(message, ASK_SECONDS)
         session = reply.headers.get(b"mcp-session-id") if message.get("method") == "initialize" else None
         opens = message.get("method") == "initialize"
         resumes = 0
@@ -105,6 +111,16 @@ class Exchange:
             await reply.aclose()
         return True
 
+    async def _posted(self, message: dict[str, Any], seconds: float) -> Reply:
+        """Post a message to where the server is, which it may say is elsewhere within its origin."""
+        body, moves = orjson.dumps(message), 0
+        while True:
+            reply = await self._send("POST", self._address.of(message), body, seconds)
+            moves += 1
+            if reply.status not in MOVED or moves > MAX_MOVES or not self._address.moved(_location(reply)):
+                return reply
+            await reply.aclose()
+
     def _resuming(self) -> list[tuple[bytes, bytes]]:
         return self._address.headers(STREAM, *([] if self._last is None else [(b"last-event-id", self._last)]))
 
@@ -124,7 +140,7 @@ class Exchange:
             ):
                 raise Expired
             if not found:
-                raise Refused(reply.status)
+                raise Refused(reply.status, _location(reply))
             for message in found:
                 await self._took(message, opens=opens, session=session)
             if not self._answered:
@@ -156,7 +172,11 @@ class Exchange:
         if reply.status == 404 and self._address.session is not None:
             raise Expired
         if reply.status >= 300:
-            raise Refused(reply.status)
+            raise Refused(reply.status, _location(reply))
+
+
+def _location(reply: Reply) -> str:
+    return reply.headers.get(b"location", b"").decode("latin-1")
 
 
 def _is_stream(reply: Reply) -> bool:

@@ -39,6 +39,11 @@ class RemoteLink:
         return None
 
     @property
+    def url(self) -> str | None:
+        """Where the server is, as far as it has said."""
+        return self._address.url
+
+    @property
     def last_words(self) -> str:
         """Nothing: what it writes to its stderr is known where it runs."""
         return ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urljoin
 
 from tausestack.contract import MCP_VERSION_META
-from tausestack.errors import InvalidRequest
+from tausestack.errors import InvalidArguments, InvalidRequest
 from tausestack.raw import as_object, object_at
 from tausestack.wire.request import request_bytes
 from tausestack_runtime.adapters.launches import Remote
@@ -43,6 +44,25 @@ class Address:
             request_bytes("POST", self.target, self._own, b"", self.origin.authority.encode())
         except ValueError as error:
             raise InvalidRequest("a header has characters that none can have") from error
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"{self.origin}{self.target}"
+
+    def moved(self, location: str) -> bool:
+        """Follow the server to another place of its own origin, as from `/mcp` to `/mcp/`; False where it is none.
+
+        Nobody else is sent what is meant for this server: credentials among it.
+        """
+        try:
+            origin, target = read_url(urljoin(self.url, location))
+        except (InvalidArguments, ValueError):
+            return False
+        if origin != self.origin or target == self.target:
+            return False
+        self.target = target
+        return True
 
     def opened(self, session: bytes | None, result: dict[str, Any]) -> None:
         """Take what a server said to `initialize`."""

@@ -57,6 +57,11 @@ class Link(Protocol):
         ...
 
     @property
+    def url(self) -> str | None:
+        """Where the server is, where it is at a URL."""
+        ...
+
+    @property
     def last_words(self) -> str:
         """What the server complained of last, where that is known; whole once the link was stopped."""
         ...

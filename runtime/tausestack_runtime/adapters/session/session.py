@@ -53,6 +53,11 @@ class Session:
         return None if self._peer is None else self._peer.link.pid
 
     @property
+    def url(self) -> str | None:
+        """Where it was found at last, where it is at a URL."""
+        return None if self._peer is None else self._peer.link.url
+
+    @property
     def said(self) -> Said:
         """What the server said of itself, once it is ready."""
         return Said() if self._tongue is None else self._tongue.said

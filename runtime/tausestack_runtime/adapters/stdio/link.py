@@ -34,6 +34,11 @@ class StdioLink:
         return self._child.pid
 
     @property
+    def url(self) -> str | None:
+        """None: it runs here."""
+        return None
+
+    @property
     def last_words(self) -> str:
         """What the process said last on its stderr; whole once it was stopped."""
         return str(self._child.words)

@@ -141,7 +141,8 @@ def check(said: Declared, request: Message) -> None:
     if request.id is None:
         return
     if said.version is None:
-        raise _mismatch(request, "The header MCP-Protocol-Version is missing")
+        told = f"send {PROTOCOL_VERSION}, or open a session with initialize, as clients of earlier versions do"
+        raise _mismatch(request, f"The header MCP-Protocol-Version is missing: {told}")
     if stated is None or not isinstance(request.meta.get(MCP_CAPABILITIES_META), dict):
         raise Refused(INVALID_PARAMS, f"_meta has to hold {MCP_VERSION_META} and {MCP_CAPABILITIES_META}", request.id)
     if said.version != _CURRENT or stated != PROTOCOL_VERSION:

@@ -56,7 +56,7 @@ def _can_be_had(scope: object) -> bool:
 
 def _resource_path(path: str) -> str:
     """Return the path of the resource that a door's path belongs to, empty where there is none that a header holds."""
-    parts = path.split("/")
+    parts = path.removesuffix("/").split("/")
     if not path.isascii() or not path.isprintable() or '"' in path or "\\" in path:
         return ""
     if parts[1:2] == ["tenants"] and parts[-1] in {"mcp", "sse", "messages"}:

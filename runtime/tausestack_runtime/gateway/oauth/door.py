@@ -94,7 +94,7 @@ class OAuthDoor:
 
     async def _document(self, exchange: Exchange, base: str) -> None:
         path = exchange.path
-        resource = Resource.of(path.removeprefix(METADATA)) if path.startswith(METADATA) else None
+        resource = Resource.of(path.removeprefix(METADATA).removesuffix("/")) if path.startswith(METADATA) else None
         if exchange.method not in {"GET", "HEAD"}:
             raise not_found()
         if path == "/.well-known/oauth-authorization-server":
