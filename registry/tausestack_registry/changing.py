@@ -60,6 +60,14 @@ async def add_own(
     state_of(ctx).changed(ctx.tenant)
 
 
+async def is_of(ctx: Context, reference: Reference) -> bool:
+    """Whether the third party's server of that name is what is referred to, in whichever version."""
+    async with ctx.database() as db:
+        one = await third_party(db, reference.name)
+    wanted = reference.registry_type, reference.identifier
+    return one.ref == reference.ref or (one.registry_type, one.identifier) == wanted
+
+
 async def check_room(ctx: Context, db: Connection) -> None:
     """Raise `RateLimited` where the tenant may have no more servers."""
     ctx.check_limit("installed_servers", "servers that it installed itself", await store.count_chosen(db))

@@ -27,6 +27,8 @@ _PYPI = re.compile(r"pypi:([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)(?:==
 _NPM_WORD = r"[a-z0-9~-][a-z0-9._~-]{0,98}"
 _NPM = re.compile(rf"npm:((?:@{_NPM_WORD}/)?{_NPM_WORD})(?:@([0-9][0-9A-Za-z.+-]{{0,62}}))?")
 _URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+_SAYS_NOTHING = frozenset({"mcp", "server", "mcp-server"})
+"""Names of packages that are told apart by their scope alone: `@playwright/mcp` is called `playwright-mcp`."""
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9])?|[0-9a-f:.]+")
 
 
@@ -98,7 +100,8 @@ def _package(
 ) -> Reference:
     """A package that the catalogue knows too is started as it says there."""
     known = catalogue.of_package(registry_type, identifier)
-    named = _named(name or _word(identifier.rpartition("/")[2]))
+    own = identifier.rpartition("/")[2]
+    named = _named(name or _word(identifier if own in _SAYS_NOTHING else own))
     arguments, environment = (known.arguments, known.environment) if known else ((), {})
     return Reference(ref, named, identifier, known, registry_type, identifier, version, arguments, environment)
 

@@ -164,6 +164,8 @@ async def install(
         await changing.add(ctx, plan, sealed, default=default, approve=approve)
     elif there["kind"] in OWN_KINDS:
         raise Conflict(f"{reference.name} is one of our own services here: choose another name")
+    elif not await changing.is_of(ctx, reference):
+        raise Conflict(f"{reference.name} is the name of another server here: choose one with `name`")
     elif approve and there["status"] == "quarantined":
         await changing.approve_tools(ctx, reference.name, approve)
     return await present(ctx, reference.name)

@@ -73,6 +73,20 @@ async def test_installing_what_is_installed_returns_it_unchanged(stack: Stack, a
     assert len(adapter.probed) == 1
 
 
+@pytest.mark.covers("registry:install-twice")
+async def test_a_name_that_another_server_has_is_not_taken_for_it(stack: Stack, adapter: Any) -> None:
+    await stack.acme.call("install", {"ref": "npm:@one/thing", "approve": True})
+    for other in ("npm:@other/thing", "pypi:thing", "https://thing/mcp"):
+        with pytest.raises(Conflict, match="name of another server"):
+            await stack.acme.call("install", {"ref": other, "name": "thing", "approve": True})
+    assert len(adapter.probed) == 1
+    far = {"ref": "https://example.com/mcp/", "name": "far", "approve": True}
+    adapter.url = "https://example.com/mcp"
+    installed = await stack.acme.call("install", far)
+    assert await stack.acme.call("install", far) == installed
+    assert await stack.acme.call("install", {**far, "ref": adapter.url}) == installed
+
+
 @pytest.mark.covers("registry:quarantine")
 async def test_without_an_approval_the_tools_wait_in_quarantine(stack: Stack, adapter: Any) -> None:
     installed = await stack.acme.call("install", {"ref": "pypi:other"})

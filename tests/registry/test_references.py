@@ -39,6 +39,7 @@ async def test_an_unknown_name_is_not_found(stack: Stack) -> None:
         ("npm:some.thing@1.2.3-rc.1", "some-thing", "some.thing", "1.2.3-rc.1"),
         ("npm:@scope/thing", "thing", "@scope/thing", "3.0"),
         ("npm:@scope/thing@2.0.1", "thing", "@scope/thing", "2.0.1"),
+        ("npm:@scope/mcp", "scope-mcp", "@scope/mcp", "3.0"),
     ],
 )
 async def test_a_package_of_npm_is_installed_by_its_name(

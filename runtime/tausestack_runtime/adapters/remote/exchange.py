@@ -12,6 +12,7 @@ import orjson
 from tausestack.raw import as_array, as_object, objects_in
 from tausestack_runtime.adapters.asked import Answered
 from tausestack_runtime.adapters.remote.requests import STREAM, Address
+from tausestack_runtime.adapters.session.flight import numbered
 from tausestack_runtime.adapters.session.peer import Expired
 from tausestack_runtime.events import MAX_EVENT_BYTES, events
 from tausestack_runtime.gateway.nesting import loads
@@ -158,7 +159,7 @@ class Exchange:
 
     async def _took(self, message: dict[str, Any], *, opens: bool, session: bytes | None) -> None:
         if self._number is not None and "method" not in message:
-            if message.get("id") != self._number and message.get("id") is not None:
+            if message.get("id") is not None and numbered(message["id"]) != self._number:
                 return  # another request's response has no place here
             message = {**message, "id": self._number}
             self._answered = True
@@ -180,7 +181,7 @@ def _location(reply: Reply) -> str:
 
 
 def _is_stream(reply: Reply) -> bool:
-    return reply.status == 200 and reply.headers.get(b"content-type", b"").startswith(b"text/event-stream")
+    return reply.status == 200 and reply.headers.get(b"content-type", b"").lower().startswith(b"text/event-stream")
 
 
 def _messages(raw: bytes) -> list[dict[str, Any]]:

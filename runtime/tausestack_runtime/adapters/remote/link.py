@@ -67,7 +67,10 @@ class RemoteLink:
         except Expired as error:
             self._end(GONE)
             raise Broken(GONE) from error
-        except (wire.WireError, Forbidden, Refused) as error:
+        except Refused as error:
+            if "method" not in message:
+                raise Broken(str(error)) from error  # a notification that a server can't take is lost to it alone
+        except (wire.WireError, Forbidden) as error:
             raise Broken(str(error)) from error
         if message.get("method") == "notifications/initialized":
             self._hearing = asyncio.create_task(self._hear())

@@ -25,6 +25,8 @@ _OURS = frozenset(
 )  # fmt: skip
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 BOTH = (b"accept", b"application/json, text/event-stream")
+IDENTITY = (b"accept-encoding", b"identity")
+"""Who says nothing of it may be answered in any compression."""
 STREAM = (b"accept", b"text/event-stream")
 
 
@@ -72,7 +74,7 @@ class Address:
 
     def headers(self, *more: tuple[bytes, bytes]) -> Headers:
         """Return the headers of a request of the session."""
-        found: Headers = [*self._own, *more]
+        found: Headers = [*self._own, IDENTITY, *more]
         if self.session is not None:
             found.append((b"mcp-session-id", self.session))
         if self._version is not None:
@@ -87,7 +89,7 @@ class Address:
         if not isinstance(version, str):
             return self.headers(*posted)
         method = str(message.get("method"))
-        found: Headers = [*self._own, *posted, (b"mcp-protocol-version", version.encode())]
+        found: Headers = [*self._own, IDENTITY, *posted, (b"mcp-protocol-version", version.encode())]
         found.append((b"mcp-method", method.encode()))
         if method in _NAMED:
             found.append((b"mcp-name", encoded(str(params.get(_NAMED[method])))))

@@ -90,15 +90,19 @@ def _defined(tool: dict[str, Any]) -> _Definition:
 async def read_all(peer: Peer, method: str, field: str, most: int) -> list[dict[str, Any]]:
     """Return the items of every page of a list, or of as many as it takes to have more than `most`.
 
-    Raises `UpstreamError` where a page points to one that was there already, and where there are more pages than items
-    are taken.
+    An empty cursor is one like others, but some servers mean the end by it: they then begin anew. Raises
+    `UpstreamError` where a page points to one that was there already, and where there are more pages than items are
+    taken.
     """
     found: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
     seen: set[str] = set()
     while True:
         page = await peer.call(method, params)
-        found += objects_in(page.get(field))
+        items = objects_in(page.get(field))
+        if params.get("cursor") == "" and items == found[: len(items)]:
+            return found
+        found += items
         cursor = page.get("nextCursor")
         if not isinstance(cursor, str) or len(found) > most:
             return found

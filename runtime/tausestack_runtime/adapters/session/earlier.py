@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from tausestack.errors import (
@@ -23,6 +24,7 @@ from tausestack_runtime.adapters.session.tongue import Said
 from tausestack_runtime.adapters.session.waiting import WaitingRoom, give_up
 from tausestack_runtime.adapters.translation import questions, requests, results
 
+_DECLARED = frozenset({"tools", "prompts", "resources"})
 SETTLE_SECONDS = 0.02
 """How long to wait for more questions once a server has asked one, so that they go out together."""
 
@@ -57,7 +59,16 @@ class Earlier:
         await peer.notify("notifications/initialized")
         if "tools" in said.capabilities:
             await catalogue.read()
+        elif not said.capabilities.keys() & _DECLARED:
+            await made._ask_for_tools()
         return made
+
+    async def _ask_for_tools(self) -> None:
+        """Ask a server that declares nothing for its tools all the same: some have them, and clients find them."""
+        with suppress(Answered, DeadlineExceeded):
+            await self.catalogue.read()
+        if self.catalogue.listed:
+            self.said.capabilities["tools"] = {}
 
     @property
     def listeners(self) -> int:
@@ -109,6 +120,8 @@ class Earlier:
                 raise Broken(str(error), flight.tool) from error
             raise
         await give_up(peer, flight, "the call has ended")
+        if result.get("nextCursor") == "":
+            result = {name: each for name, each in result.items() if name != "nextCursor"}  # they mean the end by it
         if asked.method == "tools/list":
             result = self.catalogue.within_bounds(result)
         return results.complete(asked.method, result, self._info, self.said.capabilities)

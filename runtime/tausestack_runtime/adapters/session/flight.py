@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,16 @@ from tausestack_runtime.adapters.asked import Asked, Tell
 
 MAX_NEWS = 256
 MAX_QUESTIONS = 16
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def numbered(identifier: Any) -> int | None:
+    """Return which of our requests an id names; some servers give it back as text, which both SDKs' clients take."""
+    if isinstance(identifier, str):
+        return int(identifier) if _NUMBER.fullmatch(identifier) else None
+    if isinstance(identifier, float):
+        return int(identifier) if identifier.is_integer() else None
+    return identifier if type(identifier) is int else None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tausestack.errors import METHOD_NOT_FOUND, DeadlineExceeded, Unavailable
 from tausestack.raw import as_object
 from tausestack_runtime.adapters.asked import Answered, Asked
-from tausestack_runtime.adapters.session.flight import Flight
+from tausestack_runtime.adapters.session.flight import Flight, numbered
 
 LISTEN = "subscriptions/listen"
 MAX_IN_FLIGHT = 64
@@ -190,7 +190,8 @@ class Peer:
             else:
                 self.on_notification(method, params, origin)
             return
-        flight = self.flights.get(number) if type(number) is int else None
+        known = numbered(number)
+        flight = None if known is None else self.flights.get(known)
         if flight is None:
             return
         result, error = as_object(message.get("result")), as_object(message.get("error"))
@@ -216,8 +217,8 @@ class Peer:
         await asyncio.gather(*chores, return_exceptions=True)
 
     def _progressed(self, params: dict[str, Any]) -> None:
-        number = params.get("progressToken")
-        flight = self.flights.get(number) if type(number) is int else None
+        number = numbered(params.get("progressToken"))
+        flight = None if number is None else self.flights.get(number)
         if flight is None or flight.asked is None or flight.asked.token is None:
             return
         told = {**params, "progressToken": flight.asked.token}

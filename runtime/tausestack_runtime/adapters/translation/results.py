@@ -29,6 +29,8 @@ _RESERVED = range(-32099, -32019)
 _DEFINED = frozenset({HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_PROTOCOL_VERSION})
 """Of the reserved codes, those that the modern protocol has given a meaning."""
 
+UNSAID = "the server refused, and did not say why"
+
 LISTS_FRESH_MS = 60_000
 """How long a list is fresh that its server promises to tell of changes to."""
 UNTOLD_FRESH_MS = 5_000
@@ -76,6 +78,8 @@ def complete(
         whole["_meta"] = meta
     else:
         whole.pop("_meta", None)
+    if method == "tools/call" and whole["resultType"] == "complete" and whole.get("content") is None:
+        whole["content"] = []  # every client may count on it
     if method in CACHEABLE and whole["resultType"] == "complete":
         fresh, scope = whole.get("ttlMs"), whole.get("cacheScope")
         if type(fresh) is not int or fresh < 0:
@@ -114,6 +118,8 @@ def error(raw: dict[str, Any], *, is_modern: bool) -> dict[str, Any]:
 
 
 def _coded(raw: dict[str, Any], *, is_modern: bool) -> dict[str, Any]:
+    if not isinstance(raw.get("message"), str):
+        raw = {**raw, "message": UNSAID}  # clients can't read an error without words
     code = raw.get("code")
     if code == RESOURCE_NOT_FOUND:
         return {**raw, "code": INVALID_PARAMS}

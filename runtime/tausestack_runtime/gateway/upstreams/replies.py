@@ -140,4 +140,4 @@ def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> 
         if data["code"] == UpstreamError.code and answered is not None:
             return Answered(message, answered, status)
         return from_data(message, data)
-    return Answered(message, error, status)
+    return Answered(message, error if isinstance(error.get("message"), str) else {**error, "message": message}, status)

@@ -34,8 +34,12 @@ _EVERY = [
     (b"mcp-protocol-version", PROTOCOL_VERSION.encode()),
 ]
 
+_UNCOMPRESSED = (b"accept-encoding", b"identity")
+"""Said to third parties: who says nothing of it may be answered in any compression."""
+
 Way = tuple[Pool, bytes]
 """Where a request goes, and its head."""
+
 LaunchOf = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Asks the registry how a tenant reaches one of its third-party servers."""
 
@@ -51,7 +55,8 @@ class Remote:
     @cached_property
     def head(self) -> bytes:
         """What the head of every request to it begins with."""
-        return head_bytes("POST", self.target, [*self.headers, *_EVERY], self.origin.authority.encode())
+        said = [*self.headers, *_EVERY, _UNCOMPRESSED]
+        return head_bytes("POST", self.target, said, self.origin.authority.encode())
 
 
 class Ways:
