@@ -29,7 +29,7 @@ GIB, MIB = 1 << 30, 1 << 20
 LIMITS = {
     "RLIMIT_AS": 4 * GIB,  # 1 GiB is too little for node's address space
     "RLIMIT_FSIZE": 64 * MIB,
-    "RLIMIT_NOFILE": 512,
+    "RLIMIT_NOFILE": 4096,  # Node opens all the modules at once that a module imports
     "RLIMIT_CORE": 0,
 }
 MAX_PROCESSES = 128

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tausestack_runtime.adapters.fetch_npm import fetch_npm
 from tausestack_runtime.adapters.launches import Launch
 from tausestack_runtime.adapters.packages import Package
 
+FAKES = Path(__file__).parents[2] / "fakes" / "adapters"
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 EVERYTHING, FILES, MEMORY = (f"@modelcontextprotocol/server-{name}" for name in ("everything", "filesystem", "memory"))
@@ -61,6 +63,20 @@ async def test_a_package_is_fetched_once_and_hashed_and_nothing_of_it_runs(
         with pytest.raises(InvalidArguments):
             await fetch_npm(store, name, version)
     assert os.listdir(store) == ["npm"]  # noqa: PTH208
+
+
+@pytest.mark.covers("adapters:npm-heavy")
+async def test_a_server_that_takes_memories_and_many_files_starts(tmp_path: Path, tier: sandbox.Tier, log: Any) -> None:
+    home = tmp_path / "heavy" / "node_modules" / "heavy"
+    home.mkdir(parents=True)
+    shutil.copy(FAKES / "heavy_node.mjs", home)
+    launch = Launch("npm", "heavy", "1", ("node_modules/heavy/heavy_node.mjs", "--x"), "heavy", {})
+    session = open_session(launch, tmp_path, tier, log)
+    try:
+        told = await SessionCaller(session).call("told")
+    finally:
+        await session.stop()
+    assert told["content"][0]["text"] == "4 memories, 1000 files, --x"
 
 
 @pytest.mark.covers("adapters:npm-servers")

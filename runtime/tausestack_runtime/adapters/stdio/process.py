@@ -86,7 +86,7 @@ class Child:
     ) -> Child:
         """Start a server in the sandbox, `folder` being what it may write and keep, or raise `Unavailable`."""
         package = await asyncio.to_thread(_stored, store, launch)
-        command, readable = _command(launch, package)
+        command, readable = await asyncio.to_thread(_command, launch, package)
         prepared = sandbox.prepare(tier, command, readable=readable, env=launch.env, folder=folder)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -158,7 +158,8 @@ def _command(launch: Launch, package: Path) -> tuple[list[str], list[Path]]:
     if not script.is_relative_to(package) or not script.is_file():
         raise Unavailable(f"{launch.identifier} {launch.version} has no {entry[:200]} in the store")
     program = node.find()
-    return sandbox.program_command(program, [str(script), *arguments]), [package, *node.needs(program)]
+    words = [*node.options(program), str(script), *arguments]
+    return sandbox.program_command(program, words), [package, *node.needs(program)]
 
 
 async def _empty(pipe: asyncio.StreamReader) -> None:
