@@ -142,8 +142,11 @@ def _trouble(tool: dict[str, Any]) -> str | None:
     name = tool.get("name")
     if not isinstance(name, str) or not is_tool(name):
         return f"its name is none that a tool can have: 1 to {MAX_NAME} of A-Z, a-z, 0-9, '_', '-' and '.'"
-    if as_object(tool.get("inputSchema")) is None:
+    schema = as_object(tool.get("inputSchema"))
+    if schema is None:
         return "it has no input schema"
+    if schema.get("type", "object") != "object":
+        return "its input is no object"
     if len(orjson.dumps(tool)) > MAX_TOOL_BYTES:
         return f"its definition is larger than {MAX_TOOL_BYTES // 1024} KiB"
     description = tool.get("description")

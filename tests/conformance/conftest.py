@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,17 +21,24 @@ START_SECONDS = 60
 EVERYTHING = peers.NODE_MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 
 
-@pytest.fixture(scope="session")
-def fixture_url() -> Iterator[str]:
-    """The endpoint of a server that offers all that the conformance suite asks for, in every version."""
+@contextmanager
+def started(module: str) -> Iterator[str]:
+    """Run a server of the fakes, and give its endpoint, which it prints."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(peers.ROOT / "tests" / "fakes")}
-    command = [sys.executable, "-m", "conformance_server"]
+    command = [sys.executable, "-m", module]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process.stdout.readline().strip()
     process.terminate()
     process.wait(60)
     process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def fixture_url() -> Iterator[str]:
+    """The endpoint of a server that offers all that the conformance suite asks for, in every version."""
+    with started("conformance_server") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -55,19 +63,29 @@ def earlier_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, fixture_url: str, earlier_url: str) -> Iterator[Stack]:
-    """A stack whose operator lets remote servers live where these two do."""
-    allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url))
+def peculiar_url() -> Iterator[str]:
+    """The endpoint of a server whose definitions no strict client reads as they are."""
+    with started("peculiar_party") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, fixture_url: str, earlier_url: str, peculiar_url: str
+) -> Iterator[Stack]:
+    """A stack whose operator lets remote servers live where these three do."""
+    allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url, peculiar_url))
     with running(tmp_path_factory.mktemp("stack") / "data", TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def household(stack: Stack, fixture_url: str) -> Tenant:
-    """A tenant that the tests of this folder share: the fixture as its default server, and a third party's."""
+def household(stack: Stack, fixture_url: str, peculiar_url: str) -> Tenant:
+    """A tenant that the tests of this folder share: the fixture as its default server, and two third parties'."""
     tenant = stack.tenant()
     tenant.install(fixture_url, name="fixture", default=True)
     tenant.install("pypi:mcp-server-time", name="time")
+    tenant.install(peculiar_url, name="peculiar")
     return tenant
 
 

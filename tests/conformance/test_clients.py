@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import peculiar_party
 import pytest
 
 import peers
@@ -18,6 +19,8 @@ TOOL = "time__get_current_time"
 ARGUMENTS = {"timezone": "America/Bogota"}
 MODERN = "2026-07-28"
 EARLIER = ("2025-03-26", "2025-06-18", "2025-11-25")
+
+PECULIAR = [f"peculiar__{tool['name']}" for tool in peculiar_party.TOOLS]
 
 SPEAKERS = [
     (peers.OURS_PYTHON, "sdk.py", "auto", MODERN),
@@ -52,6 +55,9 @@ def test_a_client_lists_and_calls(
     said = json.loads(done.stdout)
     assert said["version"] == version
     assert {TOOL, "storage__put_json"} <= set(said["tools"])
+    # One of the servers defines what strict clients refuse to read: that would cost them every list.
+    assert set(PECULIAR) <= set(said["tools"])
+    assert version is None or {"peculiar__wrong", "note://wrong", "note://{name}"} <= set(said["offered"])
     assert not said["failed"]
     assert "America/Bogota" in said["result"]
 

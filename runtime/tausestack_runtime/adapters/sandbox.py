@@ -142,7 +142,7 @@ def prepare(
 ) -> Prepared:
     """Return how to run a command in the sandbox with some folders readable and these variables set, and no others.
 
-    The server works in `folder`, which it may write and which lasts; without one, in its home in memory.
+    The server works in `folder`, which it may write and which lasts; without one, in one in memory.
     """
     folders = [str(Path(sys.base_prefix).resolve()), *(str(path.resolve()) for path in readable)]
     if tier == "bwrap":
@@ -163,9 +163,8 @@ def _bubblewrap(
     if bwrap is None:
         raise Unavailable("bubblewrap is not installed any more")
     program = _memory(seccomp.program(sockets=True))
-    place = _HOME_INSIDE if folder is None else _FOLDER_INSIDE
     variables: list[str] = ["--clearenv"]
-    for name, value in _environment(_HOME_INSIDE, env, place).items():
+    for name, value in _environment(_HOME_INSIDE, env, _FOLDER_INSIDE).items():
         variables += ["--setenv", name, value]
     # By a file, not as arguments: those can be read by every process of the machine.
     settings = _memory(b"\0".join(os.fsencode(word) for word in variables) + b"\0")
@@ -185,10 +184,11 @@ def _bubblewrap(
         argv += ["--ro-bind-try", path, path]
     for path in folders:
         argv += ["--ro-bind", path, path]
-    if folder is not None:
-        argv += ["--bind", str(folder), _FOLDER_INSIDE]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--dir", _HOME_INSIDE, "--remount-ro", "/", "--chdir", place]
-    words = [word.replace(FOLDER, place) for word in command]
+    # By the same name whether it lasts or not: a server that names it in its definitions has those that were approved.
+    argv += ["--size", str(HOME_BYTES), "--tmpfs"] if folder is None else ["--bind", str(folder)]
+    argv += [_FOLDER_INSIDE, "--proc", "/proc", "--dev", "/dev", "--dir", _HOME_INSIDE, "--remount-ro", "/"]
+    argv += ["--chdir", _FOLDER_INSIDE]
+    words = [word.replace(FOLDER, _FOLDER_INSIDE) for word in command]
     order = {"tier": "bwrap", "limits": LIMITS, "argv": [*argv, "--", *words], "pass_fds": [program, settings]}
     return _launched(order, (program, settings))
 

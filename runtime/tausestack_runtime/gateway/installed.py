@@ -16,6 +16,7 @@ from tausestack.names import wire_name
 from tausestack.raw import as_array, as_object, object_at, objects_in
 from tausestack.schemas import Validator, compiled
 from tausestack.scopes import SYSTEM, needed
+from tausestack_runtime.gateway import readable
 from tausestack_runtime.gateway.mirrors import Mirror, mirrors_of
 
 Kind = Literal["service", "platform", "adapter", "remote"]
@@ -75,8 +76,8 @@ class Tool:
 
         A missing description is filled in, as hosts expect one.
         """
-        shown = {**self.raw, "name": name}
-        if not self.raw.get("description"):
+        shown = {**readable.tool(self.raw), "name": name}
+        if not shown.get("description"):
             shown["description"] = f"{self.name} of {self.server}"
         if stale is not None:
             shown["_meta"] = {**object_at(self.raw, "_meta"), META_STALE: stale}

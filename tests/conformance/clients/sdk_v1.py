@@ -17,8 +17,12 @@ async def main(url: str, key: str, version: str, tool: str, arguments: str) -> N
     ):
         agreed = (await client.initialize()).protocolVersion
         tools = (await client.list_tools()).tools
+        prompts = (await client.list_prompts()).prompts
+        resources = (await client.list_resources()).resources
+        templates = (await client.list_resource_templates()).resourceTemplates
+        offered = [one.name for one in (*prompts, *resources, *templates)]
         result = await client.call_tool(tool, json.loads(arguments))
-        said = {"version": agreed, "tools": [one.name for one in tools]}
+        said = {"version": agreed, "tools": [one.name for one in tools], "offered": offered}
         print(json.dumps(said | {"failed": result.isError, "result": result.model_dump_json()}))
 
 

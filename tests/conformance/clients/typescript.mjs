@@ -13,8 +13,12 @@ await client.connect(
   new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { Authorization: `Bearer ${key}` } } })
 );
 const { tools } = await client.listTools();
+const { prompts } = await client.listPrompts();
+const { resources } = await client.listResources();
+const { resourceTemplates } = await client.listResourceTemplates();
+const offered = [...prompts, ...resources, ...resourceTemplates].map((one) => one.name);
 const result = await client.callTool({ name: tool, arguments: JSON.parse(given) });
 const version = client.getNegotiatedProtocolVersion();
-const said = { version, tools: tools.map((one) => one.name), failed: result.isError === true };
+const said = { version, tools: tools.map((one) => one.name), offered, failed: result.isError === true };
 console.log(JSON.stringify({ ...said, result: JSON.stringify(result) }));
 await client.close();

@@ -11,8 +11,12 @@ const transport = new StreamableHTTPClientTransport(new URL(url), {
 });
 await client.connect(transport);
 const { tools } = await client.listTools();
+const { prompts } = await client.listPrompts();
+const { resources } = await client.listResources();
+const { resourceTemplates } = await client.listResourceTemplates();
+const offered = [...prompts, ...resources, ...resourceTemplates].map((one) => one.name);
 const result = await client.callTool({ name: tool, arguments: JSON.parse(given) });
-const said = { version: transport.protocolVersion, tools: tools.map((one) => one.name), failed: result.isError === true };
+const said = { version: transport.protocolVersion, tools: tools.map((one) => one.name), offered, failed: result.isError === true };
 console.log(JSON.stringify({ ...said, result: JSON.stringify(result) }));
 await transport.terminateSession();
 await client.close();

@@ -64,6 +64,7 @@ async def test_a_secret_is_replaced_in_every_common_form(form: str, log: Any) ->
         (["bwrap: no such thing", "sandbox: this kernel has no Landlock"], ""),
         (["a\x1b[31mred\tline"], "a [31mred line"),
         (["x" * 5000], "x" * 200),
+        (["TypeError: fetch failed"], "TypeError: fetch failed (a sandbox has no network)"),
     ],
 )  # fmt: skip
 def test_the_last_words_of_a_server_are_its_own_and_short(lines: list[str], quoted: str) -> None:

@@ -101,6 +101,18 @@ async def test_a_server_keeps_what_it_writes_into_its_own_folder(
         assert "note" in (await called(one, "look", paths=["."]))["files"]["."]
 
 
+@pytest.mark.covers("sandbox:folder")
+async def test_a_folder_that_does_not_last_goes_by_the_same_name_and_is_written_too(
+    session: Open, best: sandbox.Tier
+) -> None:
+    async with session(env={"KEEP": "${folder}/kept"}) as one:
+        seen = await called(one, "look", paths=["."])
+        again = await called(one, "look", paths=["."])
+    # A server that names it in its definitions would else have others than those that were approved.
+    assert best == "landlock" or seen["environment"]["KEEP"] == "/folder/kept"
+    assert "note" in again["files"]["."]
+
+
 @pytest.mark.covers("sandbox:reaped")
 async def test_what_a_server_leaves_behind_ends_with_it(session: Open, tier: sandbox.Tier, tmp_path: Path) -> None:
     mark = f"{tmp_path.name}-{tier}"

@@ -28,6 +28,11 @@ _OURS = ("sandbox: ", "bwrap: ")
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
 """How the line of an uncaught error begins, after which some runtimes print more."""
 
+_NETWORK = re.compile(
+    r"fetch failed|getaddrinfo|ENOTFOUND|EAI_AGAIN|ENETUNREACH|Network is unreachable|name resolution|Name or service"
+)
+"""What programs say that miss the network."""
+
 
 class Log(Protocol):
     """Where a process's stderr goes."""
@@ -47,7 +52,8 @@ class LastWords:
     def __str__(self) -> str:
         """The line, clipped and in printable characters; without the sandbox's own and where the store is."""
         line = (self._error or self._last).replace(self._store, "…")
-        return "".join(one if one.isprintable() else " " for one in line)[:LAST_WORDS]
+        said = "".join(one if one.isprintable() else " " for one in line)[:LAST_WORDS]
+        return f"{said} (a sandbox has no network)" if _NETWORK.search(said) else said
 
     def hear(self, line: str) -> None:
         """Take the next line."""

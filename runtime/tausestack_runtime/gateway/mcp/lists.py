@@ -19,6 +19,7 @@ from tausestack_runtime.gateway.mcp.asking import Ask
 from tausestack_runtime.gateway.mcp.envelope import Refused
 from tausestack_runtime.gateway.mcp.naming import Named, Outward
 from tausestack_runtime.gateway.mcp.offers import METHODS, Kind, Offers
+from tausestack_runtime.gateway.readable import item as as_item
 from tausestack_runtime.gateway.snapshots import TenantSnapshot
 
 LIST_TTL_MS = 5_000
@@ -57,7 +58,8 @@ class Lists:
         items: list[dict[str, Any]] = []
         for one, listed in zip(asked, found, strict=True):
             outward = Outward(one.name, plain=ask.server is not None or one.default)
-            items += [_outward(outward, kind, item) for item in listed.marked()]
+            readable = (as_item(kind, item, one.name) for item in listed.marked())
+            items += [_outward(outward, kind, item) for item in readable if item is not None]
         ttl = min([LIST_TTL_MS, *(listed.ttl_ms for listed in found)])
         start = number_of(_after(ask) or "0")
         if start is None:
