@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import tausestack as ts
-from stack import Tenant
+from stack import Stack, Tenant
 from tausestack.mcp.client import Mode
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -47,3 +47,19 @@ async def test_a_server_is_met_through_the_merged_endpoint(server: Server, house
                 assert wire in {tool.name for tool in (await client.list_tools()).tools}
                 called = await client.call_tool(wire, server.arguments)
                 assert server.answer in json.dumps(called.model_dump(mode="json"))
+
+
+@pytest.mark.covers("registry:arguments")
+async def test_a_servers_command_is_given_the_words_that_it_needs(household: Tenant, stack: Stack) -> None:
+    words = ["--local-timezone", "America/Bogota"]
+    asked = ("plan", "pypi:mcp-server-time", "--tenant", household.name, *(f"--arg={word}" for word in words))
+    assert stack.cli_json(*asked, key=household.key)["command"][1:] == words
+    household.install("pypi:mcp-server-time", name="zoned", arguments=words)
+    async with (
+        ts.connect(household.name, household.key, household.url) as ours,
+        ours.mcp("zoned") as client,
+    ):
+        (tool,) = [one for one in (await client.list_tools()).tools if one.name == "get_current_time"]
+        assert "'America/Bogota' as local timezone" in json.dumps(tool.input_schema)
+        called = await client.call_tool("get_current_time", {"timezone": "America/Bogota"})
+    assert not called.is_error
