@@ -76,6 +76,20 @@ async def test_an_earlier_server_asks_a_client_of_either_era(
         assert "a thought" in words(await client.call_tool(f"{server}__trigger-sampling-request", {"prompt": "Think."}))
 
 
+@pytest.mark.parametrize(
+    ("mode", "version", "server"), [(*ERAS[0], "afar"), (*ERAS[0], "everything"), (*ERAS[1], "everything")]
+)
+async def test_what_an_earlier_server_takes_as_a_task_alone_is_called_like_any_other(
+    mode: Mode, version: str, server: str, town: Tenant
+) -> None:
+    async with meeting(town, mode, version) as client:
+        asked = {"topic": "tides", "ambiguous": True}
+        report = words(await client.call_tool(f"{server}__simulate-research-query", asked))
+    assert "Research Report: tides" in report
+    # It asked, and was answered.
+    assert "User accepted without selection" in report
+
+
 @pytest.mark.parametrize("server", EARLIER_SERVERS)
 @pytest.mark.parametrize(("mode", "version"), ERAS)
 async def test_an_earlier_server_tells_its_progress(mode: Mode, version: str, server: str, town: Tenant) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -24,12 +25,18 @@ class Server:
 
     def __init__(self) -> None:
         self.odd = ""
+        self.tasks = False
+        """Whether its first tool is one that it takes as a task alone, which ends once it is cancelled."""
+        self.waited, self.cancelled = asyncio.Event(), asyncio.Event()
         self.app = Starlette(routes=[Route("/mcp", self.serve, methods=["POST"])])
 
     async def serve(self, request: Request) -> Response:
         message = await request.json()
         if "id" not in message:
             return Response(status_code=404 if self.odd == "no notifications" else 202)
+        if message["method"] == "tasks/result":
+            self.waited.set()
+            await self.cancelled.wait()
         said = {"jsonrpc": "2.0", "id": message["id"], **self._answer(message)}
         if self.odd == "text ids":
             said["id"] = str(said["id"])
@@ -49,9 +56,16 @@ class Server:
             return {"result": {**said, "serverInfo": {"name": "odd", "version": "1"}}}
         if method == "tools/list":
             page = int(params.get("cursor") or 0)
-            tool = {"name": f"tool-{page}", "description": "Do it.", "inputSchema": SCHEMA}
+            tool: dict[str, Any] = {"name": f"tool-{page}", "description": "Do it.", "inputSchema": SCHEMA}
+            if self.tasks and page == 0:
+                tool["execution"] = {"taskSupport": "required"}
             last = "" if self.odd == "an empty last cursor" else None
             return {"result": {"tools": [tool], "nextCursor": str(page + 1) if page + 1 < PAGES else last}}
+        if method == "tools/call" and "task" in params:
+            return {"result": {"task": {"taskId": "task-1", "status": "working"}}}
+        if method == "tasks/cancel" and params["taskId"] == "task-1":
+            self.cancelled.set()
+            return {"result": {"taskId": "task-1", "status": "cancelled"}}
         if method == "tools/call" and params["name"] == "tool-0":
             content: dict[str, Any] = {"content": [{"type": "text", "text": "done"}]}
             return {"result": {"structuredContent": {"done": True}, **({} if self.odd == "no content" else content)}}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import anyio
 import pytest
 from adapters.odd_http import ODDITIES, PAGES, Server
 
 from adapter_door import HostDoor, open_door, served
 
-pytestmark = [pytest.mark.anyio, pytest.mark.covers("adapters:odd")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -24,6 +26,7 @@ async def odd(store: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tu
             yield door, server
 
 
+@pytest.mark.covers("adapters:odd")
 @pytest.mark.parametrize("oddity", ODDITIES)
 async def test_a_server_may_be_odd(oddity: str, odd: tuple[HostDoor, Server]) -> None:
     door, server = odd
@@ -42,6 +45,19 @@ async def test_a_server_may_be_odd(oddity: str, odd: tuple[HostDoor, Server]) ->
     assert result["content"] == ([] if oddity == "no content" else [{"type": "text", "text": "done"}])
 
 
+@pytest.mark.covers("adapters:odd")
 async def test_an_error_without_words_gets_some(odd: tuple[HostDoor, Server]) -> None:
     answer = await odd[0].caller("odd").ask("tools/call", {"name": "tool-1", "arguments": {}})
     assert answer["error"]["message"] == "the server refused, and did not say why"
+
+
+@pytest.mark.covers("adapters:task-alone")
+async def test_a_task_ends_with_the_call_that_waits_for_it(odd: tuple[HostDoor, Server]) -> None:
+    door, server = odd
+    server.tasks = True
+    caller = door.caller("odd")
+    call = asyncio.create_task(caller.call("tool-0"))
+    with anyio.fail_after(60):
+        await server.waited.wait()
+        call.cancel()
+        await server.cancelled.wait()

@@ -99,8 +99,27 @@ class Earlier:
         tool = await self.catalogue.approved(asked.params.get("name")) if asked.method == "tools/call" else None
         if asked.level is not None:
             await self._listen_at(asked.level)
-        flight = await self._peer.begin(asked.method, requests.earlier(asked.params), asked, tool)
+        params = requests.earlier(asked.params)
+        if tool is not None and object_at(tool, "execution").get("taskSupport") == "required":
+            flight = await self._as_task(params, asked, tool)
+        else:
+            flight = await self._peer.begin(asked.method, params, asked, tool)
         return await self._attend(self._peer, flight, asked, tell)
+
+    async def _as_task(self, params: dict[str, Any], asked: Asked, tool: dict[str, Any]) -> Flight:
+        """Begin a call that its server takes as a task alone, and return the flight of what comes of the task."""
+        try:
+            made = await self._peer.call("tools/call", {**params, "task": {}})
+        except Answered as error:
+            raise results.refusal(error, is_modern=False) from error
+        except Broken as error:
+            raise Broken(str(error), tool) from error
+        task = object_at(made, "task").get("taskId")
+        if not isinstance(task, str):
+            raise UpstreamError(f"{self._peer.name} made no task of a call that it takes as a task alone")
+        flight = await self._peer.begin(requests.TASK_RESULT, {"taskId": task}, asked, tool)
+        flight.task = task
+        return flight
 
     async def _attend(self, peer: Peer, flight: Flight, asked: Asked, tell: Tell) -> dict[str, Any]:
         try:

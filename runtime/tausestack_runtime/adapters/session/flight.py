@@ -47,6 +47,8 @@ class Flight:
     """The definition of the tool that is called."""
     questions: dict[str, Question] = field(default_factory=dict[str, Question])
     """What waits for the caller, by the key under which it is asked."""
+    task: str | None = None
+    """The task at the server whose result it waits for."""
     attended: bool = True
     round: int = 0
     _news: deque[dict[str, Any]] = field(default_factory=deque[dict[str, Any]])

@@ -164,6 +164,12 @@ class Peer:
             gone = {"requestId": flight.number, "reason": why}
             with suppress(Broken, Unavailable):
                 await self.notify("notifications/cancelled", gone)
+            if flight.task is not None:
+                self.chore(self._cancel_task(flight.task))
+
+    async def _cancel_task(self, task: str) -> None:
+        with suppress(Answered, Broken, DeadlineExceeded, Unavailable):  # one that has just ended can't be cancelled
+            await self.call("tasks/cancel", {"taskId": task})
 
     def close(self, flight: Flight) -> None:
         """Let go of a request."""

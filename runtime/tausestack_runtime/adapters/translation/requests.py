@@ -20,7 +20,9 @@ NEEDS = {
     "completion/complete": "completions",
 }  # fmt: skip
 """The methods that are passed on, and the capability that each belongs to."""
-ASKS_BACK = frozenset({"tools/call", "prompts/get", "resources/read"})
+TASK_RESULT = "tasks/result"
+"""The method of 2025-11-25 that waits for what comes of a task, and in whose course the task asks."""
+ASKS_BACK = frozenset({"tools/call", "prompts/get", "resources/read", TASK_RESULT})
 """The methods in whose course a server may ask its client something."""
 CACHEABLE = frozenset(
     {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read", "server/discover"}
