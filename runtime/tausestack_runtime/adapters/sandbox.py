@@ -153,6 +153,8 @@ def prepare(
 def _environment(home: str, env: Mapping[str, str], place: str) -> dict[str, str]:
     # The clock is UTC everywhere: a definition that names the machine's zone would differ from machine to machine.
     own = {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "TZ": "UTC"}
+    # So would one that names the members of a set, from start to start: Python's hashes are the same at each.
+    own["PYTHONHASHSEED"] = "0"
     return {**{name: value.replace(FOLDER, place) for name, value in env.items()}, **own}
 
 

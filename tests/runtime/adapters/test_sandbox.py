@@ -34,7 +34,9 @@ async def test_a_server_sees_what_was_declared_for_it_and_no_more(
         seen = await called(one, "look", paths=[])
     environment = seen["environment"]
     assert environment["TOKEN"] == "s3cret"
-    assert set(environment) <= {"TOKEN", "LD_PRELOAD", "PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "LC_CTYPE"}
+    ours = {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PYTHONHASHSEED", "PWD", "LC_CTYPE"}
+    assert set(environment) <= {"TOKEN", "LD_PRELOAD", *ours}
+    assert environment["PYTHONHASHSEED"] == "0"
     assert "canary" not in json.dumps(environment)
     assert seen["descriptors"] == "ok []"
 
