@@ -27,7 +27,8 @@ Wish = Literal["auto", "bwrap", "landlock"]
 
 GIB, MIB = 1 << 30, 1 << 20
 LIMITS = {
-    "RLIMIT_AS": 4 * GIB,  # 1 GiB is too little for node's address space
+    "RLIMIT_DATA": 4 * GIB,  # what it can write to
+    "RLIMIT_AS": 8 * GIB,  # Node sets addresses aside, 5 GiB in a server of 110 MB
     "RLIMIT_FSIZE": 64 * MIB,
     "RLIMIT_NOFILE": 4096,  # Node opens all the modules at once that a module imports
     "RLIMIT_CORE": 0,
