@@ -25,6 +25,27 @@ def test_a_slash_at_the_end_changes_nothing(tenant: Tenant) -> None:
 
 
 @pytest.mark.covers("endpoints:final-slash")
+def test_an_address_that_ends_early_is_none(tenant: Tenant) -> None:
+    for path in (
+        "",
+        "api",
+        "api/",
+        "api/v2",
+        "api/v2/",
+        "api/v2/tenants",
+        "api/v2/tenants/",
+        "tenants",
+        "tenants/",
+        "tenants/x/",
+    ):
+        for slashes in ("", "/", "//x"):
+            for method in ("GET", "POST", "PATCH", "DELETE"):
+                url = f"{tenant.url}/{path}{slashes}"
+                reply = httpx2.request(method, url, timeout=60, trust_env=False)
+                assert reply.status_code in {401, 404, 405}, (method, url, reply.text)
+
+
+@pytest.mark.covers("endpoints:final-slash")
 def test_who_forgets_the_version_is_told_both_ways_to_say_it(tenant: Tenant) -> None:
     asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     reply = httpx2.post(endpoint(tenant), json=asked, headers=tenant.headers, timeout=60, trust_env=False)

@@ -61,6 +61,6 @@ def _resource_path(path: str) -> str:
         return ""
     if parts[1:2] == ["tenants"] and parts[-1] in {"mcp", "sse", "messages"}:
         return "/".join([*parts[:-1], "mcp"])
-    if path.startswith("/api/v2/tenants/") and parts[4]:
+    if parts[1:4] == ["api", "v2", "tenants"] and any(parts[4:5]):
         return f"/tenants/{parts[4]}/mcp"
     return ""
