@@ -29,6 +29,8 @@ _KEY_DIGITS = 16
 """Hexadecimal digits of the digest that a tenant is known by in its slot."""
 _WINDOW = SECONDS + 1  # the sum first
 _WINDOWS = _MINUTES * _WINDOW
+_COUNT = 4
+"""Bytes of one second's."""
 
 _KEYS_AT = 0
 _STAMPS_AT = SLOTS * 8
@@ -86,9 +88,10 @@ class Tally:
             total = self._windows[at]
             if not total:
                 return second, 0
-            ages = range(SECONDS - 1, -1, -1)
-            first = next(second - age for age in ages if self._windows[at + 1 + (second - age) % SECONDS])
-            return first, total
+            seconds, oldest = self._windows[at + 1 : at + _WINDOW].tobytes(), (second + 1) % SECONDS * _COUNT
+            # In order they are one number, which is as long as from the first of them that has some.
+            since = int.from_bytes(seconds[oldest:] + seconds[:oldest])
+            return second - (since.bit_length() - 1) // (_COUNT * 8), total
 
     def clear(self, what: int, tenant: str, second: int) -> None:
         """Forget a tenant's calls or lists of the last minute."""

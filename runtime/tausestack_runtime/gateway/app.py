@@ -45,6 +45,7 @@ from tausestack_runtime.gateway.oauth.door import OAuthDoor
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer, Mapping
 from tausestack_runtime.gateway.oauth.fetching import Fetching
 from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.rest.asked import ROOT
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
 from tausestack_runtime.gateway.sealing import Sealer
 from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
@@ -193,6 +194,8 @@ class Gateway:
             elif (place := head.once(_mcp_endpoint)) is not None:
                 tenant, server = place
                 await self._mcp.serve(exchange, tenant, server)
+            elif exchange.path.startswith(ROOT):
+                await self._rest.serve(exchange)
             elif exchange.path.startswith(("/oauth/", "/.well-known/")):
                 await self._oauth(exchange)
             elif exchange.internal and exchange.path.startswith(STREAMS):
@@ -201,8 +204,6 @@ class Gateway:
             elif exchange.internal and exchange.path.startswith("/siblings/"):
                 order, tenant = parse_path(exchange.path)
                 await exchange.reply_json(200, {"left": await self._gateways.here(order, tenant)})
-            elif exchange.path.startswith("/api/v2/"):
-                await self._rest(exchange, exchange.path.removeprefix("/api/v2/").rstrip("/"))
             elif head.once(_was_mcp_endpoint):
                 await retired(exchange)
             else:

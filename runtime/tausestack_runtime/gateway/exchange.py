@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -35,7 +34,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _WHOLE = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n"
-_MALFORMED = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
+"""What no header may hold."""
 _BROKEN = b"%bcontent-length: 0\r\nconnection: close\r\n\r\n" % _LINES[500]
 _CLOSE = b"connection: close\r\n"
 _BODILESS = frozenset({204, 304})
@@ -161,7 +161,7 @@ class Exchange:
 
     async def json_object(self) -> tuple[dict[str, Any], int]:
         """Return the body as a JSON object and its length in bytes; an empty body is an empty object."""
-        raw = await self.body()
+        raw = await self.body() if self.whole is None else self.whole
         if not raw:
             return {}, 0
         try:
@@ -313,7 +313,7 @@ def _written(headers: Headers | None) -> bytes:
     """Return headers as they are sent, or raise `ValueError` where one would end early."""
     if not headers:
         return b""
-    lines = [b"%b: %b" % header for header in headers]
-    if any(_MALFORMED.search(line) for line in lines):
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if len(lines.translate(None, _CONTROLS)) != len(lines) - len(headers) * len(b"\r\n"):
         raise ValueError("a header of a reply is malformed")
-    return b"\r\n".join([*lines, b""])
+    return lines

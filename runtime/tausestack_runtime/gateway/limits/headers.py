@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from tausestack.limits import month_end
@@ -14,10 +15,8 @@ Headers = list[tuple[bytes, bytes]]
 
 def headers_of(name: str, quota: int, left: int, seconds: int) -> Headers:
     """Return the fields that tell how a limit stands: what is left of it, for how many seconds."""
-    kind = KINDS[name]
-    unit = "" if kind.unit == "requests" else f';qu="{kind.unit}"'
-    policy = f'"{name}";q={quota}{unit}{_window(kind.window)}'
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", f'"{name}";r={left};t={seconds}'.encode())]
+    policy = _policy(name, quota, _window(KINDS[name].window))
+    return [(b"ratelimit-policy", policy), (b"ratelimit", f'"{name}";r={left};t={seconds}'.encode())]
 
 
 def refusal_headers(data: Mapping[str, Any]) -> Headers:
@@ -29,11 +28,20 @@ def refusal_headers(data: Mapping[str, Any]) -> Headers:
     return headers_of(str(name), round(quota * scale), round(float(data.get("left", 0)) * scale), seconds)
 
 
-def _window(window: str) -> str:
+@lru_cache(4096)
+def _policy(name: str, quota: int, seconds: int) -> bytes:
+    unit = KINDS[name].unit
+    named = "" if unit == "requests" else f';qu="{unit}"'
+    window = f";w={seconds}" if seconds else ""
+    return f'"{name}";q={quota}{named}{window}'.encode()
+
+
+def _window(window: str) -> int:
+    """Return the seconds of a limit's window, 0 where it has none."""
     if window == "minute":
-        return f";w={MINUTE}"
+        return MINUTE
     if window == "month":
         end = month_end(datetime.now(UTC))
         start = (end - timedelta(days=1)).replace(day=1)
-        return f";w={int((end - start).total_seconds())}"
-    return ""
+        return int((end - start).total_seconds())
+    return 0

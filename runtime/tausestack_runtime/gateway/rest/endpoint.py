@@ -26,13 +26,15 @@ from tausestack.raw import number_of
 from tausestack.scopes import OPERATOR, TOOLS_READ
 from tausestack_runtime.gateway.call import CALL_SECONDS, TOOLS_CALL, Call, Notify, Outcome
 from tausestack_runtime.gateway.crowd import TENANT_STREAMS, Shares
-from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.exchange import JSON, Exchange
+from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.identity import Identity, bearer, shown
 from tausestack_runtime.gateway.installed import Tool, not_found
 from tausestack_runtime.gateway.limits.limiter import LISTS
 from tausestack_runtime.gateway.mcp.lists import visible
 from tausestack_runtime.gateway.mcp.watching import watched
 from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.rest.asked import Asked, asked_of
 from tausestack_runtime.gateway.rest.keys import KeyRotation
 from tausestack_runtime.gateway.rest.openapi import document
 from tausestack_runtime.gateway.rest.page import PAGE
@@ -69,46 +71,48 @@ class RestEndpoint:
         self._leaving = leaving
         self._streams = Shares(TENANT_STREAMS, "streams")
 
-    async def __call__(self, exchange: Exchange, path: str) -> None:
-        """Serve one request; `path` is what follows `/api/v2/`, such as `tenants/acme/tools`."""
+    async def serve(self, exchange: Exchange) -> None:
+        """Serve one request."""
+        asked = exchange.head.once(asked_of)
         try:
-            await self._serve(exchange, path)
+            if asked.root != "tenants":
+                await self._beside(exchange, asked)
+            elif asked.below == "docs" and exchange.method == "GET":
+                await exchange.reply(200, PAGE, b"text/html; charset=utf-8", _PAGE_HEADERS)
+            else:
+                credential, tenant = exchange.head.once(shown), asked.tenant or SYSTEM_TENANT
+                principal = self._identity.at_hand(credential, tenant)
+                principal = principal or await self._identity.principal(credential, tenant)
+                exchange.asker = principal
+                await self._answer(exchange, asked, principal)
         except Cancelled:
             return
         except TauseError as error:
-            below = "/".join(path.split("/")[2:])  # who asks for another tenant need not have it in the own chain
+            below = "/".join(asked.path.split("/")[2:])  # who asks for another tenant need not have it in the own chain
             await self._pipeline.meter.refuse(exchange, error, "rest", f"{exchange.method} /{below}")
             await exchange.problem(error)
 
-    async def _serve(self, exchange: Exchange, path: str) -> None:
-        if path == "doctor" and exchange.method == "GET":
+    async def _beside(self, exchange: Exchange, asked: Asked) -> None:
+        """Answer what is asked for beside the tenants: the stack's own, which the operator has."""
+        if asked.path == "doctor" and exchange.method == "GET":
             await self._doctor(exchange)
-            return
-        root, _, rest = path.partition("/")
-        if root == "keys":
-            await self._keys(exchange, path)
-            return
-        tenant, _, below = rest.partition("/")
-        if root != "tenants":
+        elif asked.root == "keys":
+            await self._keys(exchange, asked.path)
+        else:
             raise not_found()
-        if below == "docs" and exchange.method == "GET":
-            await exchange.reply(200, PAGE, b"text/html; charset=utf-8", _PAGE_HEADERS)
-            return
-        credential, asked = exchange.head.once(shown), tenant or SYSTEM_TENANT
-        principal = self._identity.at_hand(credential, asked) or await self._identity.principal(credential, asked)
-        exchange.asker = principal
+
+    def _answer(self, exchange: Exchange, asked: Asked, principal: Principal) -> Awaitable[None]:
+        """Return the answer to what a known principal asks for."""
         if OPERATOR in principal.scopes:
-            await self._operate(exchange, principal, path, below)
-            return
-        if not tenant:
+            return self._operate(exchange, principal, asked.path, asked.below)
+        if not asked.tenant:
             raise Forbidden("Only the operator's key makes and lists tenants", scope=OPERATOR)
         exchange.belong(principal.tenant)
-        for route in ROUTES:
-            fields = fields_of(route.path, below) if exchange.method == route.method else None
-            if fields is not None:
-                await route.serve(self, exchange, principal, fields)
-                return
-        await self._resource(exchange, principal, below, RESOURCES)
+        found = exchange.head.once(_routed)
+        if found is None:
+            return self._resource(exchange, principal, asked.below, RESOURCES)
+        route, fields = found
+        return route.serve(self, exchange, principal, fields)
 
     async def _operate(self, exchange: Exchange, principal: Principal, path: str, below: str) -> None:
         """The operator's routes run in `_system`; a session lets it into a tenant, under its own name."""
@@ -183,10 +187,10 @@ class RestEndpoint:
     async def _call_tool(self, exchange: Exchange, principal: Principal, fields: dict[str, str]) -> None:
         server = fields["server"]
         arguments, size = await exchange.json_object()
-        notify = _progress(exchange) if exchange.accepts_events() else None
-        call = self._call(exchange, principal, server, fields["tool"], arguments, size, notify)
-        if notify is not None:
-            call.meta = {"progressToken": call.id}
+        call = self._call(exchange, principal, server, fields["tool"], arguments, size)
+        streams = exchange.head.once(asked_of).events
+        if streams:
+            call.meta["progressToken"], call.notify = call.id, _progress(exchange)
             await exchange.start_events()
         outcome = await exchange.while_connected(self._pipeline.run(call))
         if outcome.waits:
@@ -196,14 +200,13 @@ class RestEndpoint:
             cause = outcome.failure.code
             more = {} if cause == ToolFailed.code else {"cause": cause}
             raise ToolFailed(outcome.text, call=call.id, **more)
-        body = structured(outcome)
-        if notify is None:
-            await exchange.reply_json(
-                200, body, [(b"tausestack-call", call.id.encode()), *self._pipeline.standing(call.tenant)]
-            )
-        else:
-            await exchange.event(orjson.dumps(body), b"result")
+        body = orjson.dumps(structured(outcome))
+        if streams:
+            await exchange.event(body, b"result")
             await exchange.end_events()
+        else:
+            standing = self._pipeline.standing(call.tenant)
+            await exchange.reply(200, body, JSON, [(b"tausestack-call", call.id.encode()), *standing])
 
     async def _document(self, exchange: Exchange, principal: Principal, _fields: dict[str, str]) -> None:
         snapshot = await self._snapshots.tenant(principal.tenant)
@@ -306,14 +309,12 @@ class RestEndpoint:
         tool: str,
         arguments: dict[str, Any],
         size: int = 0,
-        notify: Notify | None = None,
     ) -> Call:
         exchange.noted = True
-        trace = exchange.header(b"traceparent")
-        meta, deadline = {"traceparent": trace} if trace else {}, time.monotonic() + CALL_SECONDS
+        said, deadline = exchange.head.once(asked_of), time.monotonic() + CALL_SECONDS
+        meta = {"traceparent": said.trace} if said.trace else {}
         call = Call(principal.tenant, principal, server, tool, arguments, "rest", deadline, TOOLS_CALL, {}, meta)
-        call.key, call.approval = exchange.header(b"idempotency-key"), exchange.header(b"tausestack-approval")
-        call.bytes_in, call.task, call.notify = size, exchange.task, notify
+        call.key, call.approval, call.bytes_in, call.task = said.key, said.approval, size, exchange.task
         return call
 
 
@@ -342,6 +343,17 @@ ROUTES = (
     Route("GET", "servers/{name}", RestEndpoint._show_server),  # pyright: ignore[reportPrivateUsage] its own
 )
 """Asked before the fixed routes of `resources`."""
+
+
+def _routed(head: Head) -> tuple[Route, dict[str, str]] | None:
+    """Return which of the routes a request is for, and the fields of its path; None for one of `resources`."""
+    below = head.once(asked_of).below
+    for route in ROUTES:
+        fields = fields_of(route.path, below) if head.method == route.method else None
+        if fields is not None:
+            return route, fields
+    return None
+
 
 _PAGE_HEADERS = [
     (b"content-security-policy", b"default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"),
