@@ -186,12 +186,13 @@ def test_the_same_key_is_one_write_and_other_arguments_are_refused(tenant: Tenan
 
 @pytest.mark.covers("doors:progress")
 def test_rest_streams_a_result_as_events(tenant: Tenant) -> None:
-    with tenant.client.stream(
-        "POST", "/tools/storage/list_keys", json={}, headers={"Accept": "text/event-stream"}
-    ) as reply:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"Accept": "text/event-stream", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    with tenant.client.stream("POST", "/tools/storage/list_keys", json={}, headers=headers) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         text = reply.read().decode()
     assert text.startswith("event: result\n")
+    assert trace in {entry["trace"] for entry in tenant.client.get("/audit").json()["entries"]}
     failed = tenant.client.post("/tools/storage/nothing", json={}, headers={"Accept": "text/event-stream"})
     assert "event: error" in failed.text
     assert '"code":"not_found"' in failed.text

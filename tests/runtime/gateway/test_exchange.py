@@ -123,3 +123,16 @@ async def test_an_event_in_pieces_of_a_byte_is_read_in_linear_time() -> None:
 @pytest.mark.covers("exchange:white-space")
 async def test_white_space_around_a_header_is_no_part_of_its_value() -> None:
     assert exchange((b"mcp-name", b"get_time \t")).header(b"mcp-name") == "get_time"
+
+
+@pytest.mark.covers("exchange:reply-headers")
+@pytest.mark.parametrize("character", ["\r\n", "\n", "\r", "\0", "\x1f", "\x7f"])
+async def test_a_header_of_a_reply_that_would_end_early_is_not_sent(character: str) -> None:
+    sent = list[bytes]()
+    line: Any = SimpleNamespace(inside=False, blocked=False, keeps=True, write=sent.append, answered=lambda: None)
+    replying = Exchange(Head("GET", b"/", []), line, b"")
+    with pytest.raises(ValueError, match="malformed"):
+        await replying.reply(200, b"", headers=[(b"one", b"whole"), (b"other", f"a{character}b: c".encode())])
+    assert not sent
+    await replying.reply(200, b"", headers=[(b"one", "a\tb ñ".encode()), (b"other", b"c")])
+    assert "\r\none: a\tb ñ\r\nother: c\r\n\r\n".encode() in sent[0]

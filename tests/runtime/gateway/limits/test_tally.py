@@ -63,6 +63,21 @@ def test_after_the_time_that_a_refusal_tells_there_is_room() -> None:
 
 
 @pytest.mark.covers("limits:minute")
+@pytest.mark.parametrize("count", [1, 255, 256, 65_536, 2**31])
+@pytest.mark.parametrize("begun", range(1000, 1061, 7))
+def test_the_oldest_second_tells_when_there_is_room_however_many_it_has(count: int, begun: int) -> None:
+    clock = Clock()
+    windows = moving_windows(Board(1).tally, clock)
+    clock.now = begun
+    for pause in (0, 13, 47):
+        clock.now += pause
+        assert windows.hit(per_minute(2**32), "acme", cost=count if not pause else 1)
+    assert windows.get_window_stats(per_minute(2**32), "acme") == (begun + 61, 2**32 - count - 2)
+    clock.now += 1
+    assert windows.get_window_stats(per_minute(2**32), "acme") == (begun + 13 + 61, 2**32 - 2)
+
+
+@pytest.mark.covers("limits:minute")
 def test_a_changed_limit_goes_on_with_what_was_counted() -> None:
     windows = moving_windows(Board(1).tally, Clock())
     assert all(windows.hit(per_minute(100), "acme") for _ in range(10))
