@@ -45,7 +45,6 @@ from tausestack_runtime.gateway.oauth.door import OAuthDoor
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer, Mapping
 from tausestack_runtime.gateway.oauth.fetching import Fetching
 from tausestack_runtime.gateway.pipeline import Pipeline
-from tausestack_runtime.gateway.rest.asked import ROOT
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
 from tausestack_runtime.gateway.sealing import Sealer
 from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
@@ -194,7 +193,7 @@ class Gateway:
             elif (place := head.once(_mcp_endpoint)) is not None:
                 tenant, server = place
                 await self._mcp.serve(exchange, tenant, server)
-            elif exchange.path.startswith(ROOT):
+            elif exchange.path.startswith("/api/v2/"):
                 await self._rest.serve(exchange)
             elif exchange.path.startswith(("/oauth/", "/.well-known/")):
                 await self._oauth(exchange)

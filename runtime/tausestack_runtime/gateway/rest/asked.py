@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from tausestack_runtime.gateway.exchange import EVENT_STREAM
 from tausestack_runtime.gateway.http.head import Head
 
-ROOT = "/api/v2/"
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -31,7 +29,7 @@ class Asked:
 
 def asked_of(head: Head) -> Asked:
     """Return what a request asks for whose path begins with `/api/v2/`."""
-    path = head.path.removeprefix(ROOT).rstrip("/")
+    path = head.path.removeprefix("/api/v2/").rstrip("/")
     root, _, rest = path.partition("/")
     tenant, _, below = rest.partition("/")
     return Asked(
