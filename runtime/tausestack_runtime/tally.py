@@ -90,8 +90,9 @@ class Tally:
                 return second, 0
             seconds, oldest = self._windows[at + 1 : at + _WINDOW].tobytes(), (second + 1) % SECONDS * _COUNT
             # In order they are one number, which is as long as from the first of them that has some.
-            since = int.from_bytes(seconds[oldest:] + seconds[:oldest])
-            return second - (since.bit_length() - 1) // (_COUNT * 8), total
+            since = int.from_bytes(seconds[oldest:] + seconds[:oldest]).bit_length()
+            first = second - (since - 1) // (_COUNT * 8)
+            return first, total
 
     def clear(self, what: int, tenant: str, second: int) -> None:
         """Forget a tenant's calls or lists of the last minute."""
