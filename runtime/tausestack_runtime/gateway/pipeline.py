@@ -267,18 +267,27 @@ class Pipeline:
             call=call.id,
         )
 
-    async def _sent(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Outcome:
+    def _sent(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Awaitable[Outcome]:
         if policy.side_effect != "read":
-            await self.meter.intend(call)
+            return self._changed(call, policy, installation, epoch)
         call.allowed = True
+        return self._served(call, policy, installation, epoch)
+
+    async def _changed(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Outcome:
+        """Send what may change something, once its intent is in the ledger."""
+        await self.meter.intend(call)
+        call.allowed = True
+        try:
+            return await self._served(call, policy, installation, epoch)
+        finally:
+            if installation.service in {"auth", "registry"}:
+                self._snapshots.expire()
+
+    def _served(self, call: Call, policy: ToolPolicy, installation: Installation, epoch: str) -> Awaitable[Outcome]:
         if installation.kind == "platform":
             assert self.platform is not None
-            return await self.platform.run(call)
-        try:
-            return await self._upstreams.call(call, installation, policy, epoch)
-        finally:
-            if installation.service in {"auth", "registry"} and policy.side_effect != "read":
-                self._snapshots.expire()
+            return self.platform.run(call)
+        return self._upstreams.call(call, installation, policy, epoch)
 
 
 def _check_mirrors(call: Call, tool: Tool) -> None:

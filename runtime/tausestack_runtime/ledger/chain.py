@@ -25,7 +25,7 @@ logger = structlog.get_logger("ledger")
 
 
 def row(line: Line) -> Row:
-    """Return a line as it is written; raises `TypeError` for values that are not text or integers."""
+    """Return a line as it is written; raises `TypeError` for values that JSON has no word for."""
     return line, body(line)
 
 

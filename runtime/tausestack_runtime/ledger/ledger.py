@@ -103,10 +103,10 @@ class Ledger:
         self._thread = threading.Thread(target=self._write, args=(writer, self._loop), name="ledger", daemon=True)
         self._thread.start()
 
-    async def append(self, *lines: Line) -> None:
-        """Write lines of one tenant, together or not at all, and return when they are durable.
+    def append(self, *lines: Line) -> asyncio.Future[None]:
+        """Write lines of one tenant, together or not at all; what is returned is done when they are durable.
 
-        Raises what the disk says. A cancelled append may still be written.
+        It raises what the disk says. A cancelled append may still be written.
         """
         loop, tenant = self._loop, lines[0]["tenant"]
         if loop is None:
@@ -125,7 +125,7 @@ class Ledger:
             self._pass_on()
         elif self._until is None:
             self._until = loop.call_later(GATHER_SECONDS, self._wait_no_longer)
-        await done
+        return done
 
     async def close(self) -> None:
         """Write what waits, then close the file."""
