@@ -162,24 +162,18 @@ class Call:
         return int((time.perf_counter() - self.started) * 1_000_000)
 
 
-@dataclass(slots=True)
 class Outcome:
     """What came of a call: the raw result object, and the reply's bytes where nothing in them needs to change."""
 
-    result: dict[str, Any]
-    raw: bytes | None = None
-    digest: str = ""
-    """The digest of the result, where that is known and `result` is not all of it."""
+    __slots__ = ("digest", "failed", "raw", "result", "waits")
 
-    @property
-    def waits(self) -> bool:
+    def __init__(self, result: dict[str, Any], raw: bytes | None = None, digest: str = "") -> None:
+        """`digest` is the result's, where that is known and `result` is not all of it."""
+        self.result, self.raw, self.digest = result, raw, digest
+        self.waits = result.get("resultType") == "input_required"
         """Whether the server asks for input before it goes on: the client comes again with it."""
-        return self.result.get("resultType") == "input_required"
-
-    @property
-    def failed(self) -> bool:
+        self.failed = result.get("isError") is True
         """Whether the tool reported a failure."""
-        return self.result.get("isError") is True
 
     @property
     def text(self) -> str:

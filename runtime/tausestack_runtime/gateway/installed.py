@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import orjson
@@ -18,6 +17,7 @@ from tausestack.schemas import Validator, compiled
 from tausestack.scopes import SYSTEM, needed
 from tausestack_runtime.gateway import readable
 from tausestack_runtime.gateway.mirrors import Mirror, mirrors_of
+from tausestack_runtime.gateway.once import once
 
 Kind = Literal["service", "platform", "adapter", "remote"]
 
@@ -35,38 +35,38 @@ class Tool:
     raw: dict[str, Any]
     status: str
 
-    @cached_property
+    @once
     def name(self) -> str:
         """Its name on its own server."""
         return str(self.raw["name"])
 
-    @cached_property
+    @once
     def wire(self) -> str:
         """Its name in the tenant's merged list."""
         return wire_name(self.server, self.name)
 
-    @cached_property
+    @once
     def policy(self) -> ToolPolicy:
         """Its side effects, scopes and approval."""
         return tool_policy(self.raw)
 
-    @cached_property
+    @once
     def needs(self) -> tuple[str, ...]:
         """The scopes that a caller has to hold."""
         return needed(self.server, self.name, self.policy.scopes)
 
-    @cached_property
+    @once
     def mirrors(self) -> tuple[Mirror, ...]:
         """The parameters that headers mirror."""
         return mirrors_of(object_at(self.raw, "inputSchema"))
 
-    @cached_property
+    @once
     def secrets(self) -> dict[str, Any]:
         """Its input schema, where that marks arguments as secrets; else nothing."""
         schema = object_at(self.raw, "inputSchema")
         return schema if has_secrets(schema) else {}
 
-    @cached_property
+    @once
     def hidden(self) -> bool:
         """Whether only our own processes may know of it."""
         return SYSTEM in self.policy.scopes
@@ -83,7 +83,7 @@ class Tool:
             shown["_meta"] = {**object_at(self.raw, "_meta"), META_STALE: stale}
         return orjson.dumps(shown)
 
-    @cached_property
+    @once
     def validator(self) -> Validator:
         """The compiled input schema; raises `UpstreamError` where it can't be used."""
         return compiled(self.raw.get("inputSchema") or {"type": "object"})
@@ -107,9 +107,9 @@ class Offer:
     """`prompts`, `resources` and `resourceTemplates`."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Installation:
-    """A server that a tenant has installed."""
+    """A server that a tenant has installed; nobody changes it."""
 
     name: str
     kind: Kind
@@ -124,21 +124,17 @@ class Installation:
     protocols: tuple[str, ...] = ()
     """The versions that a third party was seen to speak, newest first."""
     offer: Offer = field(default_factory=Offer)
+    foreign: bool = field(init=False)
+    """Whether it is a third party's: nothing that it says is taken for ours, and it may be away."""
+    direct: bool = field(init=False)
+    """Whether the gateway itself speaks to its URL, rather than the tenant's adapter host."""
+    approved: bool = field(init=False)
+    """Whether anything of it was: a tool that it adds or changes later waits alone."""
 
-    @cached_property
-    def foreign(self) -> bool:
-        """Whether it is a third party's: nothing that it says is taken for ours, and it may be away."""
-        return self.kind in {"adapter", "remote"}
-
-    @cached_property
-    def direct(self) -> bool:
-        """Whether the gateway itself speaks to its URL, rather than the tenant's adapter host."""
-        return self.kind == "remote" and PROTOCOL_VERSION in self.protocols
-
-    @cached_property
-    def approved(self) -> bool:
-        """Whether anything of it was: a tool that it adds or changes later waits alone."""
-        return self.status == "active" or any(tool.status == "active" for tool in self.tools.values())
+    def __post_init__(self) -> None:
+        self.foreign = self.kind in {"adapter", "remote"}
+        self.direct = self.kind == "remote" and PROTOCOL_VERSION in self.protocols
+        self.approved = self.status == "active" or any(tool.status == "active" for tool in self.tools.values())
 
     @property
     def earlier(self) -> str | None:

@@ -154,9 +154,10 @@ class Pipeline:
 
     def authorise(self, call: Call, tool: Tool) -> None:
         """Raise `Forbidden`, naming the scope, where one is missing."""
-        lacking = _missing(call.principal.limits, tool.needs)
+        needs = tool.needs
+        lacking = _missing(call.principal.limits, needs)
         if lacking is None:
-            call.needs = tool.needs
+            call.needs = needs
             return
         if call.principal.id == OPERATOR and OPERATOR in call.principal.scopes:
             raise Forbidden(

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 import orjson
@@ -25,6 +24,7 @@ from tausestack_runtime.board import Writes
 from tausestack_runtime.gateway.call import digest
 from tausestack_runtime.gateway.installed import Installation, Tool, installation_of, not_found
 from tausestack_runtime.gateway.limits.allowances import Limits, limits_of
+from tausestack_runtime.gateway.once import once
 
 FRESH_SECONDS = 0.5
 """How long an answer of a change feed holds; a revocation is in force within twice that."""
@@ -41,26 +41,19 @@ SystemCall = Callable[[str, str, str, dict[str, Any]], Awaitable[dict[str, Any]]
 """Calls (service, tool) for (tenant) with arguments as the gateway itself; returns the structured result."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
-    """An API key: whose it is and what it may do."""
+    """An API key: whose it is, who acts with it and until when."""
 
     id: str
     tenant: str
-    role: str
-    scopes: frozenset[str]
+    principal: Principal
     expires: datetime | None
-    incarnation: str
 
     @property
     def alive(self) -> bool:
         """Whether it has not expired."""
         return self.expires is None or self.expires > datetime.now(UTC)
-
-    @cached_property
-    def principal(self) -> Principal:
-        """Who acts with it."""
-        return Principal(self.tenant, f"key:{self.id}", self.scopes, role=self.role, incarnation=self.incarnation)
 
 
 @dataclass(frozen=True)
@@ -86,30 +79,30 @@ class TenantSnapshot:
     incarnation: str = ""
     """What tells it from the tenants that had this id before: what was given out for one is nothing to another."""
 
-    @cached_property
+    @once
     def holders(self) -> dict[str, asyncio.Task[Holder | None]]:
         """Those who have acted since this snapshot, by their ids: how many there are costs nobody anything."""
         return {}
 
-    @cached_property
+    @once
     def wires(self) -> dict[str, Tool]:
         """Tools by wire name; the default installation's also by their own names."""
         found = {tool.wire: tool for one in self.installations.values() for tool in one.tools.values()}
         return {**({} if self.default is None else self.default.tools), **found}
 
-    @cached_property
+    @once
     def own_names(self) -> frozenset[str]:
         """The names that the default installation's tools go by as they are: those that no wire name is equal to."""
         if self.default is None:
             return frozenset()
         return frozenset(name for name, tool in self.default.tools.items() if self.wires[name] is tool)
 
-    @cached_property
+    @once
     def default(self) -> Installation | None:
         """The installation whose things go by their own names in the merged list, if there is one."""
         return next((one for one in self.installations.values() if one.default), None)
 
-    @cached_property
+    @once
     def _listings(self) -> dict[str, tuple[bytes, str]]:
         return {}
 
@@ -124,7 +117,7 @@ class TenantSnapshot:
             self._listings[key] = found
         return found
 
-    @cached_property
+    @once
     def active(self) -> dict[tuple[str, str], tuple[Tool, Installation]]:
         """The active tools with their installations, by the names of their servers and their own."""
         return {
@@ -346,12 +339,7 @@ def _suspended() -> TenantSuspended:
 
 
 def _key(tenant: str, raw: dict[str, Any]) -> Key:
-    expires = raw.get("expires_at")
-    return Key(
-        id=str(raw["key_id"]),
-        tenant=tenant,
-        role=str(raw["role"]),
-        scopes=frozenset(raw["scopes"]),
-        expires=datetime.fromisoformat(expires) if expires else None,
-        incarnation=str(raw["incarnation"]),
-    )
+    identifier, expires = str(raw["key_id"]), raw.get("expires_at")
+    scopes, role, incarnation = frozenset(raw["scopes"]), str(raw["role"]), str(raw["incarnation"])
+    who = Principal(tenant, f"key:{identifier}", scopes, role=role, incarnation=incarnation)
+    return Key(identifier, tenant, who, datetime.fromisoformat(expires) if expires else None)

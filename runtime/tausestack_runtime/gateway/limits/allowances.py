@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -77,7 +77,7 @@ KINDS = {
 MONEY = "cost_per_month"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Limits:
     """What one tenant may use; a limit that is not there is none. Money is in millionths of a US dollar."""
 
@@ -85,24 +85,21 @@ class Limits:
     own: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
     """What is set for the tenant itself; None: unlimited whatever the plan says."""
 
-    @cached_property
-    def amounts(self) -> Mapping[str, int]:
-        """What holds, by name."""
+    amounts: dict[str, int] = field(init=False)
+    """What holds, by name."""
+    by_service: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]], init=False)
+    """The limits that services count, by the service that does."""
+
+    def __post_init__(self) -> None:
         found = {**self.plan, **self.own}
-        return {name: amount for name, amount in found.items() if amount is not None}
+        self.amounts = {name: amount for name, amount in found.items() if amount is not None}
+        for name, amount in self.amounts.items():
+            if KINDS[name].counted_by:
+                self.by_service.setdefault(KINDS[name].counted_by, {})[name] = amount
 
     def source(self, name: str) -> str:
         """Return who says what holds: `tenant` or `plan`."""
         return "tenant" if name in self.own else "plan"
-
-    @cached_property
-    def by_service(self) -> Mapping[str, Mapping[str, int]]:
-        """The limits that services count, by the service that does."""
-        found: dict[str, dict[str, int]] = {}
-        for name, amount in self.amounts.items():
-            if KINDS[name].counted_by:
-                found.setdefault(KINDS[name].counted_by, {})[name] = amount
-        return found
 
 
 def limits_of(plan: str, settings: Mapping[str, Any]) -> Limits:

@@ -6,7 +6,6 @@ import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from tausestack.contract import PROTOCOL_VERSION
@@ -44,19 +43,15 @@ LaunchOf = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Asks the registry how a tenant reaches one of its third-party servers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Remote:
     """A third party's server at a URL, with the headers that a tenant set for it."""
 
     origin: Origin
     target: str
     headers: list[tuple[bytes, bytes]]
-
-    @cached_property
-    def head(self) -> bytes:
-        """What the head of every request to it begins with."""
-        said = [*self.headers, *_EVERY, _UNCOMPRESSED]
-        return head_bytes("POST", self.target, said, self.origin.authority.encode())
+    head: bytes
+    """What the head of every request to it begins with."""
 
 
 class Ways:
@@ -124,7 +119,8 @@ class Ways:
             said = await self._launch_of(tenant, installation.name)
             origin, target = read_url(str(said["url"]))
             headers = [(name.lower().encode(), str(value).encode()) for name, value in said["headers"].items()]
-            known = self._remotes[key] = Remote(origin, target, headers)
+            head = head_bytes("POST", target, [*headers, *_EVERY, _UNCOMPRESSED], origin.authority.encode())
+            known = self._remotes[key] = Remote(origin, target, headers, head)
             while len(self._remotes) > MAX_LAUNCHES:
                 self._remotes.popitem(last=False)
         return known
