@@ -8,8 +8,6 @@ gateway, and what one that died had open is struck off by the supervisor.
 from __future__ import annotations
 
 import fcntl
-import threading
-from contextlib import AbstractContextManager
 from typing import Literal
 
 from tausestack.errors import RateLimited
@@ -40,15 +38,15 @@ _GATEWAY = SLOTS * _HELD * 4
 
 
 class Tally:
-    """The slots, as one process sees them; it takes a lock for what several gateways could decide at once.
+    """The slots, as one thread of a process sees them; it takes a lock for what several gateways could decide at once.
 
     Times are whole seconds of the machine's monotonic clock, which is the same in every process.
     """
 
     def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
         """Take `size(gateways)` bytes, and the descriptor that they are locked by; -1: nobody else has them."""
-        self.locked: AbstractContextManager[object] = _Lock(descriptor) if gateways > 1 else threading.Lock()
-        """Held while something is decided."""
+        self._shared = descriptor if gateways > 1 else None
+        """What is locked while something is decided, where others decide too; the kernel unlocks what dies with it."""
         self._keys = memory[_KEYS_AT:_STAMPS_AT].cast("Q")
         self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
         self._windows = memory[_WINDOWS_AT:_HELD_AT].cast("I")
@@ -63,7 +61,8 @@ class Tally:
 
         Without a limit of a minute it is not counted there.
         """
-        with self.locked:
+        self._lock()
+        try:
             slot = self._slot(tenant, second)
             cell = slot * _HELD + CALLS
             if at_once <= self._sum(cell):
@@ -72,16 +71,22 @@ class Tally:
                 return "minute"
             self._open[number - 1][cell] += 1
             return None
+        finally:
+            self._unlock()
 
     def hit(self, what: int, tenant: str, limit: int, amount: int, second: int) -> bool:
         """Count calls or lists of a second, or return False where the last minute would have more than the limit."""
-        with self.locked:
+        self._lock()
+        try:
             slot = self._slot(tenant, second)
             return self._hit(slot, slot * _WINDOWS + what * _WINDOW, limit, amount, second)
+        finally:
+            self._unlock()
 
     def window(self, what: int, tenant: str, second: int) -> tuple[int, int]:
         """Return the first second that has some of the last minute, and how many there are; this one, 0 for none."""
-        with self.locked:
+        self._lock()
+        try:
             slot = self._slot(tenant, second)
             self._advance(slot, second)
             at = slot * _WINDOWS + what * _WINDOW
@@ -93,21 +98,29 @@ class Tally:
             since = int.from_bytes(seconds[oldest:] + seconds[:oldest]).bit_length()
             first = second - (since - 1) // (_COUNT * 8)
             return first, total
+        finally:
+            self._unlock()
 
     def clear(self, what: int, tenant: str, second: int) -> None:
         """Forget a tenant's calls or lists of the last minute."""
-        with self.locked:
+        self._lock()
+        try:
             at = self._slot(tenant, second) * _WINDOWS + what * _WINDOW
             self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
+        finally:
+            self._unlock()
 
     def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
         """Count one more that a gateway has open, or return False where the gateways would have more than the limit."""
-        with self.locked:
+        self._lock()
+        try:
             cell = self._slot(tenant, second) * _HELD + what
             if limit <= self._sum(cell):
                 return False
             self._open[number - 1][cell] += 1
             return True
+        finally:
+            self._unlock()
 
     def give_back(self, number: int, what: int, tenant: str) -> None:
         """Count one less that a gateway has open: its own cell, which nobody else writes while it lives."""
@@ -115,12 +128,23 @@ class Tally:
 
     def held(self, what: int, tenant: str, second: int) -> int:
         """Return how many all gateways have open."""
-        with self.locked:
+        self._lock()
+        try:
             return self._sum(self._slot(tenant, second) * _HELD + what)
+        finally:
+            self._unlock()
 
     def forget(self, number: int) -> None:
         """Strike off what a gateway had open that is dead."""
         self._open[number - 1][:] = memoryview(bytes(_GATEWAY)).cast("I")
+
+    def _lock(self) -> None:
+        if self._shared is not None:
+            fcntl.lockf(self._shared, fcntl.LOCK_EX, 1)
+
+    def _unlock(self) -> None:
+        if self._shared is not None:
+            fcntl.lockf(self._shared, fcntl.LOCK_UN, 1)
 
     def _hit(self, slot: int, at: int, limit: int, amount: int, second: int) -> bool:
         if self._stamps[slot] < second:
@@ -187,19 +211,6 @@ class Tally:
 def _minutes(slot: int) -> tuple[int, ...]:
     """Return where a slot's minutes begin."""
     return tuple(slot * _WINDOWS + what * _WINDOW for what in range(_MINUTES))
-
-
-class _Lock(AbstractContextManager[None]):
-    """A lock between processes, which the kernel takes from one that dies."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __enter__(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
 
 
 def size(gateways: int) -> int:
