@@ -151,11 +151,11 @@ class Call:
         return self.id if self.request_id is None else self.request_id
 
     def params(self) -> dict[str, Any]:
-        """Return the request's parameters under the server's own names, without `_meta`."""
+        """Return the request's parameters under the server's own names, without `_meta`: a new object."""
         if self.method == TOOLS_CALL:
             return {"name": self.tool, "arguments": self.arguments, **self.rest}
         about = NAMED.get(self.method)
-        return {**self.rest, about: self.tool} if about else self.rest
+        return {**self.rest, about: self.tool} if about else {**self.rest}
 
     def elapsed_us(self) -> int:
         """Return the microseconds since the call was admitted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -77,14 +76,14 @@ class Breaker:
         """Note what came of a call; one whose caller went away tells nothing of the server."""
         self.in_flight -= 1
         self.trying = False
-        if isinstance(error, (Unavailable, InDoubt)):
+        if error is None:
+            self._answered()
+        elif isinstance(error, (Unavailable, InDoubt)):
             self._failed(error.message)
         elif isinstance(error, Speechless):
             self._failed(error.message, opens=error.away)
-        elif error is None or isinstance(error, TauseError):
-            self.heard = monotonic()
-            if self.failures:
-                self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
+        elif isinstance(error, TauseError):
+            self._answered()
 
     def brief(self) -> Brief:
         """Return the breaker as a question of the gateway's own meets it."""
@@ -95,6 +94,11 @@ class Breaker:
         self.in_flight -= 1
         self.trying = False
         self._failed(reason, opens=False)
+
+    def _answered(self) -> None:
+        self.heard = monotonic()
+        if self.failures:
+            self.failures, self.reason, self.since, self.pause = 0, "", "", FIRST_PAUSE_SECONDS
 
     def _failed(self, reason: str, *, opens: bool = True) -> None:
         self.heard = monotonic()
@@ -139,7 +143,7 @@ class Breakers:
     """The breakers of this gateway, by tenant and installation."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
+        self._kept: dict[tuple[str, str], Breaker] = {}
 
     def forget(self, tenant: str) -> None:
         """Forget a tenant's servers."""
@@ -151,9 +155,12 @@ class Breakers:
         key = (tenant, server)
         breaker = self._kept.get(key)
         if breaker is None:
+            if len(self._kept) >= MAX_KEPT:
+                self._forget_one()
             breaker = self._kept[key] = Breaker(server)
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
         return breaker
+
+    def _forget_one(self) -> None:
+        """Forget the oldest of those that know nothing, else the oldest."""
+        quiet = (key for key, each in self._kept.items() if not each.failures and not each.in_flight)
+        del self._kept[next(quiet, next(iter(self._kept)))]

@@ -253,5 +253,6 @@ def _body(call: Call, *, foreign: bool = False) -> bytes:
             meta[META_LIMITS] = call.limits
         if call.approval is not None:
             meta[META_APPROVAL] = call.approval
-    params = {**call.params(), "_meta": meta}
+    params = call.params()
+    params["_meta"] = meta
     return orjson.dumps({"jsonrpc": "2.0", "id": call.wire_id(), "method": call.method, "params": params})
