@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, suppress
 import pytest
 
 from tausestack.errors import DeadlineExceeded, TauseError, Unavailable
-from tausestack_runtime.gateway.upstreams.breaker import Breaker, Speechless
+from tausestack_runtime.gateway.upstreams import breaker as breaker_module
+from tausestack_runtime.gateway.upstreams.breaker import Breaker, Breakers, Speechless
 
 
 def fails(through: AbstractContextManager[None], error: TauseError, times: int = 3) -> None:
@@ -56,3 +57,16 @@ def test_a_status_without_an_answer_is_told_and_opens_where_nobody_is_behind_it(
     fails(breaker, Speechless(f"HTTP {status}", status))
     assert (breaker.open, breaker.stale) == (left_alone, f"HTTP {status}")
     assert breaker.in_flight == 0
+
+
+@pytest.mark.covers("remote:away")
+def test_of_many_servers_those_that_are_away_or_at_work_are_forgotten_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker_module, "MAX_KEPT", 3)
+    breakers = Breakers()
+    away, at_work = breakers.of("acme", "away"), breakers.of("acme", "at work")
+    fails(away, Unavailable("gone"))
+    with at_work:
+        for number in range(10):
+            breakers.of("acme", f"quiet {number}")
+        assert breakers.of("acme", "away") is away
+        assert breakers.of("acme", "at work") is at_work
