@@ -199,6 +199,11 @@ def _asked(
     body: Mapping[str, Any] | None, query: Mapping[str, Any] | None, headers: Mapping[str, str] | None
 ) -> dict[str, Any]:
     asked: dict[str, Any] = {"headers": dict(headers or {})}
+    for name, value in asked["headers"].items():
+        if not (value.isascii() and value.isprintable()):
+            raise InvalidRequest(
+                f"{name} travels as a header, which holds printable ASCII characters alone: {value!r}"[:300]
+            )
     if query:
         asked["params"] = given(query)
     if body is not None:

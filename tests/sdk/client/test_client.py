@@ -66,6 +66,13 @@ async def test_what_is_no_address_is_refused_before_sending(acme: Client, addres
         await acme.call(address, {})
 
 
+@pytest.mark.parametrize("odd", ["a\u200b1", "año-7", "a\r\nx-more: 1"])
+async def test_what_no_header_holds_is_refused_before_sending(acme: Client, odd: str) -> None:
+    for asked in ({"idempotency_key": odd}, {"approval": odd}):
+        with pytest.raises(errors.InvalidRequest, match="printable ASCII"):
+            await acme.call("demo/echo", {}, **asked)
+
+
 async def test_arguments_that_are_not_json_are_refused_before_sending(acme: Client) -> None:
     with pytest.raises(errors.InvalidRequest, match="not JSON"):
         await acme.call("demo/echo", {"when": float("nan")})
