@@ -163,7 +163,7 @@ class Upstreams:
     async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         pool, head = await self.ways.to(call, installation, epoch, streams=True)
         try:
-            reply = await pool.send(framed(head, _body(call)), deadline=call.deadline)
+            reply = await pool.send(framed(head, _body(call)), call.deadline)
         except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
@@ -198,12 +198,10 @@ class Upstreams:
                         pool, head = way or await self.ways.to(call, installation, epoch)
                         # Nobody keeps the body while the server works: it is made again where it has to be sent again.
                         reply = await pool.send(
-                            framed(head, _body(call, foreign=installation.direct)),
-                            deadline=call.deadline,
-                            max_body=MAX_REPLY_BYTES,
+                            framed(head, _body(call, installation.direct)), call.deadline, MAX_REPLY_BYTES
                         )
-                        outcome = outcome_at_hand(call, reply, foreign=installation.direct)
-                        return outcome or await outcome_of(call, reply, foreign=installation.direct)
+                        outcome = outcome_at_hand(call, reply, installation.direct)
+                        return outcome or await outcome_of(call, reply, installation.direct)
                     except TooLarge as error:
                         raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
                     except (NotSent, Broken, TimedOut) as error:
@@ -252,7 +250,7 @@ async def _pause(call: Call, attempt: int, error: Exception) -> None:
     await asyncio.sleep(seconds)
 
 
-def _body(call: Call, *, foreign: bool = False) -> bytes:
+def _body(call: Call, foreign: bool = False) -> bytes:
     """Return a request's bytes; what concerns our own processes alone does not leave for a third party's URL."""
     meta = {**_OWN_META, **call.meta, MCP_VERSION_META: PROTOCOL_VERSION}
     if not foreign:
