@@ -96,7 +96,7 @@ class Methods:
 
     async def _call_tool(self, ask: Ask) -> Outcome:
         try:
-            if ELICITATION in ask.capabilities:
+            if ELICITATION in ask.capabilities():
                 return await self._approving.through(ask, self._called)
             return await self._called(ask)
         except InvalidArguments as error:
@@ -201,7 +201,7 @@ def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
     if capability == "tasks":
         if not has_tasks(offered):
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
-        if not has_tasks(ask.capabilities):
+        if not has_tasks(ask.capabilities()):
             needed: dict[str, Any] = {"extensions": {TASKS: {}}}
             raise Refused(MISSING_CLIENT_CAPABILITY, f"{ask.method} needs {TASKS}", ask.id, requiredCapabilities=needed)
     elif capability not in offered:

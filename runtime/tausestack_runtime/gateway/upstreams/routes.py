@@ -252,7 +252,8 @@ async def _pause(call: Call, attempt: int, error: Exception) -> None:
 
 def _body(call: Call, foreign: bool = False) -> bytes:
     """Return a request's bytes; what concerns our own processes alone does not leave for a third party's URL."""
-    meta = {**_OWN_META, **call.meta, MCP_VERSION_META: PROTOCOL_VERSION}
+    meta = _OWN_META | call.meta
+    meta[MCP_VERSION_META] = PROTOCOL_VERSION
     if not foreign:
         meta[META_CALL] = call.id
         if call.key is not None:
