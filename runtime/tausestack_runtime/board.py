@@ -28,7 +28,7 @@ class Board:
         rows, rest = memoryview(self._map)[: _rows(count)], memoryview(self._map)[_rows(count) :]
         self._cells = rows.cast("Q")
         self._writes = self._cells[_WRITES : count * _COLUMNS : _COLUMNS]
-        self.tally = tally.Tally(rest, count, descriptor)
+        self.tally = tally.tally(rest, count, descriptor)
 
     @staticmethod
     def make(count: int) -> int:

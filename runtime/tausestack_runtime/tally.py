@@ -8,10 +8,14 @@ gateway, and what one that died had open is struck off by the supervisor.
 from __future__ import annotations
 
 import fcntl
-from typing import Literal
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
 
 from tausestack.errors import RateLimited
 from tausestack.tenancy import cache_key
+
+D = TypeVar("D", bound=Callable[..., Any])
 
 SLOTS = 32768
 """Tenants that are counted at once; a slot is another tenant's once its own has nothing in it."""
@@ -38,15 +42,13 @@ _GATEWAY = SLOTS * _HELD * 4
 
 
 class Tally:
-    """The slots, as one thread of a process sees them; it takes a lock for what several gateways could decide at once.
+    """The slots, as one thread of a process sees them that alone decides on them.
 
     Times are whole seconds of the machine's monotonic clock, which is the same in every process.
     """
 
-    def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
-        """Take `size(gateways)` bytes, and the descriptor that they are locked by; -1: nobody else has them."""
-        self._shared = descriptor if gateways > 1 else None
-        """What is locked while something is decided, where others decide too; the kernel unlocks what dies with it."""
+    def __init__(self, memory: memoryview, gateways: int = 1) -> None:
+        """Take `size(gateways)` bytes."""
         self._keys = memory[_KEYS_AT:_STAMPS_AT].cast("Q")
         self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
         self._windows = memory[_WINDOWS_AT:_HELD_AT].cast("I")
@@ -61,66 +63,46 @@ class Tally:
 
         Without a limit of a minute it is not counted there.
         """
-        self._lock()
-        try:
-            slot = self._slot(tenant, second)
-            cell = slot * _HELD + CALLS
-            if at_once <= self._sum(cell):
-                return "calls"
-            if a_minute is not None and not self._hit(slot, slot * _WINDOWS, a_minute, 1, second):
-                return "minute"
-            self._open[number - 1][cell] += 1
-            return None
-        finally:
-            self._unlock()
+        slot = self._slot(tenant, second)
+        cell = slot * _HELD + CALLS
+        if at_once <= self._sum(cell):
+            return "calls"
+        if a_minute is not None and not self._hit(slot, slot * _WINDOWS, a_minute, 1, second):
+            return "minute"
+        self._open[number - 1][cell] += 1
+        return None
 
     def hit(self, what: int, tenant: str, limit: int, amount: int, second: int) -> bool:
         """Count calls or lists of a second, or return False where the last minute would have more than the limit."""
-        self._lock()
-        try:
-            slot = self._slot(tenant, second)
-            return self._hit(slot, slot * _WINDOWS + what * _WINDOW, limit, amount, second)
-        finally:
-            self._unlock()
+        slot = self._slot(tenant, second)
+        return self._hit(slot, slot * _WINDOWS + what * _WINDOW, limit, amount, second)
 
     def window(self, what: int, tenant: str, second: int) -> tuple[int, int]:
         """Return the first second that has some of the last minute, and how many there are; this one, 0 for none."""
-        self._lock()
-        try:
-            slot = self._slot(tenant, second)
-            self._advance(slot, second)
-            at = slot * _WINDOWS + what * _WINDOW
-            total = self._windows[at]
-            if not total:
-                return second, 0
-            seconds, oldest = self._windows[at + 1 : at + _WINDOW].tobytes(), (second + 1) % SECONDS * _COUNT
-            # In order they are one number, which is as long as from the first of them that has some.
-            since = int.from_bytes(seconds[oldest:] + seconds[:oldest]).bit_length()
-            first = second - (since - 1) // (_COUNT * 8)
-            return first, total
-        finally:
-            self._unlock()
+        slot = self._slot(tenant, second)
+        self._advance(slot, second)
+        at = slot * _WINDOWS + what * _WINDOW
+        total = self._windows[at]
+        if not total:
+            return second, 0
+        seconds, oldest = self._windows[at + 1 : at + _WINDOW].tobytes(), (second + 1) % SECONDS * _COUNT
+        # In order they are one number, which is as long as from the first of them that has some.
+        since = int.from_bytes(seconds[oldest:] + seconds[:oldest]).bit_length()
+        first = second - (since - 1) // (_COUNT * 8)
+        return first, total
 
     def clear(self, what: int, tenant: str, second: int) -> None:
         """Forget a tenant's calls or lists of the last minute."""
-        self._lock()
-        try:
-            at = self._slot(tenant, second) * _WINDOWS + what * _WINDOW
-            self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
-        finally:
-            self._unlock()
+        at = self._slot(tenant, second) * _WINDOWS + what * _WINDOW
+        self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
 
     def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
         """Count one more that a gateway has open, or return False where the gateways would have more than the limit."""
-        self._lock()
-        try:
-            cell = self._slot(tenant, second) * _HELD + what
-            if limit <= self._sum(cell):
-                return False
-            self._open[number - 1][cell] += 1
-            return True
-        finally:
-            self._unlock()
+        cell = self._slot(tenant, second) * _HELD + what
+        if limit <= self._sum(cell):
+            return False
+        self._open[number - 1][cell] += 1
+        return True
 
     def give_back(self, number: int, what: int, tenant: str) -> None:
         """Count one less that a gateway has open: its own cell, which nobody else writes while it lives."""
@@ -128,23 +110,11 @@ class Tally:
 
     def held(self, what: int, tenant: str, second: int) -> int:
         """Return how many all gateways have open."""
-        self._lock()
-        try:
-            return self._sum(self._slot(tenant, second) * _HELD + what)
-        finally:
-            self._unlock()
+        return self._sum(self._slot(tenant, second) * _HELD + what)
 
     def forget(self, number: int) -> None:
         """Strike off what a gateway had open that is dead."""
         self._open[number - 1][:] = memoryview(bytes(_GATEWAY)).cast("I")
-
-    def _lock(self) -> None:
-        if self._shared is not None:
-            fcntl.lockf(self._shared, fcntl.LOCK_EX, 1)
-
-    def _unlock(self) -> None:
-        if self._shared is not None:
-            fcntl.lockf(self._shared, fcntl.LOCK_UN, 1)
 
     def _hit(self, slot: int, at: int, limit: int, amount: int, second: int) -> bool:
         if self._stamps[slot] < second:
@@ -158,12 +128,11 @@ class Tally:
         return True
 
     def _sum(self, cell: int) -> int:
-        """Return what all gateways have open."""
-        own = self._open
-        return own[0][cell] if len(own) == 1 else sum([each[cell] for each in own])
+        """Return what all gateways have open, of which there is one."""
+        return self._open[0][cell]
 
     def _slot(self, tenant: str, second: int) -> int:
-        """Return a tenant's slot; the lock is held."""
+        """Return a tenant's slot."""
         place = self._places.get(tenant)
         if place is None or self._keys[place[0]] != place[1]:
             # It has none yet, or another has it since nothing was left in it.
@@ -206,6 +175,44 @@ class Tally:
         """Whether nothing of anybody's is in a slot."""
         idle = not any(self._windows[at] for at in _minutes(slot)) or second - self._stamps[slot] >= SECONDS
         return idle and not any(self._sum(slot * _HELD + what) for what in (CALLS, CONNECTIONS))
+
+
+def _in_turn(decide: D) -> D:
+    """Have something be decided while nobody else decides; the kernel ends the turn of whoever dies in it."""
+
+    @functools.wraps(decide)
+    def decided(self: SharedTally, *arguments: Any, **named: Any) -> Any:
+        fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1)
+        try:
+            return decide(self, *arguments, **named)
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1)
+
+    return cast("D", decided)
+
+
+class SharedTally(Tally):
+    """The slots that several gateways decide on, one after the other."""
+
+    def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
+        """Take `size(gateways)` bytes, and the descriptor that they are locked by."""
+        super().__init__(memory, gateways)
+        self.descriptor = descriptor
+
+    admit = _in_turn(Tally.admit)
+    hit = _in_turn(Tally.hit)
+    window = _in_turn(Tally.window)
+    clear = _in_turn(Tally.clear)
+    take = _in_turn(Tally.take)
+    held = _in_turn(Tally.held)
+
+    def _sum(self, cell: int) -> int:
+        return sum([each[cell] for each in self._open])
+
+
+def tally(memory: memoryview, gateways: int, descriptor: int) -> Tally:
+    """Return the tally in `size(gateways)` bytes, which gateways share by a descriptor where there are several."""
+    return Tally(memory) if gateways == 1 else SharedTally(memory, gateways, descriptor)
 
 
 def _minutes(slot: int) -> tuple[int, ...]:

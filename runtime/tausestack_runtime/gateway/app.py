@@ -18,7 +18,7 @@ from tausestack_runtime.egress import Egress, allowed_hosts
 from tausestack_runtime.gateway.approvals import Approvals
 from tausestack_runtime.gateway.confidential import Confidential
 from tausestack_runtime.gateway.crowd import TENANT_BYTES, Crowd, Shares, room
-from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.exchange import Bounds, Exchange
 from tausestack_runtime.gateway.guard import Guard
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.identity import Identity
@@ -118,7 +118,6 @@ class Gateway:
         self._tracing = tracing(settings.otlp_endpoint, "gateway")
         pipeline = self._pipeline(approvals, meter, limiter)
         self._connections = Connections(board, settings.gateway_number, self._snapshots.limits)
-        self._weights = Shares(TENANT_BYTES, "bytes of requests")
         self._gateways = Gateways(
             snapshots=self._snapshots,
             running=pipeline.running,
@@ -178,13 +177,13 @@ class Gateway:
             jwks=access_keys.jwks,
             issuer=settings.oidc_issuer,
         )
-        self._challenge = bases.challenge
+        self._bounds = Bounds(self._connections, Shares(TENANT_BYTES, "bytes of requests"), bases.challenge)
         self._refusal = Guard(settings.host, settings.public_url).refusal
         self.crowd: Crowd | None = Crowd(room())
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer an exchange."""
-        exchange.within(self._connections, self._weights, self._challenge)
+        exchange.bounds = self._bounds
         head = exchange.head
         try:
             refusal = None if exchange.internal else head.once(self._refusal)

@@ -96,13 +96,19 @@ class Call:
     rest: dict[str, Any] = field(default_factory=dict[str, Any])
     meta: dict[str, Any] = field(default_factory=dict[str, Any])
     key: str | None = None
-    approval: str | None = None
-    hold: bool = False
-    """Whether an agent's own rules have it wait for a person, beside what the tool's policy says."""
     parent: Call | None = None
     request_id: str | int | None = None
     bytes_in: int = 0
+    task: asyncio.Task[Any] | None = None
+    """Who runs it, where that is known: to ask for it takes a system call."""
     notify: Notify | None = None
+    headers: Mapping[bytes, bytes] | None = None
+    """The client's headers, where they have to agree with the arguments."""
+    send: Send | None = None
+    """How it is sent where its server speaks the caller's own, earlier version; None: as every call is."""
+    approval: str | None = None
+    hold: bool = False
+    """Whether an agent's own rules have it wait for a person, beside what the tool's policy says."""
     id: str = field(default_factory=new_id)
     allowed: bool = False
     """Whether all has been asked that may refuse it."""
@@ -111,18 +117,12 @@ class Call:
     """What it costs, as of when the tool was found."""
     mirrors: tuple[Mirror, ...] = ()
     """The tool's parameters that headers mirror, likewise."""
-    headers: Mapping[bytes, bytes] | None = None
-    """The client's headers, where they have to agree with the arguments."""
     service: str = "unknown"
     """The process of ours that serves it, once that is known: what metrics may name."""
-    send: Send | None = None
-    """How it is sent where its server speaks the caller's own, earlier version; None: as every call is."""
     placed: bool = False
     """Whether it has a place among its tenant's calls, to be given back."""
     limits: Mapping[str, int] | None = None
     """The tenant's limits that its server counts, once that is known."""
-    task: asyncio.Task[Any] | None = None
-    """Who runs it, where that is known: to ask for it takes a system call."""
     stopped: TauseError | None = None
     """Why it was ended from outside: its tenant was suspended, or is being deleted."""
     quarantined: bool = False

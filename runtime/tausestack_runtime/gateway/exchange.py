@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -45,6 +46,15 @@ def _bare(_: Exchange, error: TauseError) -> bytes | None:
     return b'Bearer realm="tausestack"' if isinstance(error, Unauthenticated) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What tenants may have open at once, by number and by bytes; `challenge` tells what an error asks."""
+
+    shares: Share
+    weights: Shares
+    challenge: Challenge = _bare
+
+
 class Exchange:
     """A request as it came, and its reply as it goes out."""
 
@@ -69,15 +79,10 @@ class Exchange:
         self._gone = self._chunked = False
         self._worker: asyncio.Task[Any] | None = None
         """Who works for the caller, and is cancelled when that goes away."""
-        self._shares: Share | None = None
-        self._weights: Shares | None = None
+        self.bounds: Bounds | None = None
+        """What is bounded of it, where something is."""
         self._tenant: str | None = None
         self._weight = 0
-        self._challenge: Challenge = _bare
-
-    def within(self, shares: Share, weights: Shares, challenge: Challenge = _bare) -> None:
-        """Bound what tenants may have open at once, by number and by bytes; `challenge` tells what an error asks."""
-        self._shares, self._weights, self._challenge = shares, weights, challenge
 
     def belong(self, tenant: str) -> None:
         """Count among a tenant's open exchanges until it is closed; raises `RateLimited` over the tenant's share.
@@ -85,16 +90,16 @@ class Exchange:
         Those of our own processes are not counted: they are parts of what came from outside. Nor is what another
         gateway handed over: it counts there.
         """
-        if self._shares is not None and self._tenant is None and not self._line.inside:
-            self._shares.take(tenant)
+        if self.bounds is not None and self._tenant is None and not self._line.inside:
+            self.bounds.shares.take(tenant)
             self._tenant = tenant
 
     def close(self) -> None:
         """Give back the tenant's share; a caller whose reply is not whole sees that."""
-        if self._shares is not None and self._tenant is not None:
-            self._shares.give_back(self._tenant)
-            if self._weights is not None and self._weight:
-                self._weights.give_back(self._tenant, self._weight)
+        if self.bounds is not None and self._tenant is not None:
+            self.bounds.shares.give_back(self._tenant)
+            if self._weight:
+                self.bounds.weights.give_back(self._tenant, self._weight)
             self._tenant, self._weight = None, 0
         if not self.ended and not self._gone:
             if not self.replied and not self.streaming:
@@ -103,8 +108,8 @@ class Exchange:
 
     def _weigh(self, size: int) -> None:
         """Count bytes among those that are held for the tenant, or raise `RateLimited`."""
-        if size > LIGHT and self._weights is not None and self._tenant is not None:
-            self._weights.take(self._tenant, size)
+        if size > LIGHT and self.bounds is not None and self._tenant is not None:
+            self.bounds.weights.take(self._tenant, size)
             self._weight += size
 
     # The request
@@ -266,7 +271,7 @@ class Exchange:
             await self.event(body, event)
             await self.end_events()
             return
-        challenge = self._challenge(self, error)
+        challenge = (_bare if self.bounds is None else self.bounds.challenge)(self, error)
         headers = [] if challenge is None else [(b"www-authenticate", challenge)]
         if "retry_after" in error.data:
             headers += [(b"retry-after", str(error.data["retry_after"]).encode()), *refusal_headers(error.data)]

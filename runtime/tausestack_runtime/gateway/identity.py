@@ -178,7 +178,7 @@ class Identity:
 
     def _principal(self, key: Key | None) -> Principal:
         """Return who acts with a key that is used."""
-        if key is None or not key.alive:
+        if key is None or not key.holds():
             raise Unauthenticated("This API key is unknown, revoked or expired")
         self._uses.note(key.tenant, key.id)
         return key.principal

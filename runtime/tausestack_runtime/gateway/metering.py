@@ -86,7 +86,7 @@ class Meter:
         try:
             outcome = await work
         except asyncio.CancelledError:
-            await self._ended(call, "cancelled", (call.stopped or Cancelled).code)
+            await self._undone(call, "cancelled", (call.stopped or Cancelled).code)
             raise
         except TauseError as error:
             await self.refused(call, error)
@@ -107,7 +107,7 @@ class Meter:
         """Leave the line of a call that a door answers itself, or refuses with an error's code."""
         call.service, call.price = GATEWAY, self.price(FREE)
         call.allowed = not refusal
-        await self._ended(call, "denied" if refusal else "done", refusal)
+        await self._undone(call, "denied" if refusal else "done", refusal)
 
     async def answer(self, call: Call, work: Awaitable[Outcome]) -> Outcome:
         """Return what a door answers itself to a call, once its line is in the ledger."""
@@ -141,21 +141,28 @@ class Meter:
             outcome = "waiting" if isinstance(error, ApprovalRequired) else "denied"
         else:
             outcome = "in_doubt" if isinstance(error, InDoubt) else "failed"
-        await self._ended(call, outcome, error.code, rule=_refusing(call, error))
+        await self._undone(call, outcome, error.code, _refusing(call, error))
 
-    async def _ended(self, call: Call, outcome: str, error: str, result: Outcome | None = None, rule: str = "") -> None:
+    async def _undone(self, call: Call, outcome: str, error: str, rule: str = "") -> None:
+        """Leave the line of a call without a result, in a chain that is there: the operator may name any tenant."""
+        if not call.allowed and OPERATOR in call.principal.scopes:
+            call.tenant = await self._real(call.tenant)
+        await self._ended(call, outcome, error, rule=rule)
+
+    def _ended(
+        self, call: Call, outcome: str, error: str, result: Outcome | None = None, rule: str = ""
+    ) -> Awaitable[None]:
+        """Count a call's end; what is returned is done when its line is durable, with its caller or without."""
         elapsed_us = call.elapsed_us()
         self._metrics.ended(call.service, outcome, elapsed_us)
         if call.principal.id == "gateway":
-            return
+            return asyncio.sleep(0)
         # What failed before it was decided on was neither allowed nor denied.
-        decided = "allow" if call.allowed else ""
+        decision = _STOPPED.get(outcome) or ("allow" if call.allowed else "")
         kind = "denied" if outcome in _STOPPED else "result"
-        if not call.allowed and OPERATOR in call.principal.scopes:
-            call.tenant = await self._real(call.tenant)
-        decision = _STOPPED.get(outcome, decided)
-        line = _line(call, self._ledger.mark, kind, decision, outcome, error, rule, result, elapsed_us)
-        await self._ledger.append(line)  # a caller that goes away meanwhile does not take its line with it
+        return self._ledger.append(
+            _line(call, self._ledger.mark, kind, decision, outcome, error, rule, result, elapsed_us)
+        )
 
     async def _real(self, tenant: str) -> str:
         """Return a tenant that is there and active, and `_system` in place of every other."""

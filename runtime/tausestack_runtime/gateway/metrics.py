@@ -12,12 +12,25 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds."""
+_BOUNDS_US = [int(bound * 1_000_000) for bound in _BOUNDS]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _HELP = b"# HELP "
 _UP = b"""# HELP tausestack_gateway_up Whether a gateway answered this scrape.
 # TYPE tausestack_gateway_up gauge
 """
+
+
+class _Ended:
+    """The calls of one service that have ended."""
+
+    __slots__ = ("buckets", "elapsed_us", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, int] = {}
+        self.buckets = [0] * (len(_BOUNDS_US) + 1)
+        self.elapsed_us = 0
 
 
 class _Calls(Collector):
@@ -28,32 +41,31 @@ class _Calls(Collector):
 
     def __init__(self, gateway: str) -> None:
         self._gateway = gateway
-        self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._buckets: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(_BOUNDS) + 1))
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._services: defaultdict[str, _Ended] = defaultdict(_Ended)
 
     def ended(self, service: str, outcome: str, elapsed_us: int) -> None:
         """Count one call."""
-        seconds = elapsed_us / 1_000_000
-        self._outcomes[service, outcome] += 1
-        self._buckets[service][bisect_left(_BOUNDS, seconds)] += 1
-        self._seconds[service] += seconds
+        of = self._services[service]
+        of.outcomes[outcome] = of.outcomes.get(outcome, 0) + 1
+        of.buckets[bisect_left(_BOUNDS_US, elapsed_us)] += 1
+        of.elapsed_us += elapsed_us
 
     def collect(self) -> Iterable[Metric]:
         """Yield the two metrics."""
         calls = CounterMetricFamily(
             "tausestack_calls", "Calls by service and outcome.", labels=["gateway", "service", "outcome"]
         )
-        for (service, outcome), count in self._outcomes.items():
-            calls.add_metric([self._gateway, service, outcome], count)
+        for service, of in self._services.items():
+            for outcome, count in of.outcomes.items():
+                calls.add_metric([self._gateway, service, outcome], count)
         yield calls
         seconds = HistogramMetricFamily(
             "tausestack_call_seconds", "Time from a call's admission to its end.", labels=["gateway", "service"]
         )
-        for service, counts in self._buckets.items():
-            up_to = zip((*map(str, _BOUNDS), "+Inf"), accumulate(counts), strict=True)
+        for service, of in self._services.items():
+            up_to = zip((*map(str, _BOUNDS), "+Inf"), accumulate(of.buckets), strict=True)
             seconds.add_metric(
-                [self._gateway, service], [(bound, count) for bound, count in up_to], self._seconds[service]
+                [self._gateway, service], [(bound, count) for bound, count in up_to], of.elapsed_us / 1_000_000
             )
         yield seconds
 

@@ -50,8 +50,7 @@ class Key:
     principal: Principal
     expires: datetime | None
 
-    @property
-    def alive(self) -> bool:
+    def holds(self) -> bool:
         """Whether it has not expired."""
         return self.expires is None or self.expires > datetime.now(UTC)
 

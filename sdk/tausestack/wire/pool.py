@@ -51,9 +51,9 @@ class Pool:
     ) -> Reply:
         """Make a request and send it, as `send` does; raises `ValueError` for a malformed one."""
         request = request_bytes(method, target, headers, body, self._where.host)
-        return await self.send(request, deadline=deadline, max_body=max_body)
+        return await self.send(request, deadline, max_body)
 
-    async def send(self, request: bytes, *, deadline: float, max_body: int = MAX_BODY_BYTES) -> Reply:
+    async def send(self, request: bytes, deadline: float, max_body: int = MAX_BODY_BYTES) -> Reply:
         """Send a request, as `framed` made it, and return its reply as soon as its head is there.
 
         `deadline` is a time of the running loop and holds for the whole exchange, the body too. Cancelling the task

@@ -12,7 +12,7 @@ import uvicorn
 
 from tausestack.errors import Cancelled, RateLimited
 from tausestack_runtime.gateway.crowd import LIGHT, Crowd, Shares, room
-from tausestack_runtime.gateway.exchange import Exchange
+from tausestack_runtime.gateway.exchange import Bounds, Exchange
 from tausestack_runtime.gateway.http.connection import Connection
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.http.line import Incoming
@@ -156,7 +156,7 @@ async def test_a_tenant_over_its_share_is_refused_and_others_are_not() -> None:
 
     def exchange(*, inside: bool = False) -> Exchange:
         made = Exchange(Head("GET", b"/", []), Line(inside=inside), b"")
-        made.within(shares, weights)
+        made.bounds = Bounds(shares, weights)
         return made
 
     first, second, third, other, own = exchange(), exchange(), exchange(), exchange(), exchange(inside=True)
@@ -188,7 +188,7 @@ async def test_large_requests_and_answers_of_a_tenant_have_room_for_so_many_byte
         incoming = Incoming(line)
         incoming.ended()
         made = Exchange(Head("POST", b"/", list(headers)), line, incoming)
-        made.within(shares, weights)
+        made.bounds = Bounds(shares, weights)
         made.belong(tenant)
         return made
 

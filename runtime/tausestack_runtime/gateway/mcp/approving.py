@@ -142,7 +142,7 @@ class Approving:
 
 def _may_decide(ask: Ask) -> bool:
     """Whether a person at this client may be asked: it shows forms, and acts for somebody who decides."""
-    forms = as_object(ask.capabilities.get(ELICITATION))
+    forms = as_object(ask.capabilities().get(ELICITATION))
     who = ask.principal
     shows = forms is not None and (not forms or "form" in forms)
     return shows and ask.parent is None and who.agent is None and missing(who.limits, [TENANT_ADMIN]) is None

@@ -34,7 +34,6 @@ class Ask:
     headers: Mapping[bytes, bytes] | None = field(default=None, repr=False)
     send: Send | None = None
 
-    @property
     def capabilities(self) -> dict[str, Any]:
         """What the client says that it can do."""
         return object_in(self.meta, MCP_CAPABILITIES_META)

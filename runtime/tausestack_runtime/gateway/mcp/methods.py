@@ -96,7 +96,7 @@ class Methods:
 
     async def _call_tool(self, ask: Ask) -> Outcome:
         try:
-            if ELICITATION in ask.capabilities:
+            if ELICITATION in ask.capabilities():
                 return await self._approving.through(ask, self._called)
             return await self._called(ask)
         except InvalidArguments as error:
@@ -184,11 +184,11 @@ def _call(ask: Ask, server: str, name: str, arguments: dict[str, Any]) -> Call:
     ours = not _CLIENTS.issuperset(meta)
     kept = {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)} if ours else meta
     deadline = parent.deadline if parent else time.monotonic() + CALL_SECONDS
-    # Only some of it is given at once, and nothing by name: that would take three times as long.
-    rest = _rest(ask, name, arguments)
-    call = Call(who.tenant, who, server, name, arguments, "mcp", deadline, ask.method, rest, kept)
-    call.key, call.parent, call.request_id, call.bytes_in = ask.key, parent, ask.id, ask.size
-    call.task, call.notify, call.headers, call.send = ask.task, ask.notify, ask.headers, ask.send
+    # Nothing is given by name: that would take three times as long.
+    call = Call(
+        who.tenant, who, server, name, arguments, "mcp", deadline, ask.method, _rest(ask, name, arguments), kept,
+        ask.key, parent, ask.id, ask.size, ask.task, ask.notify, ask.headers, ask.send,
+    )  # fmt: skip
     if ours:
         call.key, call.approval = _text(meta.get(META_KEY)) or ask.key, _text(meta.get(META_APPROVAL))
         call.hold = meta.get(META_HOLD) is True
@@ -201,7 +201,7 @@ def _require(ask: Ask, snapshot: TenantSnapshot, capability: str) -> None:
     if capability == "tasks":
         if not has_tasks(offered):
             raise Refused(METHOD_NOT_FOUND, f"Method not found: {ask.method}", ask.id)
-        if not has_tasks(ask.capabilities):
+        if not has_tasks(ask.capabilities()):
             needed: dict[str, Any] = {"extensions": {TASKS: {}}}
             raise Refused(MISSING_CLIENT_CAPABILITY, f"{ask.method} needs {TASKS}", ask.id, requiredCapabilities=needed)
     elif capability not in offered:

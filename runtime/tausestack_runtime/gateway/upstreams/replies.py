@@ -32,31 +32,31 @@ class Restarting(NotSent):
     """Whatever answers for the server says by HTTP 503 that it will serve later; the message says so to people."""
 
 
-def outcome_at_hand(call: Call, reply: Reply, *, foreign: bool) -> Outcome | None:
+def outcome_at_hand(call: Call, reply: Reply, foreign: bool) -> Outcome | None:
     """Return the outcome in a reply that is there whole, as most are, else None."""
     if reply.headers.get(b"content-type", b"").startswith(_EVENTS):
         return None
     whole = reply.ready()
-    return None if whole is None else _response(call, whole, reply.status, foreign=foreign)
+    return None if whole is None else _response(call, whole, reply.status, foreign)
 
 
-async def outcome_of(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
+async def outcome_of(call: Call, reply: Reply, foreign: bool) -> Outcome:
     """Read a reply to its response, and pass on what the server tells before it."""
     if not reply.headers.get(b"content-type", b"").startswith(_EVENTS):
-        return _response(call, await reply.read(), reply.status, foreign=foreign)
+        return _response(call, await reply.read(), reply.status, foreign)
     try:
-        return await _heard(call, reply, foreign=foreign)
+        return await _heard(call, reply, foreign)
     finally:
         await reply.aclose()
 
 
-async def _heard(call: Call, reply: Reply, *, foreign: bool) -> Outcome:
+async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
     async for payload in event_payloads(reply.chunks()):
         message = message_of(call, payload)
         if "method" not in message:
             if not _answers(call, message):
                 continue  # another request's response has no place here
-            return _response(call, payload, 200, foreign=foreign)
+            return _response(call, payload, 200, foreign)
         if call.notify is not None and "id" not in message:
             await call.notify(disowned(message, "params") if foreign else message)
     raise Broken("the stream ended without a response")
@@ -89,7 +89,7 @@ def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
     return {**message, part: {**inner, "_meta": kept}}
 
 
-def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
+def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
     message = message_of(call, raw, status) if raw else {}
     if message and not _answers(call, message):
         raise UpstreamError(f"{call.server} answered another request than the one that it was sent")
@@ -103,7 +103,7 @@ def _response(call: Call, raw: bytes, status: int, *, foreign: bool) -> Outcome:
         return Outcome(result, raw)
     error = as_object(message.get("error"))
     if error is not None:
-        raise _error(call, error, status, foreign=foreign)
+        raise _error(call, error, status, foreign)
     if status == 503:
         raise Restarting(f"{call.server} answered with HTTP 503 and no JSON-RPC response")
     raise by_status(call.server, status)
@@ -129,7 +129,7 @@ def _answers(call: Call, message: dict[str, Any]) -> bool:
     return type(identifier) is type(expected) and identifier == expected
 
 
-def _error(call: Call, error: dict[str, Any], status: int, *, foreign: bool) -> TauseError:
+def _error(call: Call, error: dict[str, Any], status: int, foreign: bool) -> TauseError:
     data = as_object(error.get("data"))
     message = str(error.get("message") or f"{call.server} refused the call")
     if not foreign and data is not None and "code" in data:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 import orjson
@@ -43,6 +43,9 @@ _OWN_META: dict[str, Any] = {
 }
 """What a request says of its client where that has not said it."""
 
+_UNBROKEN = nullcontext()
+"""What a call to a service of ours goes through, where one to a third party's server goes through its breaker."""
+
 SYSTEM_SECONDS = 10.0
 """How long the gateway waits for auth and registry."""
 
@@ -68,23 +71,18 @@ class Upstreams:
         """Close every pooled connection."""
         await self.ways.aclose()
 
-    async def call(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
-        """Send a call to its server and return what came of it.
+    def call(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Awaitable[Outcome]:
+        """Send a call to its server; what is awaited is what came of it.
 
         Raises `InDoubt` when it broke midway and may not be repeated, and `Unavailable` at once while a third party's
         server is known to be away.
         """
         if not installation.direct:  # a third party's own URL is given nothing of ours
             call.assertion = self._assertions.of(call.principal, installation.service, epoch)
-        self.in_flight[call.id] = call
-        try:
-            if not installation.foreign:
-                return await self._persist(call, installation, policy, epoch)
-            breaker = self.breakers.of(call.tenant, installation.name)
-            with breaker.brief() if call.door == "gateway" else breaker:
-                return await self._persist(call, installation, policy, epoch)
-        finally:
-            del self.in_flight[call.id]
+        if not installation.foreign:
+            return self._persist(call, installation, policy, epoch, _UNBROKEN)
+        breaker = self.breakers.of(call.tenant, installation.name)
+        return self._persist(call, installation, policy, epoch, breaker.brief() if call.door == "gateway" else breaker)
 
     async def system(self, service: str, tool: str, tenant: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a system tool of one of our own services as the gateway; return its structured result."""
@@ -165,7 +163,7 @@ class Upstreams:
     async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         pool, head = await self.ways.to(call, installation, epoch, streams=True)
         try:
-            reply = await pool.send(framed(head, _body(call)), deadline=call.deadline)
+            reply = await pool.send(framed(head, _body(call)), call.deadline)
         except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
@@ -179,31 +177,41 @@ class Upstreams:
         finally:
             await reply.aclose()
 
-    async def _persist(self, call: Call, installation: Installation, policy: ToolPolicy, epoch: str) -> Outcome:
+    async def _persist(
+        self,
+        call: Call,
+        installation: Installation,
+        policy: ToolPolicy,
+        epoch: str,
+        through: AbstractContextManager[None, None],
+    ) -> Outcome:
         relay = call.send if call.send is not None and installation.earlier is not None else None
         attempt = 0
-        while True:
-            try:
-                if relay is not None:
-                    return await relay(call, installation, epoch)
-                way = self.ways.at_hand(call, installation, epoch) or await self.ways.to(call, installation, epoch)
-                pool, head = way
-                # Nobody keeps the body while the server works: it is made again where it has to be sent again.
-                reply = await pool.send(
-                    framed(head, _body(call, foreign=installation.direct)),
-                    deadline=call.deadline,
-                    max_body=MAX_REPLY_BYTES,
-                )
-                outcome = outcome_at_hand(call, reply, foreign=installation.direct)
-                return outcome or await outcome_of(call, reply, foreign=installation.direct)
-            except TooLarge as error:
-                raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
-            except (NotSent, Broken, TimedOut) as error:
-                safe = policy.retriable or (policy.keyed and call.key is not None)
-                most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
-                _raise_unless_repeatable(call, error, safe=safe, last=attempt == most)
-                await _pause(call, attempt, error)
-                attempt += 1
+        self.in_flight[call.id] = call
+        try:
+            with through:
+                while True:
+                    try:
+                        if relay is not None:
+                            return await relay(call, installation, epoch)
+                        way = self.ways.at_hand(call, installation, epoch)
+                        pool, head = way or await self.ways.to(call, installation, epoch)
+                        # Nobody keeps the body while the server works: it is made again where it has to be sent again.
+                        reply = await pool.send(
+                            framed(head, _body(call, installation.direct)), call.deadline, MAX_REPLY_BYTES
+                        )
+                        outcome = outcome_at_hand(call, reply, installation.direct)
+                        return outcome or await outcome_of(call, reply, installation.direct)
+                    except TooLarge as error:
+                        raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
+                    except (NotSent, Broken, TimedOut) as error:
+                        safe = policy.retriable or (policy.keyed and call.key is not None)
+                        most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
+                        _raise_unless_repeatable(call, error, safe=safe, last=attempt == most)
+                        await _pause(call, attempt, error)
+                        attempt += 1
+        finally:
+            del self.in_flight[call.id]
 
     async def _launch(self, tenant: str, server: str) -> dict[str, Any]:
         return await self.system("registry", "launch", tenant, {"server": server})
@@ -242,9 +250,10 @@ async def _pause(call: Call, attempt: int, error: Exception) -> None:
     await asyncio.sleep(seconds)
 
 
-def _body(call: Call, *, foreign: bool = False) -> bytes:
+def _body(call: Call, foreign: bool = False) -> bytes:
     """Return a request's bytes; what concerns our own processes alone does not leave for a third party's URL."""
-    meta = {**_OWN_META, **call.meta, MCP_VERSION_META: PROTOCOL_VERSION}
+    meta = _OWN_META | call.meta
+    meta[MCP_VERSION_META] = PROTOCOL_VERSION
     if not foreign:
         meta[META_CALL] = call.id
         if call.key is not None:

@@ -77,9 +77,9 @@ class Ways:
         """Return the way of a call where nobody has to be asked for it, as is most often so."""
         if installation.direct:
             remote = self._remotes.get((call.tenant, installation.name, epoch))
-            return None if remote is None else self._to_remote(call, remote, streams=False)
+            return None if remote is None else self._to_remote(call, remote)
         path = None if installation.foreign else self._sockets.get(installation.service)
-        return None if path is None else self._to_own(call, installation, self._pool(call.tenant, path, streams=False))
+        return None if path is None else self._to_own(call, installation, self._pool(call.tenant, path))
 
     async def forget(self, tenant: str) -> None:
         """Close a tenant's connections and forget where its servers are."""
@@ -91,12 +91,12 @@ class Ways:
     async def to(self, call: Call, installation: Installation, epoch: str, *, streams: bool = False) -> Way:
         """Return the way of a call; streams have connections of their own, so that they keep no call waiting."""
         if installation.direct:
-            return self._to_remote(call, await self.remote(call.tenant, installation, epoch), streams=streams)
+            return self._to_remote(call, await self.remote(call.tenant, installation, epoch), streams)
         service = ADAPTER if installation.foreign else installation.service
         return self._to_own(call, installation, await self.service(service, call.tenant, streams=streams))
 
-    def _to_remote(self, call: Call, remote: Remote, *, streams: bool) -> Way:
-        return self._pool(call.tenant, remote.origin, streams=streams), remote.head + _mirroring(call)
+    def _to_remote(self, call: Call, remote: Remote, streams: bool = False) -> Way:
+        return self._pool(call.tenant, remote.origin, streams), remote.head + _mirroring(call)
 
     def _to_own(self, call: Call, installation: Installation, pool: Pool) -> Way:
         target = f"/servers/{installation.name}/mcp" if installation.foreign else "/mcp"
@@ -109,7 +109,7 @@ class Ways:
             path = await self._control.ensure(ADAPTER, tenant)
         if path is None:
             raise Unavailable(f"{service} does not run here")
-        return self._pool(tenant, path, streams=streams)
+        return self._pool(tenant, path, streams)
 
     async def remote(self, tenant: str, installation: Installation, epoch: str) -> Remote:
         """Return where a remote server is, as of an epoch: its address, and the tenant's headers for it."""
@@ -127,9 +127,9 @@ class Ways:
 
     def pool_of(self, tenant: str, remote: Remote, *, streams: bool = False) -> Pool:
         """Return a tenant's connections to a remote server."""
-        return self._pool(tenant, remote.origin, streams=streams)
+        return self._pool(tenant, remote.origin, streams)
 
-    def _pool(self, tenant: str, where: str | Origin, *, streams: bool) -> Pool:
+    def _pool(self, tenant: str, where: str | Origin, streams: bool = False) -> Pool:
         key = (tenant, where, streams)
         pool = self._pools.get(key)
         if pool is None:

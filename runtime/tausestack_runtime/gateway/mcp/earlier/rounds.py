@@ -112,7 +112,7 @@ class Rounds:
         if len(requests) > MAX_QUESTIONS:
             raise UpstreamError(f"The server asks more than {MAX_QUESTIONS} questions at once")
         for request in requests.values():
-            missing = lacking(as_object(request) or {}, ask.capabilities)
+            missing = lacking(as_object(request) or {}, ask.capabilities())
             if missing is not None:
                 raise Refused(
                     MISSING_CLIENT_CAPABILITY,
