@@ -27,7 +27,11 @@ class Reading:
 
 
 class Connection(asyncio.Protocol):
-    """A connection of a pool: it writes a request, and makes a reply of what comes back."""
+    """A connection of a pool: it is given a request, writes it when it is told to, and makes a reply of the answer.
+
+    Requests are best written many in a row: a server that sleeps is then woken by the first of them and not by each,
+    and to wake somebody is the dearest part of writing.
+    """
 
     def __init__(self, raw: socket.socket, on_idle: Callable[[Connection], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -37,6 +41,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._head: asyncio.Future[Reply] | None = None
+        self._request: bytes | None = None
+        """What is to be written, and nothing of it is yet."""
         self._reply: Reply | None = None
         self._deadline = self._timer_at = float("inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -66,19 +72,8 @@ class Connection(asyncio.Protocol):
         return self._head is None and not self._left
 
     def begin(self, request: bytes, deadline: float, max_body: int) -> asyncio.Future[Reply]:
-        """Write a request; the future gives its reply once its head has come.
-
-        Raises `NotSent` when the server has closed the connection already.
-        """
-        assert self._transport is not None
-        try:
-            written = self._write(request)
-        except BlockingIOError:
-            written = 0
-        except OSError as error:
-            self.leave()
-            raise NotSent("the server has closed the connection") from error
-        self.reused, self.used = self.used, True
+        """Take a request, which `write` writes; the future gives its reply once its head has come."""
+        self._request = request
         self._head = head = self._loop.create_future()
         self._reply = None
         self._taken = 0
@@ -87,9 +82,29 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         if deadline < self._timer_at:
             self._wait_until(deadline)
+        return head
+
+    def write(self) -> None:
+        """Write the request that was taken, unless the connection has been closed meanwhile."""
+        request = self._request
+        if request is None or self._left:
+            return
+        assert self._transport is not None
+        self.reused = self.used
+        try:
+            written = self._write(request)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self.abandon(NotSent("the server has closed the connection"))
+            return
+        self._request, self.used = None, True
         if written < len(request):
             self._transport.write(memoryview(request)[written:])
-        return head
+
+    def unwritten(self) -> bytes | None:
+        """Return the request that was taken, where the connection was closed before anything of it was written."""
+        return self._request
 
     def leave(self) -> None:
         """Close an idle connection."""
@@ -129,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._head is None:
+        if self._head is None or self._request is not None:
             self.leave()  # nobody asked
             return
         if not self._taken:
@@ -151,10 +166,15 @@ class Connection(asyncio.Protocol):
             self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
-        self._unread = self._unread_at_end()
+        if self._request is not None:
+            self._left = True  # nothing is written to who has hung up
+        else:
+            self._unread = self._unread_at_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._taken == 0 and (self._unread or self._unread_by(exc)):
+        if self._request is not None:
+            self._end(NotSent("the server has closed the connection"))
+        elif self._taken == 0 and (self._unread or self._unread_by(exc)):
             self._end(NotSent("the server went away before it had read the request"))
         else:
             self._end(Broken("the server broke off in the middle of the call"))

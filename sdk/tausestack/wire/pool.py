@@ -31,6 +31,8 @@ class Pool:
         """Those that wait for a place, in turn."""
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
+        self._begun: list[Connection] = []
+        """Those whose requests are about to be written, all in a row."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -69,25 +71,27 @@ class Pool:
         else:
             await self._turn(deadline)
         try:
-            while True:
-                connection = self._reusable() or await self._connected(deadline)
-                fresh = not connection.used
-                try:
-                    head = connection.begin(request, deadline, max_body)
-                except NotSent:
-                    if fresh:
-                        raise
-                else:
-                    break  # else it was closed while it lay idle: the next one, or a new one
+            connection = self._reusable() or await self._connected(deadline)
         except BaseException:
             self._leave_place()
             raise
         connection.placed = True
+        head = connection.begin(request, deadline, max_body)
+        del request  # nobody keeps it while the server works
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._begun.append(connection)
         try:
             return await head
         except asyncio.CancelledError:
             connection.give_up(head)
             raise
+        except NotSent:
+            unwritten = connection.unwritten()
+            if unwritten is None or not connection.used:
+                raise
+        # It was closed while it lay idle: the next one, or a new one.
+        return await self.send(unwritten, deadline, max_body)
 
     async def aclose(self) -> None:
         """Close every connection; calls under way end as `Broken`."""
@@ -124,6 +128,12 @@ class Pool:
                 turn.set_result(None)
                 return
         self._places += 1
+
+    def _write(self) -> None:
+        """Write what was begun since the loop's last turn."""
+        begun, self._begun = self._begun, []
+        for connection in begun:
+            connection.write()
 
     def _reusable(self) -> Connection | None:
         while self._idle:

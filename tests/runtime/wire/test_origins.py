@@ -199,12 +199,24 @@ async def used_connection() -> AsyncIterator[tuple[Pool, socket.socket, Scripted
 @pytest.mark.covers("wire:network-breaks")
 async def test_a_connection_that_was_closed_as_the_request_went_out_means_not_sent() -> None:
     async with used_connection() as (pool, accepted, server):
-        accepted.close()
-        with pytest.raises(NotSent):  # written before the loop could see the end
+        asyncio.get_running_loop().call_soon(accepted.close)  # after the loop looks, before the request is written
+        with pytest.raises(NotSent):
             await asked(pool)
         again = asyncio.ensure_future(asked(pool))
         await asyncio.to_thread(lambda: server.answer(server.accept()))
         assert await again == b"ok"
+
+
+@pytest.mark.covers("wire:not-sent")
+@pytest.mark.parametrize("last", [b"", OK.replace(b"ok", b"no")], ids=["its end", "a reply to nothing"])
+async def test_what_a_connection_brings_before_the_request_is_written_sends_it_by_another(last: bytes) -> None:
+    async with used_connection() as (pool, accepted, server):
+        accepted.sendall(last)
+        accepted.shutdown(socket.SHUT_WR)
+        call = asyncio.ensure_future(asked(pool))
+        await asyncio.to_thread(lambda: server.answer(server.accept()))
+        assert await call == b"ok"
+        assert accepted.recv(1) == b"", "nothing of it came here"
 
 
 @pytest.mark.covers("wire:network-breaks")

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Callable
 
 from tausestack.wire.connection import Connection
-from tausestack.wire.reply import NotSent
 
 # `tcpi_bytes_acked` of Linux's `struct tcp_info`: how much of what we ever sent the other machine has taken.
 _ACKED_AT, _ACKED_END = 120, 128
@@ -44,7 +43,7 @@ class TlsConnection(Connection):
     def _write(self, request: bytes) -> int:
         assert self._transport is not None
         if self._transport.is_closing():
-            raise NotSent("the server has closed the connection")
+            raise BrokenPipeError("the server has closed the connection")
         self._transport.write(request)
         return len(request)
 
