@@ -1,44 +1,28 @@
 """The tally: how much each tenant uses just now, in memory that the gateways of a stack share.
 
-A tenant has a slot, found by a digest of its id: its calls of the last minute, and its lists, by the second, and for
-each gateway how many calls and connections it has open. The bytes are the board's, so that what is counted outlives a
-gateway, and what one that died had open is struck off by the supervisor.
+A tenant has a slot, found by a digest of its id, in what each gateway has counted. The bytes are the board's, so that
+what is counted outlives a gateway, and what one that died had open is struck off by the supervisor.
 """
 
 from __future__ import annotations
 
 import fcntl
-import functools
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal
 
 from tausestack.errors import RateLimited
 from tausestack.tenancy import cache_key
+from tausestack_runtime.counted import CALLED, CALLS, COUNTED_BYTES, MINUTES, OPEN, SLOTS, Counted
 
-D = TypeVar("D", bound=Callable[..., Any])
-
-SLOTS = 32768
-"""Tenants that are counted at once; a slot is another tenant's once its own has nothing in it."""
 PROBES = 64
 """How far from its own place a tenant's slot may lie."""
-SECONDS = 61
-"""Whole seconds that a call is counted for, its own among them: so that any 60 s lie within."""
-CALLS, CONNECTIONS, _HELD = 0, 1, 2
-CALLED, LISTED, _MINUTES = 0, 1, 2
 Full = Literal["calls", "minute"]
 """What has no room for another call."""
+MARGIN = 8
+"""How far from a limit gateways decide without waiting for one another: so many places for each of them."""
 _KEY_DIGITS = 16
 """Hexadecimal digits of the digest that a tenant is known by in its slot."""
-_WINDOW = SECONDS + 1  # the sum first
-_WINDOWS = _MINUTES * _WINDOW
-_COUNT = 4
-"""Bytes of one second's."""
-
-_KEYS_AT = 0
-_STAMPS_AT = SLOTS * 8
-_WINDOWS_AT = _STAMPS_AT + SLOTS * 8
-_HELD_AT = _WINDOWS_AT + SLOTS * _WINDOWS * 4
-_GATEWAY = SLOTS * _HELD * 4
+_KEYS_BYTES = SLOTS * 8
+_NO_LIMIT = 2**32
 
 
 class Tally:
@@ -49,12 +33,10 @@ class Tally:
 
     def __init__(self, memory: memoryview, gateways: int = 1) -> None:
         """Take `size(gateways)` bytes."""
-        self._keys = memory[_KEYS_AT:_STAMPS_AT].cast("Q")
-        self._stamps = memory[_STAMPS_AT:_WINDOWS_AT].cast("Q")
-        self._windows = memory[_WINDOWS_AT:_HELD_AT].cast("I")
-        starts = range(_HELD_AT, size(gateways), _GATEWAY)
-        self._open = [memory[start : start + _GATEWAY].cast("I") for start in starts]
-        """What each gateway has open, the first one's first."""
+        self._keys = memory[:_KEYS_BYTES].cast("Q")
+        starts = range(_KEYS_BYTES, size(gateways), COUNTED_BYTES)
+        self._counted = [Counted(memory[start : start + COUNTED_BYTES]) for start in starts]
+        """What each gateway has counted, the first one's first."""
         self._places: dict[str, tuple[int, int]] = {}
         """The slot that each tenant was found in, and the key that stands there: another's once the slot is."""
 
@@ -63,151 +45,195 @@ class Tally:
 
         Without a limit of a minute it is not counted there.
         """
-        slot = self._slot(tenant, second)
-        cell = slot * _HELD + CALLS
-        if at_once <= self._sum(cell):
-            return "calls"
-        if a_minute is not None and not self._hit(slot, slot * _WINDOWS, a_minute, 1, second):
-            return "minute"
-        self._open[number - 1][cell] += 1
-        return None
+        return self._admit(number, self._place(tenant, second)[0], at_once, a_minute, second)
 
-    def hit(self, what: int, tenant: str, limit: int, amount: int, second: int) -> bool:
+    def hit(self, number: int, what: int, tenant: str, limit: int, amount: int, second: int) -> bool:
         """Count calls or lists of a second, or return False where the last minute would have more than the limit."""
-        slot = self._slot(tenant, second)
-        return self._hit(slot, slot * _WINDOWS + what * _WINDOW, limit, amount, second)
-
-    def window(self, what: int, tenant: str, second: int) -> tuple[int, int]:
-        """Return the first second that has some of the last minute, and how many there are; this one, 0 for none."""
-        slot = self._slot(tenant, second)
-        self._advance(slot, second)
-        at = slot * _WINDOWS + what * _WINDOW
-        total = self._windows[at]
-        if not total:
-            return second, 0
-        seconds, oldest = self._windows[at + 1 : at + _WINDOW].tobytes(), (second + 1) % SECONDS * _COUNT
-        # In order they are one number, which is as long as from the first of them that has some.
-        since = int.from_bytes(seconds[oldest:] + seconds[:oldest]).bit_length()
-        first = second - (since - 1) // (_COUNT * 8)
-        return first, total
-
-    def clear(self, what: int, tenant: str, second: int) -> None:
-        """Forget a tenant's calls or lists of the last minute."""
-        at = self._slot(tenant, second) * _WINDOWS + what * _WINDOW
-        self._windows[at : at + _WINDOW] = memoryview(bytes(_WINDOW * 4)).cast("I")
+        return self._hit(number, self._place(tenant, second)[0], what, limit, amount, second)
 
     def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
         """Count one more that a gateway has open, or return False where the gateways would have more than the limit."""
-        cell = self._slot(tenant, second) * _HELD + what
-        if limit <= self._sum(cell):
-            return False
-        self._open[number - 1][cell] += 1
-        return True
+        return self._take(number, self._place(tenant, second)[0] * OPEN + what, limit)
 
     def give_back(self, number: int, what: int, tenant: str) -> None:
-        """Count one less that a gateway has open: its own cell, which nobody else writes while it lives."""
-        self._open[number - 1][self._places[tenant][0] * _HELD + what] -= 1
+        """Count one less that a gateway has open."""
+        self._counted[number - 1].open[self._places[tenant][0] * OPEN + what] -= 1
 
     def held(self, what: int, tenant: str, second: int) -> int:
         """Return how many all gateways have open."""
-        return self._sum(self._slot(tenant, second) * _HELD + what)
+        return self._open(self._place(tenant, second)[0] * OPEN + what)
+
+    def window(self, what: int, tenant: str, second: int) -> tuple[int, int]:
+        """Return the first second that has some of the last minute, and how many there are; this one, 0 for none."""
+        return self._window(self._place(tenant, second)[0], what, second)
+
+    def clear(self, number: int, what: int, tenant: str, second: int) -> None:
+        """Forget the calls or lists of a tenant's last minute that a gateway has counted."""
+        self._counted[number - 1].clear(self._place(tenant, second)[0], what)
 
     def forget(self, number: int) -> None:
         """Strike off what a gateway had open that is dead."""
-        self._open[number - 1][:] = memoryview(bytes(_GATEWAY)).cast("I")
+        self._counted[number - 1].close()
 
-    def _hit(self, slot: int, at: int, limit: int, amount: int, second: int) -> bool:
-        if self._stamps[slot] < second:
-            self._advance(slot, second)
-        window = self._windows
-        total = window[at] + amount
-        if total > limit:
+    def _admit(self, number: int, slot: int, at_once: int, a_minute: int | None, second: int) -> Full | None:
+        cell = slot * OPEN + CALLS
+        if at_once <= self._open(cell):
+            return "calls"
+        if a_minute is not None and not self._hit(number, slot, CALLED, a_minute, 1, second):
+            return "minute"
+        self._counted[number - 1].open[cell] += 1
+        return None
+
+    def _hit(self, number: int, slot: int, what: int, limit: int, amount: int, second: int) -> bool:
+        return self._counted[number - 1].hit(slot, what, limit, amount, second)
+
+    def _take(self, number: int, cell: int, limit: int) -> bool:
+        if limit <= self._open(cell):
             return False
-        window[at] = total
-        window[at + 1 + second % SECONDS] += amount
+        self._counted[number - 1].open[cell] += 1
         return True
 
-    def _sum(self, cell: int) -> int:
-        """Return what all gateways have open, of which there is one."""
-        return self._open[0][cell]
+    def _window(self, slot: int, what: int, second: int) -> tuple[int, int]:
+        return self._counted[0].window(slot, what, second)
 
-    def _slot(self, tenant: str, second: int) -> int:
-        """Return a tenant's slot."""
+    def _open(self, cell: int) -> int:
+        """Return what all gateways have open, of which there is one."""
+        return self._counted[0].open[cell]
+
+    def _place(self, tenant: str, second: int) -> tuple[int, int]:
+        """Return a tenant's slot and its key."""
         place = self._places.get(tenant)
         if place is None or self._keys[place[0]] != place[1]:
             # It has none yet, or another has it since nothing was left in it.
             place = self._places[tenant] = self._find(tenant, second)
-        return place[0]
-
-    def _advance(self, slot: int, second: int) -> None:
-        """Take what is over a minute old out of a slot."""
-        behind, window = second - self._stamps[slot], self._windows
-        if behind <= 0:
-            return
-        for at in _minutes(slot):
-            if window[at]:
-                for each in range(second - min(behind, SECONDS) + 1, second + 1):
-                    cell = at + 1 + each % SECONDS
-                    window[at] -= window[cell]
-                    window[cell] = 0
-        self._stamps[slot] = second
+        return place
 
     def _find(self, tenant: str, second: int) -> tuple[int, int]:
         key = int(cache_key(tenant, "", "", "limits")[:_KEY_DIGITS], 16) or 1
-        home = key % SLOTS
+        slot = self._search(key, second)
+        while slot is None:
+            slot = self._search(key, second)
+        return slot, key
+
+    def _search(self, key: int, second: int) -> int | None:
+        """Return the slot of a key, which may have been nobody's; None where somebody began to count in that."""
         free: int | None = None
         for step in range(PROBES):
-            slot = (home + step) % SLOTS
+            slot = (key + step) % SLOTS
             there = self._keys[slot]
             if there == key:
-                return slot, key
-            if free is None and self._is_free(slot, second):
+                return slot
+            if free is None and self._is_idle(slot, second):
                 free = slot
             if not there:
                 break
         if free is None:
             raise RateLimited("More tenants are busy than can be counted: come again", retry_after=1)
-        self._keys[free] = key
-        self._advance(free, second)
-        return free, key
+        before, self._keys[free] = self._keys[free], key
+        if self._is_idle(free, second):
+            return free
+        self._keys[free] = before
+        return None
 
-    def _is_free(self, slot: int, second: int) -> bool:
-        """Whether nothing of anybody's is in a slot."""
-        idle = not any(self._windows[at] for at in _minutes(slot)) or second - self._stamps[slot] >= SECONDS
-        return idle and not any(self._sum(slot * _HELD + what) for what in (CALLS, CONNECTIONS))
-
-
-def _in_turn(decide: D) -> D:
-    """Have something be decided while nobody else decides; the kernel ends the turn of whoever dies in it."""
-
-    @functools.wraps(decide)
-    def decided(self: SharedTally, *arguments: Any, **named: Any) -> Any:
-        fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1)
-        try:
-            return decide(self, *arguments, **named)
-        finally:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1)
-
-    return cast("D", decided)
+    def _is_idle(self, slot: int, second: int) -> bool:
+        return all(each.idle(slot, second) for each in self._counted)
 
 
 class SharedTally(Tally):
-    """The slots that several gateways decide on, one after the other."""
+    """The slots that several gateways decide on.
+
+    A gateway counts first, and then looks at what all have counted. Far from the limit it has what it wants: what the
+    others want just now, one thing each, does not fill it. Near the limit it takes that back and waits for its turn, in
+    which all is seen that was decided before. Who makes a slot a tenant's notes that first, too, and then looks whether
+    anybody counts there: of two that meet in a slot, one sees the other.
+    """
 
     def __init__(self, memory: memoryview, gateways: int, descriptor: int) -> None:
-        """Take `size(gateways)` bytes, and the descriptor that they are locked by."""
+        """Take `size(gateways)` bytes, and the descriptor that is locked for a turn."""
         super().__init__(memory, gateways)
-        self.descriptor = descriptor
+        self._turn = _Turn(descriptor)
+        self._margin = MARGIN * gateways
 
-    admit = _in_turn(Tally.admit)
-    hit = _in_turn(Tally.hit)
-    window = _in_turn(Tally.window)
-    clear = _in_turn(Tally.clear)
-    take = _in_turn(Tally.take)
-    held = _in_turn(Tally.held)
+    def admit(self, number: int, tenant: str, at_once: int, a_minute: int | None, second: int) -> Full | None:
+        while True:
+            slot, key = self._place(tenant, second)
+            if self._freely(number, slot, key, CALLS, at_once, a_minute, second):
+                return None
+            with self._turn:
+                if self._keys[slot] == key:
+                    return self._admit(number, slot, at_once, a_minute, second)
 
-    def _sum(self, cell: int) -> int:
-        return sum([each[cell] for each in self._open])
+    def hit(self, number: int, what: int, tenant: str, limit: int, amount: int, second: int) -> bool:
+        while True:
+            slot, key = self._place(tenant, second)
+            with self._turn:
+                if self._keys[slot] == key:
+                    return self._hit(number, slot, what, limit, amount, second)
+
+    def take(self, number: int, what: int, tenant: str, limit: int, second: int) -> bool:
+        while True:
+            slot, key = self._place(tenant, second)
+            if self._freely(number, slot, key, what, limit, None, second):
+                return True
+            with self._turn:
+                if self._keys[slot] == key:
+                    return self._take(number, slot * OPEN + what, limit)
+
+    def _freely(
+        self, number: int, slot: int, key: int, what: int, most: int, a_minute: int | None, second: int
+    ) -> bool:
+        """Count one more that is open, and a call of a second, or return False where that has to be done in turn."""
+        if not self._is_far(slot, key, what, most, a_minute):
+            return False
+        own, cell = self._counted[number - 1], slot * OPEN + what
+        own.open[cell] += 1
+        if a_minute is not None:
+            own.hit(slot, CALLED, _NO_LIMIT, 1, second)
+        if self._is_far(slot, key, what, most, a_minute):
+            return True
+        own.open[cell] -= 1
+        if a_minute is not None:
+            own.take_back(slot, CALLED, 1, second)
+        return False
+
+    def _is_far(self, slot: int, key: int, what: int, most: int, a_minute: int | None) -> bool:
+        """Whether a slot is a key's still, and what is counted there far from its limits, old or not."""
+        open_, called = self._margin, 0 if a_minute is None else self._margin
+        cell, at = slot * OPEN + what, slot * MINUTES
+        for each in self._counted:
+            open_ += each.open[cell]
+            if a_minute is not None:
+                called += each.minutes[at]
+        return open_ <= most and (a_minute is None or called <= a_minute) and self._keys[slot] == key
+
+    def _hit(self, number: int, slot: int, what: int, limit: int, amount: int, second: int) -> bool:
+        own = self._counted[number - 1]
+        others = sum([each.lately(slot, what, second) for each in self._counted if each is not own])
+        return own.hit(slot, what, limit - others, amount, second)
+
+    def _window(self, slot: int, what: int, second: int) -> tuple[int, int]:
+        found = [each.window(slot, what, second) for each in self._counted]
+        return min(first for first, _ in found), sum(count for _, count in found)
+
+    def _open(self, cell: int) -> int:
+        return sum([each.open[cell] for each in self._counted])
+
+    def _find(self, tenant: str, second: int) -> tuple[int, int]:
+        with self._turn:
+            return super()._find(tenant, second)
+
+
+class _Turn:
+    """A lock between the gateways, which the kernel takes from one that dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
 
 
 def tally(memory: memoryview, gateways: int, descriptor: int) -> Tally:
@@ -215,11 +241,6 @@ def tally(memory: memoryview, gateways: int, descriptor: int) -> Tally:
     return Tally(memory) if gateways == 1 else SharedTally(memory, gateways, descriptor)
 
 
-def _minutes(slot: int) -> tuple[int, ...]:
-    """Return where a slot's minutes begin."""
-    return tuple(slot * _WINDOWS + what * _WINDOW for what in range(_MINUTES))
-
-
 def size(gateways: int) -> int:
     """Return how many bytes a tally of some gateways takes; what no tenant's slot is in takes no memory."""
-    return _HELD_AT + gateways * _GATEWAY
+    return _KEYS_BYTES + gateways * COUNTED_BYTES

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from tausestack.errors import RateLimited
 from tausestack.limits import exceeded
 from tausestack_runtime.board import Board
+from tausestack_runtime.counted import CALLED, CALLS, CONNECTIONS, LISTED
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.limits.allowances import KINDS, MINUTE, Limits
 from tausestack_runtime.gateway.limits.windows import Clock, moving_windows, per_minute
-from tausestack_runtime.tally import CALLED, CALLS, CONNECTIONS, LISTED
 
 MINUTELY, LISTS, AT_ONCE, OPEN = "calls_per_minute", "lists_per_minute", "concurrent_calls", "connections"
 _NO_LIMIT = 2**32
@@ -39,7 +39,7 @@ class Limiter:
     def __init__(self, board: Board, number: int, clock: Clock = time.monotonic) -> None:
         self._tally, self._number, self._clock = board.tally, number, clock
         minutes = {MINUTELY: CALLED, LISTS: LISTED}
-        self._windows = {name: moving_windows(board.tally, clock, what) for name, what in minutes.items()}
+        self._windows = {name: moving_windows(board.tally, number, clock, what) for name, what in minutes.items()}
 
     def admit(self, call: Call, limits: Limits) -> None:
         """Give a call its place and count it, or raise `RateLimited`; one nested in another is a part of that.
@@ -62,7 +62,9 @@ class Limiter:
     def admit_list(self, tenant: str, limits: Limits) -> None:
         """Count what a door answers itself, or raise `RateLimited`."""
         most = limits.amounts.get(LISTS)
-        if not self._tally.hit(LISTED, tenant, _NO_LIMIT if most is None else most, 1, int(self._clock())):
+        if not self._tally.hit(
+            self._number, LISTED, tenant, _NO_LIMIT if most is None else most, 1, int(self._clock())
+        ):
             raise self._over(LISTS, tenant, most or 0)
 
     def leave(self, call: Call) -> None:

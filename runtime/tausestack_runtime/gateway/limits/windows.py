@@ -10,8 +10,9 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
+from tausestack_runtime.counted import CALLED, SECONDS
 from tausestack_runtime.gateway.limits.allowances import MINUTE
-from tausestack_runtime.tally import CALLED, SECONDS, Tally
+from tausestack_runtime.tally import Tally
 
 Clock = Callable[[], float]
 """Seconds of the machine's monotonic clock."""
@@ -33,16 +34,16 @@ def per_minute(amount: int) -> PerMinute:
 
 
 class TallyStorage(Storage, MovingWindowSupport):
-    """The storage of `limits`, over one of the tally's minutes; keys are tenants.
+    """The storage of `limits`, over one of the tally's minutes, in which one gateway counts; keys are tenants.
 
     What came in counts from its second for 60 to 61 s, so that no 60 s ever have more than the limit.
     """
 
     STORAGE_SCHEME = None
 
-    def __init__(self, tally: Tally, clock: Clock = time.monotonic, what: int = CALLED) -> None:
+    def __init__(self, tally: Tally, number: int, clock: Clock = time.monotonic, what: int = CALLED) -> None:
         super().__init__()
-        self._tally = tally
+        self._tally, self._number = tally, number
         self._what = what
         self._clock = clock
 
@@ -54,7 +55,7 @@ class TallyStorage(Storage, MovingWindowSupport):
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count some, or return False where the last minute would have more than the limit."""
         del expiry
-        return self._tally.hit(self._what, key, limit, amount, int(self._clock()))
+        return self._tally.hit(self._number, self._what, key, limit, amount, int(self._clock()))
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Return when the last minute's first one came, no more exactly than the second, and how many were."""
@@ -84,10 +85,12 @@ class TallyStorage(Storage, MovingWindowSupport):
         return None
 
     def clear(self, key: str) -> None:
-        """Forget a tenant's minute."""
-        self._tally.clear(self._what, key, int(self._clock()))
+        """Forget what the gateway has counted of a tenant's minute."""
+        self._tally.clear(self._number, self._what, key, int(self._clock()))
 
 
-def moving_windows(tally: Tally, clock: Clock = time.monotonic, what: int = CALLED) -> MovingWindowRateLimiter:
-    """Return the library's strategy over the tally, of calls or of lists."""
-    return MovingWindowRateLimiter(TallyStorage(tally, clock, what))
+def moving_windows(
+    tally: Tally, number: int, clock: Clock = time.monotonic, what: int = CALLED
+) -> MovingWindowRateLimiter:
+    """Return the library's strategy over the tally, of calls or of lists, for a gateway."""
+    return MovingWindowRateLimiter(TallyStorage(tally, number, clock, what))
