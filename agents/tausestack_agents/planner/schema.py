@@ -14,6 +14,8 @@ from tausestack_agents.planner.text import concepts, fold, words
 
 Schema = dict[str, Any]
 Fits = Callable[[str], bool]
+ALL_TYPES = frozenset({"object", "array", "string", "number", "boolean"})
+"""What JSON has beside null."""
 
 
 @lru_cache(maxsize=512)
@@ -35,7 +37,10 @@ def as_schema(value: Any) -> Schema:
 
 
 def resolved(schema: Schema, root: Schema) -> Schema:
-    """Return a schema with its local reference followed and a union with null reduced to what is not null."""
+    """Return a schema with its local reference followed, and of a union the first that is not null.
+
+    One of all types that there are says nothing, and becomes what says nothing.
+    """
     for _ in range(8):
         if isinstance(schema.get("$ref"), str):
             target: Any = root
@@ -51,6 +56,8 @@ def resolved(schema: Schema, root: Schema) -> Schema:
         if not real:
             return schema
         rest = {key: value for key, value in schema.items() if key not in {"anyOf", "oneOf", "allOf"}}
+        if {str(option.get("type")) for option in real} >= ALL_TYPES:
+            return rest
         schema = {**resolved(real[0], root), **rest}
     return schema
 

@@ -24,6 +24,10 @@ server = Server(
 
 SIGNS = "^[a-zA-Z0-9._/-]*$"
 
+KINDS = ("object", "array", "string", "number", "boolean", "null")
+ANY_JSON: dict[str, Any] = {"anyOf": [{"type": kind} for kind in KINDS]}
+"""What JSON Schema says by saying nothing, for clients that want a type of every parameter."""
+
 Key = Annotated[
     str,
     Field(
@@ -71,7 +75,12 @@ class Keys(BaseModel):
 async def put_json(
     key: Key,
     value: Annotated[
-        Any, Field(description="Any JSON value: an object, a list, a text, a number.", examples=[{"color": "blue"}])
+        Any,
+        Field(
+            description="Any JSON value: an object, a list, a text, a number.",
+            examples=[{"color": "blue"}],
+            json_schema_extra=ANY_JSON,
+        ),
     ],
     ctx: Context,
 ) -> Stored:
