@@ -33,10 +33,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def gateway_url() -> str:
-    """Return the gateway's URL."""
-    from tausestack.client import DEFAULT_URL  # imports an HTTP client, which --help can do without
-
-    return os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    """Return the gateway's URL: the one that is said, else this machine's, at the port that `up` takes."""
+    return os.environ.get(URL_VARIABLE) or f"http://127.0.0.1:{read_settings().port}"
 
 
 @asynccontextmanager

@@ -195,6 +195,8 @@ def test_without_a_credential_or_a_stack_it_says_what_to_set_or_start(tausestack
     assert "TAUSESTACK_API_KEY" in refused(tausestack("tools", "--tenant", "acme", TAUSESTACK_API_KEY=""))
     away = tausestack("tools", "--tenant", "acme", TAUSESTACK_URL="http://127.0.0.1:1")
     assert "tausestack up" in refused(away)
+    by_port = refused(tausestack("tools", "--tenant", "acme", TAUSESTACK_URL="", TAUSESTACK_PORT="1"))
+    assert "http://127.0.0.1:1:" in by_port
 
 
 @pytest.mark.covers("cli:isolation")
