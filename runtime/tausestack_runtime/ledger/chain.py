@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,8 @@ FILE = "ledger.jsonl"
 
 Row = tuple[Line, bytes]
 """A line and its values' JSON."""
+
+_OF_OUTCOME = frozenset({"amount_minor", "bytes_out", "result_digest"})
 
 logger = structlog.get_logger("ledger")
 
@@ -116,7 +118,7 @@ class Chain:
             elif found["kind"] in ENDS:
                 left.pop(found["call"], None)
         self._head.open = {name: mark for name, mark in self._head.open.items() if not dead(int(name))}
-        self.write([row(_in_doubt(found)) for found in left.values()])
+        self.write([row(in_doubt(found)) for found in left.values()])
         return len(left)
 
     def since(self, start: int) -> tuple[int, list[tuple[int, bytes]]]:
@@ -210,9 +212,10 @@ class Chain:
         self.damaged(why)
 
 
-def _in_doubt(intent: dict[str, Any]) -> Line:
+def in_doubt(known: Mapping[str, Any]) -> Line:
+    """Return the end, as in doubt, of a call of which a line is known: of what came of it nothing is said."""
     ended = {"kind": "result", "at": moment(), "outcome": InDoubt.code, "error": InDoubt.code}
-    said = {name: intent[name] for name in FIELDS if name in intent and name != "amount_minor"}
+    said = {name: known[name] for name in FIELDS if name in known and name not in _OF_OUTCOME}
     return cast("Line", said | ended)
 
 

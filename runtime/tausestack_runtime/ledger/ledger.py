@@ -32,6 +32,9 @@ MAX_GROUP = 1024
 LONG_READS = 4
 """How many chains are read from end to end at once, each by a thread; of a tenant's own one."""
 
+OWED_SECONDS = 1.0
+"""How often it is tried to end the calls whose ends the disk did not take, where nothing else is written."""
+
 GATHER_SECONDS = 0.003
 """How long an append may wait for others of a crowd to share its transaction."""
 
@@ -214,21 +217,30 @@ class Ledger:
         """Be the writer thread, until the ledger is closed."""
         more = True
         while more:
-            first = self._waiting.get()
-            if first is None:
+            try:
+                first = self._waiting.get(timeout=OWED_SECONDS if writer.owes else None)
+            except queue.Empty:
+                first = []
+            more = first is not None
+            if not more and not writer.owes:
                 break
-            group = list(first)
+            group = list(first or [])
             settled: list[tuple[_Append, Exception | None]] = []
             try:
                 with writer.turn:
                     self._seal = writer.rekey()
-                    more = self._gather(group)
-                    self.groups += 1
+                    writer.pay()
+                    if group:
+                        more = self._gather(group)
+                        self.groups += 1
                     for tenant, appends in _by_tenant(group).items():
                         settled += self._kept(writer, tenant, appends)
                     writer.flush()
             except (OSError, TauseError) as error:  # no turn is given out, the disk takes nothing, the key is gone
                 settled = [(append, error) for append in group]
+            for (tenant, rows, _), error in settled:
+                if error is not None:
+                    writer.owe(tenant, rows)
             # A loop that was closed has nobody left who waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, settled)

@@ -15,9 +15,9 @@ import structlog
 
 from tausestack.errors import InDoubt, InvalidRequest, TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT, is_tenant
-from tausestack_runtime.ledger.chain import FILE, Chain, Row
+from tausestack_runtime.ledger.chain import FILE, Chain, Row, in_doubt, row
 from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, pack, unpack
-from tausestack_runtime.ledger.line import ENDS
+from tausestack_runtime.ledger.line import ENDS, Line
 from tausestack_runtime.ledger.register import Register, register_of
 
 Synchronous = Literal["NORMAL", "FULL"]
@@ -93,6 +93,8 @@ class Writer:
             self._register = Register(data, self._keys, gateway)
         self._chains: OrderedDict[str, Chain] = OrderedDict()
         self._seen: tuple[set[tuple[str, str]], set[tuple[str, str]]] = set(), set()
+        self._owed: dict[str, dict[str, Line]] = {}
+        """By tenant the calls that were sent and whose ends were not taken, with the lines that were to end them."""
 
     def rekey(self) -> bytes:
         """Take the keys that hold now, for every chain, and return the one that seals."""
@@ -119,9 +121,34 @@ class Writer:
                 self._add(tenant, new)
             except OSError as error:
                 raise self._unwritten(tenant, ended, error) from error
-            newer |= ended
-            if len(newer) > MAX_SEEN:
-                self._seen = newer, set()
+            self._note(tenant, ended)
+
+    @property
+    def owes(self) -> bool:
+        """Whether calls that were sent are without an end, which their callers were told is in doubt."""
+        return bool(self._owed)
+
+    def owe(self, tenant: str, rows: Sequence[Row]) -> None:
+        """Take down which calls under way the lines that were not taken would have ended."""
+        chain = self._chains.get(tenant)
+        for line, _ in rows:
+            if chain is not None and line["kind"] in ENDS and line["call"] in chain.open:
+                self._owed.setdefault(tenant, {})[line["call"]] = line
+
+    def pay(self) -> None:
+        """End, as in doubt, the calls that are without an end, as far as the disk takes that."""
+        for tenant, lines in list(self._owed.items()):
+            if not file_of(self._data, tenant).exists():
+                del self._owed[tenant]
+                continue
+            rows = [row(in_doubt(line)) for call, line in lines.items() if call in self._chain(tenant).open]
+            try:
+                if rows:
+                    self._add(tenant, rows)
+            except OSError:
+                continue  # told of when they were not taken first; they stay owed
+            logger.warning("calls whose ends the disk did not take are in doubt", tenant=tenant, calls=len(rows))
+            self._note(tenant, {(tenant, call) for call in lines})
 
     def written(self, tenant: str) -> int:
         """Return how many lines a tenant's chain had when this writer last had its turn; 0 where it is not open."""
@@ -136,6 +163,7 @@ class Writer:
                 chain.flush()
                 self._written.remove(chain)
             chain.close()
+        self._owed.pop(tenant, None)
         for seen in self._seen:
             seen.difference_update([call for call in seen if call[0] == tenant])
 
@@ -166,6 +194,18 @@ class Writer:
         if self._flushes is not None:
             self._flushes.shutdown()
         self.turn.close()
+
+    def _note(self, tenant: str, ended: set[tuple[str, str]]) -> None:
+        """Note calls of a tenant that have their end."""
+        _, newer = self._seen
+        newer |= ended
+        if len(newer) > MAX_SEEN:
+            self._seen = newer, set()
+        if (owed := self._owed.get(tenant)) is not None:
+            for _, call in ended:
+                owed.pop(call, None)
+            if not owed:
+                del self._owed[tenant]
 
     def _add(self, tenant: str, rows: Sequence[Row]) -> None:
         chain = self._chain(tenant)

@@ -18,7 +18,7 @@ from tausestack_runtime.ledger import Ledger
 TENANTS = 5
 CASES, SOAK_CASES = 100, 1_000
 PRELUDE = """
-    import asyncio, json, os, resource, sys
+    import asyncio, json, os, resource, sys, time
     from dataclasses import asdict
     from pathlib import Path
     from ledgers import KEYS, line
@@ -195,12 +195,19 @@ FULL_DISK = textwrap.dedent(
         sent = await asyncio.gather(ledger.append(line("sent", rule="x" * 2000)), return_exceptions=True)
         other = await asyncio.gather(ledger.append(line("other", tenant="globex")), return_exceptions=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        deadline = time.monotonic() + 60
+        while (await ledger.verify("acme")).under_way and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        settled = asdict(await ledger.verify("acme"))
+        lines = await ledger.audit("acme", limit=500)
+        (end,) = [one for one in lines if one["call"] == "sent" and one["kind"] != "intent"]
         await ledger.append(line("after"), line("sent"))
         found = await ledger.verify("acme")
         await ledger.close()
         kept = sum(1 for outcome in outcomes if outcome is None)
         codes = [outcome.code for outcome in (*outcomes, *sent) if outcome is not None]
-        print(json.dumps({"kept": kept, "codes": codes, "other": other == [None], **asdict(found)}))
+        print(json.dumps({"kept": kept, "codes": codes, "other": other == [None], "settled": settled, "end": end,
+                          **asdict(found)}))
 
     asyncio.run(main())
 """
@@ -219,4 +226,40 @@ def test_a_full_disk_is_told_to_whoever_appends_and_harms_nothing_before_or_afte
     assert found["kept"] + len(refused) == 200
     assert found["other"] is True
     assert (found["ok"], found["under_way"]) == (True, 0)
-    assert found["lines"] == found["kept"] + 4
+    assert (found["settled"]["ok"], found["settled"]["under_way"]) == (True, 0)
+    assert (found["end"]["outcome"], found["end"].get("amount_minor", 0)) == ("in_doubt", 0)
+    assert found["lines"] == found["settled"]["lines"] + 1 == found["kept"] + 4  # a call has one end
+
+
+@pytest.mark.covers("ledger:failure")
+def test_what_is_owed_is_written_at_the_latest_when_the_ledger_closes_or_starts(tmp_path: Path) -> None:
+    for place, lifted in ((tmp_path / "one", "True"), (tmp_path / "two", "")):
+        command = [sys.executable, "-W", "error", "-c", CLOSED_FULL, place, lifted]
+        said = subprocess.run(command, check=True, capture_output=True, text=True, env=SUPPORT).stdout
+        assert json.loads(said.splitlines()[-1]) == [bool(not lifted), 3, True, 0]
+
+
+CLOSED_FULL = textwrap.dedent(
+    PRELUDE
+    + """
+    async def main():
+        ledger = Ledger(Path(sys.argv[1]), KEYS)
+        await ledger.start()
+        await ledger.append(line("first", rule="x" * 2000), line("sent", kind="intent", outcome=""))
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+        (sent,) = await asyncio.gather(ledger.append(line("sent", rule="x" * 2000)), return_exceptions=True)
+        assert sent.code == "in_doubt"
+        if sys.argv[2]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        await ledger.close()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        before = await ledger.verify("acme")
+        await ledger.start()
+        after = await ledger.verify("acme")
+        await ledger.close()
+        print(json.dumps([before.under_way == 1, after.lines, after.ok, after.under_way]))
+
+    asyncio.run(main())
+"""
+)
