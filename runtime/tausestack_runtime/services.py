@@ -82,6 +82,10 @@ def instance_name(service: str, tenant: str | None = None, number: int = 1) -> s
     return f"{service}-{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
 
 
+INSTALLATION = "/installation"
+"""Where the internal door says whose stack it is: the mark that its data folder bears."""
+
+
 def socket_path(run: Path, service: str, tenant: str | None = None, number: int = 1) -> Path:
     """Return the path of a service's socket in the stack's folder of sockets."""
     return run / f"{instance_name(service, tenant, number)}.sock"

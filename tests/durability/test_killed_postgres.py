@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from benchmarks._postgres import Postgres, database, running_postgres
 
@@ -76,12 +77,31 @@ def agents_come_back(server: Postgres, stack: Stack, tenant: Tenant) -> None:
     os.kill(first, signal.SIGKILL)
     eventually(lambda: (pid := stack.services()["agents"]["pid"]) and pid != first)
     eventually(lambda: tenant.client.get("/agents").status_code == 503)  # it serves, and says what is away
+    it_is_told_what_is_away(stack, tenant)
     server.start()
+    assert eventually(lambda: asked(stack, "/health/ready").status_code == 200)
     run = {"agent": "concierge", "input": "¿Es válido el NIT 900.123.456-8?", "wait": 20}
     assert eventually(lambda: (reply := tenant.client.post("/runs", json=run)).status_code == 200 and reply)
 
 
-@pytest.mark.covers("durability:postgres", "durability:postgres-agents")
+def it_is_told_what_is_away(stack: Stack, tenant: Tenant) -> None:
+    """See that the stack lives, is not ready, and tells callers that they may come again."""
+    assert asked(stack, "/health").json()["status"] == "healthy"
+    ready = asked(stack, "/health/ready")
+    assert (ready.status_code, ready.json()["away"]) == (503, ["database"])
+    for arguments in ({"key": "k", "value": {"n": 1}}, {"key": "k"}):
+        tool = "put_json" if "value" in arguments else "get_json"
+        refused = tenant.call(f"storage/{tool}", arguments)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable"), refused.text
+        told = tenant.rpc("tools/call", {"name": f"storage__{tool}", "arguments": arguments}).json()
+        assert told["error"]["data"]["code"] == "unavailable", told
+
+
+def asked(stack: Stack, path: str) -> httpx2.Response:
+    return httpx2.get(stack.url + path, timeout=30, trust_env=False, verify=False)
+
+
+@pytest.mark.covers("durability:postgres", "durability:postgres-agents", "health:ready", "errors:away")
 @pytest.mark.timeout(400)
 def test_a_killed_database_loses_no_acknowledged_write(tmp_path: Path) -> None:
     nothing_acknowledged_is_lost(tmp_path, KILLS, BUSY_SECONDS)

@@ -13,7 +13,9 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from archives import PASSPHRASE, Installation
 from stack import Stack, Tenant, running
+from tausestack.database.mark import make_mark, whose
 
 CANARY = "canary-51c9"
 REQUEST = f"Valida el NIT 900.123.456-8 y crea una factura para {CANARY} por 250.000 COP de asesoría"
@@ -54,13 +56,14 @@ def place(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def on(place: tuple[str, Path]) -> Iterator[OnPostgres]:
-    """The stack, started again after a run was held for an approval: what it knows came from the database."""
+    """The stack, started again elsewhere after a run was held for an approval: what it knows came from the database."""
     url, data = place
     with running(data, TAUSESTACK_DATABASE_URL=url) as stack:
         acme, globex = stack.tenant("acme"), stack.tenant("globex")
         acme.install("colombia")
         acme.must("storage/put_json", {"key": CANARY, "value": {"n": 1, "ñ": "Bogotá"}})
         held = acme.client.post("/runs", json={"agent": "concierge", "input": REQUEST, "wait": 30}).json()
+    data = data.rename(data.with_name("moved"))
     with running(data, TAUSESTACK_DATABASE_URL=url) as stack:
         again = [Tenant(tenant.name, tenant.key, stack.url) for tenant in (acme, globex)]
         yield OnPostgres(stack, url, *again, held)
@@ -108,6 +111,50 @@ def test_who_forgets_to_name_the_database_is_told_and_nothing_is_taken_for_empty
         assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
     assert not backup.exists()
     assert "are in PostgreSQL" in on.stack.cli("doctor", "--json", check=False).stdout
+
+
+@pytest.mark.covers("start:database-anothers")
+def test_another_installation_is_refused_by_everything_that_opens_the_database(on: OnPostgres, tmp_path: Path) -> None:
+    backup, other = tmp_path / "backup.tar", Installation(tmp_path / "data", on.url).founded()
+    mark = (on.stack.data / "installation.id").read_text().strip()
+    on.stack.cli("backup", str(backup), TAUSESTACK_DATABASE_URL=on.url, TAUSESTACK_PASSPHRASE=PASSPHRASE)
+    for command in (
+        ("up", "--port", "0"),
+        ("backup", str(tmp_path / "none.tar")),
+        ("tenant", "export", "acme", str(tmp_path / "none.tar")),
+        ("db", "status"),
+        ("db", "migrate"),
+    ):
+        refused = other.cli(*command, check=False)
+        assert refused.returncode == 1, command
+        (line,) = [line for line in refused.stderr.splitlines() if not line.startswith("{")]
+        assert f"belongs to another installation ({mark})" in line
+    assert not (tmp_path / "none.tar").exists()
+    refused = Installation(tmp_path / "restored", on.url).cli("restore", str(backup), check=False)
+    assert (refused.returncode, "restore into an empty one" in refused.stderr) == (1, True)
+    assert not (tmp_path / "restored" / "secret.key").exists()
+    told = on.stack.cli("doctor", "--json", check=False, TAUSESTACK_DATABASE_URL=on.url)
+    assert "another installation" not in told.stdout
+    assert on.acme.client.get("/agents").status_code == 200
+
+
+@pytest.mark.covers("start:database-anothers")
+def test_a_worker_works_for_the_stack_behind_its_door_and_on_no_other_database(
+    on: OnPostgres, stack: Stack, postgres_url: str, tmp_path: Path
+) -> None:
+    other, fresh = Installation(tmp_path / "other").founded(), tmp_path / "fresh"
+    make_mark(other.data)
+    assert whose(other.data, postgres_url) is None
+    for data, url, of, why in (
+        (fresh, postgres_url, on.stack, "belongs to another installation"),
+        (other.data, on.url, on.stack, "the folder of another stack's worker"),
+        (tmp_path / "third", on.url, stack, "keeps its data in files"),
+    ):
+        door = next((of.data / "run").glob("gateway.sock"))
+        secret = (of.data / "secret.key").read_text().strip()
+        worker = Installation(data, url)
+        refused = worker.cli("worker", "--gateway", str(door), check=False, TAUSESTACK_SECRET_KEY=secret)
+        assert (refused.returncode, why in refused.stderr) == (1, True), refused.stderr
 
 
 @pytest.mark.covers("postgres:two-tenants")

@@ -173,6 +173,18 @@ def _check_empty(settings: Settings) -> None:
         raise StartError(f"an installation is in {settings.data} already: restore into an empty folder (--data)")
 
 
+def _check_nobodys(settings: Settings, workplace: Path) -> None:
+    """Raise `StartError` where the database is another installation's; the workplace is made this one's."""
+    if settings.database_url is None:
+        return
+    from tausestack.database.mark import make_mark, own_mark, whose
+
+    if whose(settings.data, settings.database_url) is not None:
+        raise StartError("the database is another installation's: restore into an empty one (--database-url)")
+    if (own := own_mark(settings.data)) is not None:
+        make_mark(workplace, own)
+
+
 @contextmanager
 def _empty(settings: Settings) -> Generator[tuple[Masters, Path]]:
     """Keep a data folder for oneself that no installation is in, with a workplace in it that nothing is left of.
@@ -189,6 +201,7 @@ def _empty(settings: Settings) -> Generator[tuple[Masters, Path]]:
         _check_empty(settings)
         shutil.rmtree(workplace, ignore_errors=True)
         workplace.mkdir(mode=0o700)
+        _check_nobodys(settings, workplace)
         try:
             yield Masters.of(settings), workplace
         finally:

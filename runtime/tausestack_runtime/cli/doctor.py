@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from tausestack.errors import TauseError
+from tausestack.errors import TauseError, Unavailable
 from tausestack_runtime.keys import OPERATOR_FILE, SECRET_FILE, Masters
 from tausestack_runtime.services import SERVICES, socket_path
 from tausestack_runtime.settings import Settings, StartError
@@ -116,7 +116,7 @@ async def _leftovers(settings: Settings, figures: dict[str, Any]) -> Check:
     name, bound = "left of deleted tenants", "nothing"
     try:
         here = Here(settings, Masters.of(settings, make=False))
-    except StartError as error:
+    except (StartError, Unavailable) as error:
         return _check(name, f"can't be looked for: {error}", bound, None)
     try:
         found = await leftovers(here, figures)

@@ -11,6 +11,7 @@ import structlog
 
 from tausestack.contract import VERSION
 from tausestack.database import TenantDatabases
+from tausestack.database.mark import own_mark
 from tausestack.errors import InternalError, TauseError
 from tausestack.tracing import tracing
 from tausestack_runtime.board import Board, Writes
@@ -45,6 +46,7 @@ from tausestack_runtime.gateway.oauth.door import OAuthDoor
 from tausestack_runtime.gateway.oauth.external import ExternalIssuer, Mapping
 from tausestack_runtime.gateway.oauth.fetching import Fetching
 from tausestack_runtime.gateway.pipeline import Pipeline
+from tausestack_runtime.gateway.readiness import Readiness
 from tausestack_runtime.gateway.rest.endpoint import RestEndpoint
 from tausestack_runtime.gateway.sealing import Sealer
 from tausestack_runtime.gateway.siblings import Elsewhere, Siblings
@@ -60,7 +62,7 @@ from tausestack_runtime.life.shares import Shares as TenantShares
 from tausestack_runtime.platform.definitions import definitions
 from tausestack_runtime.platform.limits import LimitTools
 from tausestack_runtime.platform.tools import Platform
-from tausestack_runtime.services import AUTH, SERVICES, control_socket, socket_path
+from tausestack_runtime.services import AUTH, INSTALLATION, SERVICES, control_socket, socket_path
 from tausestack_runtime.settings import Settings
 from tausestack_runtime.signing import SigningKeys
 from tausestack_runtime.supervisor.control import ControlClient
@@ -83,6 +85,7 @@ class Gateway:
         egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
         self._upstreams = Upstreams(sockets, self._control, signer, egress)
         self._snapshots = Snapshots(self._upstreams.system, definitions(), Writes(board, settings.gateway_number))
+        self._ready = Readiness(self._snapshots.follow, settings.data, settings.database_url)
         bases, fetching = Bases(settings.public_url), Fetching(egress)
         self._uses = KeyUses(self._upstreams.system)
         external = self._external_issuer(settings, fetching, bases)
@@ -98,6 +101,7 @@ class Gateway:
             external=external,
             siblings=self._siblings,
         )
+        self._data = settings.data
         self._databases = TenantDatabases(SCHEMA, data=settings.data, url=settings.database_url)
         self._confidential = Confidential(lambda: [each.subkey("arguments") for each in masters.live()])
         approvals = Approvals(
@@ -202,6 +206,8 @@ class Gateway:
             elif exchange.internal and exchange.path.startswith("/siblings/"):
                 order, tenant = parse_path(exchange.path)
                 await exchange.reply_json(200, {"left": await self._gateways.here(order, tenant)})
+            elif exchange.internal and exchange.path == INSTALLATION:
+                await exchange.reply(200, (own_mark(self._data) or "").encode(), b"text/plain")
             elif head.once(_was_mcp_endpoint):
                 await retired(exchange)
             else:
@@ -266,7 +272,7 @@ class Gateway:
             workers = {"working": working, "wanted": wanted}
             await exchange.reply_json(200, {"status": "healthy", "version": VERSION, "workers": workers})
         elif exchange.path == "/health/ready":
-            await self._ready(exchange)
+            await exchange.reply_json(*await self._ready())
         elif exchange.path == "/metrics":
             await exchange.reply(200, await self._scraped(exchange), CONTENT_TYPE.encode())
         else:
@@ -282,15 +288,6 @@ class Gateway:
         told = await asyncio.gather(*(self._siblings.ask(other, "/metrics") for other in others))
         texts: dict[int, bytes | None] = {me: self._metrics.text(), **dict(zip(others, told, strict=True))}
         return gathered(dict(sorted(texts.items())))
-
-    async def _ready(self, exchange: Exchange) -> None:
-        """Ready means that a credential can be checked and an installation found."""
-        try:
-            await self._snapshots.follow()
-        except TauseError as error:
-            await exchange.reply_json(503, {"status": "starting", "reason": error.message})
-            return
-        await exchange.reply_json(200, {"status": "ready", "version": VERSION})
 
 
 async def _broke(exchange: Exchange, error: Exception) -> None:

@@ -209,7 +209,7 @@ class Pipeline:
         finally:
             self._limiter.leave(call)
         if not installation.foreign and outcome.failed:
-            _raise_limit(outcome)
+            _raise_ours(outcome)
         return outcome
 
     async def _other_admitted(self, call: Call) -> Outcome:
@@ -326,8 +326,8 @@ def _operates(call: Call) -> bool:
     return own and OPERATOR in call.principal.scopes
 
 
-def _raise_limit(outcome: Outcome) -> None:
-    """Raise what a service of ours says where a tenant is over a limit that it counts."""
+def _raise_ours(outcome: Outcome) -> None:
+    """Raise what is no failure of a tool of ours: its tenant is over a limit, or its database is away or full."""
     error = outcome.failure
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited) or "away" in error.data:
         raise error

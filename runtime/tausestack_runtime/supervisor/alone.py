@@ -10,16 +10,26 @@ import importlib
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 
+import httpx2
+import structlog
+
+from tausestack.errors import Unavailable
 from tausestack.telemetry import configure_logging
 from tausestack_runtime.keys import Masters, worker_credential
-from tausestack_runtime.services import SERVICES
+from tausestack_runtime.services import INSTALLATION, SERVICES
 from tausestack_runtime.settings import SECRET_VARIABLES, Settings, StartError
 from tausestack_runtime.signing import JWKS_FILE
+from tausestack_runtime.supervisor.ground import check_database
 
 BESIDE_OTHERS = "2"
 """How many workers it takes there to be at least: it, and the stack's own."""
+
+DOOR_SECONDS = 30.0
+"""How long the stack's door may be away when a worker starts in a folder that belongs to no stack yet."""
+POLL_SECONDS = 0.2
 
 
 def work(settings: Settings, gateway: Path) -> None:
@@ -36,6 +46,7 @@ def work(settings: Settings, gateway: Path) -> None:
         os.environ.pop(secret, None)
     os.environ.update(settings.environment() | {"TAUSESTACK_WORKERS": BESIDE_OTHERS})
     configure_logging(settings.log_level, "worker")
+    _belong(settings, settings.database_url, gateway)
     from tausestack.mcp import ServiceEnv, serve_socket  # brings the kit
     from tausestack.tokens import JwksFile
 
@@ -55,3 +66,42 @@ def work(settings: Settings, gateway: Path) -> None:
         listener.bind(f"{folder}/worker.sock")
         listener.listen()
         serve_socket(server, listener, env)
+
+
+def _belong(settings: Settings, url: str, gateway: Path) -> None:
+    """Have the worker's folder belong to the stack's installation, and refuse a database that is another's."""
+    from tausestack.database.mark import make_mark, own_mark
+
+    own = own_mark(settings.data)
+    stacks = _mark_behind(gateway, patience=DOOR_SECONDS if own is None else 0)
+    if own is not None and stacks is not None and stacks != own:
+        raise StartError(f"{settings.data} is the folder of another stack's worker: give another with --data")
+    make_mark(settings.data, stacks)
+    try:
+        check_database(settings.data, url)
+    except Unavailable as error:
+        structlog.get_logger("worker").warning("the database can't be asked whose it is", reason=error.message)
+
+
+def _mark_behind(gateway: Path, *, patience: float) -> str | None:
+    """Return the mark of the stack behind a door, or None where that is away: a folder that was its own stays so.
+
+    Raises `StartError` where it is away for longer than `patience`, in seconds, unless there is none.
+    """
+    give_up = time.monotonic() + patience
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(gateway)), timeout=5) as http:
+        while True:
+            try:
+                reply = http.get(f"http://gateway{INSTALLATION}")
+                if reply.status_code == 200:
+                    if not reply.text:
+                        raise StartError(f"the stack behind {gateway} keeps its data in files: its worker is its own")
+                    return reply.text
+                said = f"it answers {reply.status_code}"
+            except httpx2.TransportError as error:
+                said = str(error) or type(error).__name__
+            if not patience:
+                return None
+            if time.monotonic() > give_up:
+                raise StartError(f"the stack's door {gateway} does not say whose it is ({said}): is the stack running?")
+            time.sleep(POLL_SECONDS)

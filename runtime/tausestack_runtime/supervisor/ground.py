@@ -59,11 +59,18 @@ def check_restored(data: Path, *, in_files: bool = True) -> None:
 
 
 def check_database(data: Path, url: str | None) -> None:
-    """Raise `StartError` where the rows of a folder's tenants are in PostgreSQL, and nobody says in which.
+    """Raise `StartError` where a folder's tenants are in PostgreSQL and nobody says in which, or it is another's.
 
     In files there would be none of them: a backup would hold nothing, and a new tenant would find an old one's chain.
+    In another's database its tenants would stand under this one's keys. Raises `Unavailable` where it can't be asked.
     """
-    if url is not None or any(data.glob("tenants/*/*.db")):
+    if url is not None:
+        from tausestack.database.mark import whose  # psycopg and SQLAlchemy, which a start on files never needs
+
+        if (why := whose(data, url)) is not None:
+            raise StartError(why)
+        return
+    if any(data.glob("tenants/*/*.db")):
         return
     if any(folder.name != SYSTEM_TENANT for folder in data.glob("tenants/*/")):
         raise StartError(

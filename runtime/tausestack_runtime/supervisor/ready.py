@@ -12,8 +12,9 @@ import structlog
 from tausestack_runtime.supervisor.loop import Loop
 
 PAUSE_SECONDS = 0.05
-MAX_PROBES = 1200
-"""A minute of asking; a gateway that is not ready by then has said why in its log."""
+SLOW_AFTER = 1200
+"""After so many it is asked once a second: what it waits for, such as its database, may be away for long."""
+SLOW_PAUSE_SECONDS = 1.0
 REQUEST = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -35,6 +36,7 @@ class ReadyProbe:
         self._started_at = started_at
         self._ready = ready
         self._probes = 0
+        self._closed = False
         self._connection: socket.socket | None = None
         self.seconds: float | None = None
         """From the stack's start to its first ready answer."""
@@ -42,7 +44,7 @@ class ReadyProbe:
     def start(self) -> None:
         """Ask once; the answer, or its lack, decides whether to ask again."""
         self._probes += 1
-        if self.seconds is not None or self._probes > MAX_PROBES:
+        if self.seconds is not None or self._closed:
             return
         family = socket.AF_INET6 if len(self._address) == 4 else socket.AF_INET
         connection = self._connection = socket.socket(family, socket.SOCK_STREAM)
@@ -57,7 +59,7 @@ class ReadyProbe:
 
     def close(self) -> None:
         """Ask no more."""
-        self._probes = MAX_PROBES
+        self._closed = True
         self._drop()
 
     def _drop(self) -> None:
@@ -78,4 +80,4 @@ class ReadyProbe:
             self._log.info("stack is ready", seconds=round(self.seconds, 3))
             self._ready()
         else:
-            self._loop.after(PAUSE_SECONDS, self.start)
+            self._loop.after(PAUSE_SECONDS if self._probes < SLOW_AFTER else SLOW_PAUSE_SECONDS, self.start)

@@ -40,13 +40,15 @@ from tausestack_runtime.supervisor.linux import become_subreaper, children, conc
 from tausestack_runtime.supervisor.loop import Loop
 from tausestack_runtime.supervisor.orders import Order
 from tausestack_runtime.supervisor.ready import ReadyProbe
-from tausestack_runtime.supervisor.spawn import split_off
+from tausestack_runtime.supervisor.spawn import asked_apart, split_off
 from tausestack_runtime.supervisor.work import has_work
 
 DATABASE_VARIABLE = "TAUSESTACK_DATABASE_URL"
 GATEWAY_COMMAND = (sys.executable, "-P", "-m", "tausestack_runtime.gateway")
 POSTGRES = ("tausestack.database.postgres", "sqlalchemy.dialects.postgresql.psycopg")
 """What a heavy service imports beside its own where the database is PostgreSQL."""
+DATABASE_SECONDS = 10.0
+"""How long a start waits for PostgreSQL to say whose it is; services ask again before they open it."""
 GRACE_SECONDS = 0.5
 """What a process may take beyond its drain to end by itself."""
 SWEEP_SECONDS = 0.1
@@ -92,7 +94,7 @@ class Supervisor:
         nursery = split_off(lambda channel: _be_nursery(channel, plain, modules))
         self._lock = claim_data(settings.data)
         check_restored(settings.data, in_files=settings.database_url is None)
-        check_database(settings.data, settings.database_url)
+        self._check_database()
         self._masters = Masters.of(settings)
         operator_key(settings.data)
         self._port = bind_port(settings.host, settings.port)
@@ -178,6 +180,29 @@ class Supervisor:
         """Turn until something is so, a second signal comes, or the time for it is over; return whether it is so."""
         self._loop.turn_until(lambda: done() or self._told_to_stop > 1, DRAIN_SECONDS + GRACE_SECONDS)
         return done()
+
+    def _check_database(self) -> None:
+        """Raise `StartError` where the database is another installation's, or not the one that this one's is in."""
+        data, url = self._settings.data, self._settings.database_url
+        if url is None:
+            check_database(data, url)
+            return
+
+        def ask() -> str:
+            from tausestack.database.mark import make_mark  # as in `check_database`
+
+            make_mark(data)
+            try:
+                check_database(data, url)
+            except StartError as refusal:
+                return str(refusal)
+            return ""
+
+        why = asked_apart(ask, DATABASE_SECONDS)
+        if why is None:
+            self._log.warning("the database can't be asked whose it is: it is away, or takes too long")
+        elif why:
+            raise StartError(why)
 
     def _secret(self) -> Mapping[str, str]:
         given = zip(SECRET_VARIABLES, (self._settings.secret, self._settings.previous_secret), strict=True)

@@ -61,7 +61,7 @@ def bring_up(standing: Standing, schema: Schema, data: Path, url: str | None) ->
     if url is not None:
         from tausestack.database.postgres import prepared  # as above
 
-        prepared(schema, url)
+        prepared(schema, url, data)
         return
     path = data / "tenants" / standing.tenant / f"{schema.service}.db"
     try:

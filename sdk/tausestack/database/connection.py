@@ -12,6 +12,7 @@ import anyio.to_thread
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError
 
+from tausestack.database.away import told_as_away, told_in_commit
 from tausestack.errors import InvalidRequest
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
@@ -88,13 +89,15 @@ class Connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": at_once}
         async with self._turn:
             self._check_open()
-            result = await in_thread(self._threads, lambda: self._raw.execute(statement, execution_options=options))
+            with told_as_away:
+                result = await in_thread(self._threads, lambda: self._raw.execute(statement, execution_options=options))
         try:
             more = True
             while more:
                 async with self._turn:
                     self._check_open()
-                    rows = await in_thread(self._threads, lambda: result.fetchmany(at_once))
+                    with told_as_away:
+                        rows = await in_thread(self._threads, lambda: result.fetchmany(at_once))
                 for row in rows:
                     yield row
                 more = len(rows) == at_once
@@ -127,12 +130,13 @@ class Connection:
             await self.execute(sa.text("PRAGMA secure_delete = ON"))
 
     async def commit(self) -> None:
-        """Make the transaction lasting and close it; when this raises, nothing was kept."""
+        """Make the transaction lasting and close it; when this raises, nothing was kept, but for `InDoubt`."""
         self._check_open()
         with anyio.CancelScope(shield=True):
             try:
                 async with self._turn:
-                    await in_thread(self._threads, self._raw.commit)
+                    with told_in_commit:
+                        await in_thread(self._threads, self._raw.commit)
             finally:
                 await self.aclose()
 
@@ -155,7 +159,8 @@ class Connection:
 
     def _done(self, statement: sa.Executable, parameters: Parameters) -> Outcome:
         try:
-            return Outcome.of(self._raw.execute(statement, parameters))
+            with told_as_away:
+                return Outcome.of(self._raw.execute(statement, parameters))
         except DataError as error:
             if "NUL" in str(error.orig):  # PostgreSQL's text has none; no other sign says that it was this
                 raise InvalidRequest("Text with the character U+0000 is neither kept nor found here") from error
@@ -190,14 +195,16 @@ def in_one_trip(
     try:
         coroutine = work(_Inline(tenant, raw, threads, no_turn))
         try:
-            coroutine.send(None)
+            with told_as_away:  # also of what asks the driver itself
+                coroutine.send(None)
         except StopIteration as ended:
             result: _T = ended.value
         else:
             coroutine.close()
             raise RuntimeError("work in one trip awaits nothing but its own statements")
         if keep:
-            raw.commit()
+            with told_in_commit:
+                raw.commit()
         return result
     finally:
         end(raw)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.util import LRUCache
 
-from tausestack.errors import Unavailable
+from tausestack.database.away import told_as_away, unavailable
 
 _BUSY_SECONDS = 5
 _STATEMENTS = 1000
@@ -64,15 +64,16 @@ def _pattern() -> tuple[sa.Engine, LRUCache[Any, Any]]:
 
 def begin(engine: sa.Engine, *, write: bool) -> sa.Connection:
     """Return a connection in a transaction: BEGIN IMMEDIATE to write, else BEGIN, within which nothing can write."""
-    raw = engine.connect()
-    try:
-        begin_on(raw, write=write)
-    except sqlite3.OperationalError as error:
-        raw.close()
-        if is_busy(error):
-            raise Unavailable("the tenant's database is busy: nothing was done, try again") from error
-        raise
-    return raw
+    with told_as_away:
+        raw = engine.connect()
+        try:
+            begin_on(raw, write=write)
+        except sqlite3.OperationalError as error:
+            raw.close()
+            if is_busy(error):
+                raise unavailable("the tenant's database is busy") from error
+            raise
+        return raw
 
 
 def begin_on(raw: sa.Connection, *, write: bool) -> None:

@@ -15,6 +15,7 @@ import anyio
 import sqlalchemy as sa
 import structlog
 
+from tausestack.database.away import told_as_away
 from tausestack.database.connection import Connection, Work, in_one_trip
 from tausestack.database.engines import begin_on, driver_of, is_busy
 
@@ -86,15 +87,16 @@ class InLoop:
 
     def begin(self, *, write: bool) -> bool:
         """Begin a transaction; False where the file is locked."""
-        try:
-            begin_on(self._raw, write=write)
-            if not write:
-                self._driver.execute(_SNAPSHOT).fetchone()  # nothing that follows can find the file locked
-        except sqlite3.OperationalError as error:
-            self._end(self._raw)
-            if is_busy(error):
-                return False
-            raise
+        with told_as_away:
+            try:
+                begin_on(self._raw, write=write)
+                if not write:
+                    self._driver.execute(_SNAPSHOT).fetchone()  # nothing that follows can find the file locked
+            except sqlite3.OperationalError as error:
+                self._end(self._raw)
+                if is_busy(error):
+                    return False
+                raise
         return True
 
     def do(self, tenant: str, threads: anyio.CapacityLimiter, work: Work[_T], *, write: bool) -> _T:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import OperationalError
 
+from tausestack.database.mark import foreign
 from tausestack.database.schema import Schema
 from tausestack.errors import Unavailable
 
@@ -48,10 +52,26 @@ def schema_name(schema: Schema) -> str:
     return "tausestack_" + schema.service.replace("-", "_")
 
 
-def prepare(schema: Schema, url: sa.URL) -> None:
-    """Bring a service's tables to the newest revision, all of the way or not at all; one process at a time."""
+logger = structlog.get_logger("database")
+
+
+def prepare(schema: Schema, url: sa.URL, data: Path) -> None:
+    """Bring a service's tables to the newest revision, all of the way or not at all; one process at a time.
+
+    Raises `Unavailable` where the database is another installation's than that in the data folder.
+    """
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.begin() as raw:
+    with engine.connect() as raw:
+        with raw.begin():  # by itself: who asks whose it is waits for no migration
+            why = foreign(raw, data)
+        if why is not None:
+            logger.error("the database is another installation's", why=why)
+            raise Unavailable("the database belongs to another installation: the log says what to do", away="database")
+        _bring_up(schema, raw)
+
+
+def _bring_up(schema: Schema, raw: sa.Connection) -> None:
+    with raw.begin():
         raw.execute(_LOCK)
         name = schema_name(schema)
         if _revision(raw, name) != schema.head:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from tausestack.database.away import unavailable
 from tausestack.database.connection import Connection, Work, in_one_trip, in_thread, no_turn
 from tausestack.database.own_rows import confine, owned
 from tausestack.database.ownership import TENANT_ROLE, prepare, psycopg_url, schema_name
 from tausestack.database.schema import Schema
-from tausestack.errors import Unavailable
 
 _KEPT = 5
 # A whole stack, six services with tables, stays below the 100 connections of a PostgreSQL as it comes.
@@ -38,14 +39,16 @@ _COUNT_ON = sa.text(
     "SELECT setval(s.name, GREATEST(:highest, nextval(s.name)))"
     " FROM (SELECT pg_get_serial_sequence(:table, :column) AS name) AS s WHERE s.name IS NOT NULL"
 )
-_UNREACHABLE = "the database can't be reached: nothing was done, try again"
+_UNREACHABLE = "the database can't be reached"
 
 
 class PostgresTables:
     """The tables of one service, for all tenants in one PostgreSQL database."""
 
-    def __init__(self, schema: Schema, url: str) -> None:
+    def __init__(self, schema: Schema, url: str, data: Path) -> None:
+        """Open nothing yet; `data` is the folder of the installation whose database it has to be."""
         self._schema = schema
+        self._data = data
         self._url = psycopg_url(url)
         self._name = schema_name(schema)
         self._engine = sa.create_engine(
@@ -148,9 +151,9 @@ class PostgresTables:
         async with self._preparing:
             if not self._prepared:
                 try:
-                    await in_thread(self._threads, lambda: prepare(self._schema, self._url))
+                    await in_thread(self._threads, lambda: prepare(self._schema, self._url, self._data))
                 except OperationalError as error:
-                    raise Unavailable(_UNREACHABLE) from error
+                    raise unavailable(_UNREACHABLE) from error
                 self._prepared = True
 
     async def _room(self) -> None:
@@ -159,7 +162,7 @@ class PostgresTables:
         with anyio.move_on_after(_WAIT_SECONDS) as waiting:
             await self._free.acquire()
         if waiting.cancelled_caught:
-            raise Unavailable("every connection to the database is busy: nothing was done, try again")
+            raise unavailable("every connection to the database is busy")
 
     def _enter(self, tenant: str, *, write: bool) -> sa.Connection:
         try:
@@ -171,7 +174,7 @@ class PostgresTables:
                 # The server went away while the connection lay in the pool; nothing was asked of it yet.
                 return self._begin(tenant, write=write)
         except OperationalError as error:
-            raise Unavailable(_UNREACHABLE) from error
+            raise unavailable(_UNREACHABLE) from error
 
     def _begin(self, tenant: str, *, write: bool) -> sa.Connection:
         raw = owned(self._engine.connect(), tenant)
@@ -189,9 +192,9 @@ class PostgresTables:
         return raw
 
 
-def prepared(schema: Schema, url: str) -> None:
+def prepared(schema: Schema, url: str, data: Path) -> None:
     """Bring a service's tables to the newest revision, or raise `Unavailable` where the database can't be reached."""
     try:
-        prepare(schema, psycopg_url(url))
+        prepare(schema, psycopg_url(url), data)
     except OperationalError as error:
-        raise Unavailable(_UNREACHABLE) from error
+        raise unavailable(_UNREACHABLE) from error

@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import sqlalchemy as sa
 
+from tausestack.database.away import told_as_away
 from tausestack.database.connection import Connection, Work, in_one_trip, in_thread
 from tausestack.database.engines import begin, open_engine
 from tausestack.database.files import current_file, empty_log, give_back, remove_file
@@ -174,12 +175,14 @@ class SQLiteFiles:
         async with opened.opening:
             if opened.engine is None or not opened.is_current():
                 await self._close(opened, for_good=False)
-                await in_thread(self._threads, lambda: current_file(self._schema, self._data, path))
+                with told_as_away:
+                    await in_thread(self._threads, lambda: current_file(self._schema, self._data, path))
                 opened.engine, opened.inode = open_engine(path, longest_log=LONGEST_LOG), _inode(str(path))
                 opened.log.is_begun = False
             engine = opened.engine
             if short and opened.in_loop is None and not opened.is_gone:
-                opened.in_loop = await in_thread(self._threads, lambda: InLoop(engine))
+                with told_as_away:
+                    opened.in_loop = await in_thread(self._threads, lambda: InLoop(engine))
                 if opened.is_gone:
                     await self._close(opened)
             return engine

@@ -169,7 +169,7 @@ def _databases(schema: Schema, data: Path, url: str | None, max_open: int) -> _D
     # psycopg costs memory that a service on SQLite never uses.
     from tausestack.database.postgres import PostgresTables
 
-    return PostgresTables(schema, url)
+    return PostgresTables(schema, url, data)
 
 
 def _checked(tenant: str) -> str:

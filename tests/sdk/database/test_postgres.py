@@ -147,13 +147,13 @@ async def test_text_that_the_database_cannot_hold_is_refused_as_the_callers(post
 
 @pytest.mark.covers("database:prepared")
 def test_tables_are_made_before_any_tenant_comes(schema: Schema, postgres_url: str, tmp_path: Any) -> None:
-    prepared(schema, postgres_url)
-    prepared(schema, postgres_url)
+    prepared(schema, postgres_url, tmp_path)
+    prepared(schema, postgres_url, tmp_path)
     with psycopg.connect(postgres_url) as connection:
         found = connection.execute("SELECT version_num FROM tausestack_shop.alembic_version").fetchall()
     assert found == [(schema.head,)]
     with pytest.raises(Unavailable) as away:
-        prepared(schema, f"postgresql://owner@/nowhere?host={tmp_path}")
+        prepared(schema, f"postgresql://owner@/nowhere?host={tmp_path}", tmp_path)
     assert away.value.message == UNREACHABLE
 
 
