@@ -85,7 +85,6 @@ class Gateway:
         egress = Egress(allowed_hosts(settings.allowed_private_hosts or ""))
         self._upstreams = Upstreams(sockets, self._control, signer, egress)
         self._snapshots = Snapshots(self._upstreams.system, definitions(), Writes(board, settings.gateway_number))
-        self._ready = Readiness(self._snapshots.follow, settings.data, settings.database_url)
         bases, fetching = Bases(settings.public_url), Fetching(egress)
         self._uses = KeyUses(self._upstreams.system)
         external = self._external_issuer(settings, fetching, bases)
@@ -116,6 +115,7 @@ class Gateway:
             gateways=settings.gateways,
             crowd=lambda: len(self._upstreams.in_flight),
         )
+        self._ready = Readiness(self._snapshots.follow, lambda: self._ledger.away, settings.data, settings.database_url)
         self._metrics = Metrics(settings.gateway_number)
         limiter = Limiter(board, settings.gateway_number)
         meter = Meter(self._ledger, self._metrics, read_prices(settings.prices), self._snapshots)

@@ -1,4 +1,4 @@
-"""Whether a gateway can serve: its database is there and its own, and those that it asks about callers answer."""
+"""Whether a gateway can serve: database and ledger are there, and those that it asks about callers answer."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ Follow = Callable[[], Awaitable[None]]
 class Readiness:
     """Tells how a gateway stands; asks for itself, so that no pool and no tenant's turn is waited for."""
 
-    def __init__(self, follow: Follow, data: Path, url: str | None) -> None:
-        """`follow` raises where auth or registry does not answer; `url` None: the data are in files."""
-        self._follow = follow
+    def __init__(self, follow: Follow, ledger: Callable[[], str], data: Path, url: str | None) -> None:
+        """`follow` raises where auth or registry does not answer, `ledger` tells why it can't be written, if so.
+
+        `url` None: the data are in files.
+        """
+        self._follow, self._ledger = follow, ledger
         self._data, self._url = data, url
         self._asking: asyncio.Task[str] | None = None
         self._asked_at = float("-inf")
 
     async def __call__(self) -> tuple[int, dict[str, Any]]:
         """Return the status and the body of an answer: 200, or 503 with what is away or is starting."""
-        if why := await self._database():
-            return 503, {"status": "unavailable", "away": ["database"], "reason": why}
+        asked = {"database": await self._database(), "ledger": self._ledger()}
+        if away := {name: why for name, why in asked.items() if why}:
+            return 503, {"status": "unavailable", "away": list(away), "reason": "; ".join(away.values())}
         try:
             await self._follow()
         except TauseError as error:

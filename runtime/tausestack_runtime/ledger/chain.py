@@ -93,8 +93,8 @@ class Chain:
         new = Head(self._tenant, lines, calls, at, previous, latest, marks)
         raw = pack(new, self._keys[0])
         try:
-            _put(self._file, b"".join(parts), head.bytes)
-            _put(self._file, raw, 0)
+            put(self._file, b"".join(parts), head.bytes)
+            put(self._file, raw, 0)
         except BaseException:
             self.open = before
             os.ftruncate(self._file, head.bytes)
@@ -195,7 +195,7 @@ class Chain:
         """Go on after damage: with what the head says, else with the last line that is one."""
         size = os.fstat(self._file).st_size
         if size < HEAD_BYTES:
-            _put(self._file, b" " * (HEAD_BYTES - 1 - size) + b"\n", size)
+            put(self._file, b" " * (HEAD_BYTES - 1 - size) + b"\n", size)
         head, end = known or Head(self._tenant), HEAD_BYTES
         for at, raw in forwards(self._file, HEAD_BYTES, size):
             if not raw.endswith(b"\n"):
@@ -225,14 +225,14 @@ def _make(path: Path, head: bytes) -> None:
     fresh = path.with_name(f".{path.name}.new")
     file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        _put(file, head, 0)
+        put(file, head, 0)
         os.fsync(file)
     finally:
         os.close(file)
     fresh.rename(path)
 
 
-def _put(file: int, data: bytes, at: int) -> None:
+def put(file: int, data: bytes, at: int) -> None:
     """Write all of something; what the disk refuses is raised."""
     written = os.pwrite(file, data, at)
     if written == len(data):

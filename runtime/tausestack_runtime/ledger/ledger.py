@@ -32,8 +32,8 @@ MAX_GROUP = 1024
 LONG_READS = 4
 """How many chains are read from end to end at once, each by a thread; of a tenant's own one."""
 
-OWED_SECONDS = 1.0
-"""How often it is tried to end the calls whose ends the disk did not take, where nothing else is written."""
+AGAIN_SECONDS = 1.0
+"""How often a disk that took nothing is tried again, where nothing else is written."""
 
 GATHER_SECONDS = 0.003
 """How long an append may wait for others of a crowd to share its transaction."""
@@ -87,6 +87,8 @@ class Ledger:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.groups = 0
         """How many times what waited was written."""
+        self.away = ""
+        """Why the disk takes nothing just now, where it does not."""
         self._seal = b""
         """What sealed the ledger when something was written last."""
 
@@ -211,6 +213,7 @@ class Ledger:
             migrate(self._data, self._keys(), self._gateway)
         self._seal = writer.rekey()
         writer.settle(self._gateways)
+        self.away = writer.refused()
         return writer
 
     def _write(self, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
@@ -218,7 +221,7 @@ class Ledger:
         more = True
         while more:
             try:
-                first = self._waiting.get(timeout=OWED_SECONDS if writer.owes else None)
+                first = self._waiting.get(timeout=AGAIN_SECONDS if writer.owes or self.away else None)
             except queue.Empty:
                 first = []
             more = first is not None
@@ -241,6 +244,8 @@ class Ledger:
             for (tenant, rows, _), error in settled:
                 if error is not None:
                     writer.owe(tenant, rows)
+            if self.away or any(error is not None for _, error in settled):
+                self.away = writer.refused()
             # A loop that was closed has nobody left who waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, settled)

@@ -15,7 +15,7 @@ import structlog
 
 from tausestack.errors import InDoubt, InvalidRequest, TauseError, Unavailable
 from tausestack.names import SYSTEM_TENANT, is_tenant
-from tausestack_runtime.ledger.chain import FILE, Chain, Row, in_doubt, row
+from tausestack_runtime.ledger.chain import FILE, Chain, Row, in_doubt, put, row
 from tausestack_runtime.ledger.head import HEAD_BYTES, BrokenHead, pack, unpack
 from tausestack_runtime.ledger.line import ENDS, Line
 from tausestack_runtime.ledger.register import Register, register_of
@@ -29,6 +29,7 @@ MAX_OPEN = 256
 FLUSHES = 16
 """How many tenants' files are flushed at once."""
 MAX_SEEN = 4096
+PAGE = 4096
 
 logger = structlog.get_logger("ledger")
 
@@ -74,6 +75,13 @@ class Turn:
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def try_disk(self) -> None:
+        """Raise `OSError` where the disk takes nothing: a page is written into the file, in which nothing else is."""
+        try:
+            put(self._file, bytes(PAGE), 0)
+        finally:
+            os.ftruncate(self._file, 0)
 
     def close(self) -> None:
         """Close the file whose lock is the turn."""
@@ -122,6 +130,14 @@ class Writer:
             except OSError as error:
                 raise self._unwritten(tenant, ended, error) from error
             self._note(tenant, ended)
+
+    def refused(self) -> str:
+        """Return why the disk takes nothing, nothing where it does."""
+        try:
+            self.turn.try_disk()
+        except OSError as error:
+            return f"the ledger can't be written ({error.strerror or error})"
+        return ""
 
     @property
     def owes(self) -> bool:

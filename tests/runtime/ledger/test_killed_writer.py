@@ -250,12 +250,14 @@ CLOSED_FULL = textwrap.dedent(
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
         (sent,) = await asyncio.gather(ledger.append(line("sent", rule="x" * 2000)), return_exceptions=True)
         assert sent.code == "in_doubt"
+        assert "can't be written" in ledger.away
         if sys.argv[2]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         await ledger.close()
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         before = await ledger.verify("acme")
         await ledger.start()
+        assert ledger.away == ""
         after = await ledger.verify("acme")
         await ledger.close()
         print(json.dumps([before.under_way == 1, after.lines, after.ok, after.under_way]))
