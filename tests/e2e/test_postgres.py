@@ -113,6 +113,32 @@ def test_who_forgets_to_name_the_database_is_told_and_nothing_is_taken_for_empty
     assert "are in PostgreSQL" in on.stack.cli("doctor", "--json", check=False).stdout
 
 
+_LOST_IN_COMMIT: LiteralString = """
+    CREATE FUNCTION public.dies() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(60); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON tausestack_storage.documents DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.key = 'dies') EXECUTE FUNCTION public.dies()
+"""
+
+
+@pytest.mark.covers("errors:away")
+def test_a_write_whose_commit_is_not_answered_is_in_doubt_and_done_once_under_its_key(on: OnPostgres) -> None:
+    document = {"key": "dies", "value": {"n": 1}}
+    with psycopg.connect(on.url.replace("//owner@", "//postgres@"), autocommit=True) as superuser:
+        superuser.execute(_LOST_IN_COMMIT)
+        try:
+            doubted = on.acme.call("storage/put_json", document, key="order-9")
+            told = on.acme.rpc("tools/call", {"name": "storage__put_json", "arguments": document}).json()
+        finally:
+            superuser.execute("DROP FUNCTION public.dies() CASCADE")
+    assert (doubted.status_code, doubted.json()["code"]) == (409, "in_doubt"), doubted.text
+    assert told["error"]["data"]["code"] == "in_doubt", told
+    ends = [one for one in on.acme.client.get("/audit?limit=10").json()["entries"] if one["kind"] == "result"]
+    assert {one["outcome"] for one in ends if one["tool"] == "put_json"} == {"in_doubt"}
+    assert on.acme.must("storage/put_json", document, key="order-9")["created"] is True
+    assert on.acme.must("storage/put_json", document, key="order-9")["created"] is True
+
+
 @pytest.mark.covers("start:database-anothers")
 def test_another_installation_is_refused_by_everything_that_opens_the_database(on: OnPostgres, tmp_path: Path) -> None:
     backup, other = tmp_path / "backup.tar", Installation(tmp_path / "data", on.url).founded()
