@@ -22,18 +22,19 @@ MARK_FILE = "installation.id"
 CONNECT_SECONDS = 5
 """How long a server may take to take a connection before it counts as away."""
 
+# In a schema that is no role's name, lest it lead that role's search path.
 # By a query, which sees what was committed before it: what looks a name up may remember that there was none.
 IS_MARKED: LiteralString = (
-    "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'tausestack' AND tablename = 'installation')"
+    "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = '_tausestack' AND tablename = 'installation')"
 )
-MARK: LiteralString = "SELECT id FROM tausestack.installation"
+MARK: LiteralString = "SELECT id FROM _tausestack.installation"
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('tausestack/installation', 0))")
 _IS_EMPTY = sa.text(r"SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname LIKE 'tausestack\_%')")
 _MAKE = (
-    sa.text("CREATE SCHEMA IF NOT EXISTS tausestack"),
-    sa.text("CREATE TABLE tausestack.installation (id text NOT NULL, one bool PRIMARY KEY DEFAULT true CHECK (one))"),
+    sa.text("CREATE SCHEMA IF NOT EXISTS _tausestack"),
+    sa.text("CREATE TABLE _tausestack.installation (id text NOT NULL, one bool PRIMARY KEY DEFAULT true CHECK (one))"),
 )
-_SET = sa.text("INSERT INTO tausestack.installation (id) VALUES (:id)")
+_SET = sa.text("INSERT INTO _tausestack.installation (id) VALUES (:id)")
 
 
 def own_mark(data: Path) -> str | None:

@@ -100,10 +100,10 @@ async def test_tenants_cannot_read_whose_it_is(postgres: Any) -> None:
     make_mark(founded(postgres.data))
     async with postgres.open().reading("acme") as db:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            db.driver.execute("SELECT id FROM tausestack.installation")
+            db.driver.execute("SELECT id FROM _tausestack.installation")
 
 
 def own_mark_in(url: str) -> str:
     with psycopg.connect(url) as connection:
-        (row,) = connection.execute("SELECT id FROM tausestack.installation").fetchall()
+        (row,) = connection.execute("SELECT id FROM _tausestack.installation").fetchall()
     return row[0]
