@@ -129,7 +129,9 @@ def test_what_stands_before_a_server_speaks_by_its_status(tenant: Tenant, red: P
     assert "has moved" in said(308)
     assert "HTTP 404" in said(404)
     assert tenant.client.get("/servers/red").json()["health"] == {"state": "closed", "failures": 0}
+    before = len(red.calls("tools/call"))
     assert said(503) == "red answered with HTTP 503 and no JSON-RPC response"
+    assert len(red.calls("tools/call")) == before + 1, "it may have taken effect: it is not sent again"
     assert "not JSON" in said(200)
 
 

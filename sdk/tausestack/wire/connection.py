@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         except BlockingIOError:
             written = 0
         except OSError:
-            self.abandon(NotSent("the server has closed the connection"))
+            self.abandon()
             return
         self._request, self.used = None, True
         if written < len(request):
@@ -166,15 +166,13 @@ class Connection(asyncio.Protocol):
             self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
-        if self._request is not None:
+        if self._head is None or self._request is not None:
             self._left = True  # nothing is written to who has hung up
         else:
             self._unread = self._unread_at_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._request is not None:
-            self._end(NotSent("the server has closed the connection"))
-        elif self._taken == 0 and (self._unread or self._unread_by(exc)):
+        if self._taken == 0 and (self._unread or self._unread_by(exc)):
             self._end(NotSent("the server went away before it had read the request"))
         else:
             self._end(Broken("the server broke off in the middle of the call"))
@@ -288,6 +286,8 @@ class Connection(asyncio.Protocol):
             self.abandon(TimedOut("the server did not answer in time"))
 
     def _end(self, error: WireError | None) -> None:
+        if self._request is not None and error is not None:
+            error = NotSent("the connection was closed before the request was written")
         head, self._head = self._head, None
         if head is None:
             return

@@ -29,7 +29,10 @@ class Answered(UpstreamError):
 
 
 class Restarting(NotSent):
-    """Whatever answers for the server says by HTTP 503 that it will serve later; the message says so to people."""
+    """Whatever answers for a server of ours says by HTTP 503 that it will serve later; the message says so to people.
+
+    A third party's 503 is none: some proxies answer so where the server broke off in the middle of a call.
+    """
 
 
 def outcome_at_hand(call: Call, reply: Reply, foreign: bool) -> Outcome | None:
@@ -104,7 +107,7 @@ def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
     error = as_object(message.get("error"))
     if error is not None:
         raise _error(call, error, status, foreign)
-    if status == 503:
+    if status == 503 and not foreign:
         raise Restarting(f"{call.server} answered with HTTP 503 and no JSON-RPC response")
     raise by_status(call.server, status)
 
