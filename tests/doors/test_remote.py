@@ -347,6 +347,26 @@ def test_a_head_that_does_not_end_is_its_servers_fault(tenant: Tenant, red: Part
     assert (reply.status_code, reply.json()["error"]["data"]["code"]) == (502, "upstream_error")
 
 
+@pytest.mark.covers("remote:streams")
+def test_a_stream_goes_on_listening_where_something_else_of_its_tenant_changes(
+    tenant: Tenant, red: Party, blue: Party
+) -> None:
+    install(tenant, red, "red")
+    with listening(tenant, {"toolsListChanged": True, "resourceSubscriptions": [NOTE]}) as messages:
+        assert next(messages)["method"] == "notifications/subscriptions/acknowledged"
+        install(tenant, blue, "blue")
+        assert next(messages)["method"] == "notifications/tools/list_changed"
+        eventually(lambda: blue.calls("subscriptions/listen"))
+        assert red.tell(
+            {"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "note://one"}}
+        )
+        assert next(messages)["params"]["uri"] == NOTE
+        assert len(red.calls("subscriptions/listen")) == 1, "what it told meanwhile would have been lost"
+        assert tenant.client.patch("/servers/red", json={"secrets": {"Authorization": "Bearer new"}}).status_code == 200
+        eventually(lambda: len(red.calls("subscriptions/listen")) == 2)
+        assert red.calls("subscriptions/listen")[1]["headers"]["authorization"] == "Bearer new"
+
+
 @pytest.mark.covers("remote:away")
 def test_a_dead_server_empties_no_list_and_keeps_nobody_waiting(tenant: Tenant, red: Party, blue: Party) -> None:
     install(tenant, red, "red")
