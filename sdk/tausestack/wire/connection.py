@@ -168,6 +168,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         if self._head is None or self._request is not None:
             self._left = True  # nothing is written to who has hung up
+        elif self._reply is not None and self._reply.open_ended and self._may_end_replies():
+            self._left = True
+            self._end(None)
         else:
             self._unread = self._unread_at_end()
 
@@ -198,6 +201,10 @@ class Connection(asyncio.Protocol):
         """Whether the server can't have read the whole request before the connection broke with an error."""
         # On a Unix socket a reset means that the request, or the rest of it, was never read.
         return isinstance(error, (ConnectionResetError, BrokenPipeError))
+
+    def _may_end_replies(self) -> bool:
+        """Whether a reply that says nothing of its length is whole where the connection ends."""
+        return False  # our own processes say how long each is: one that doesn't was cut
 
     # httptools callbacks
 

@@ -60,6 +60,11 @@ class Reply:
         self._error: WireError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether nothing but the end of its connection says where its body ends: it may have been cut."""
+        return b"content-length" not in self.headers and b"transfer-encoding" not in self.headers
+
     def ready(self) -> bytes | None:
         """Return the whole body where it is there in one piece, as most are, or raise `TooLarge`; else None."""
         if not self._done or self._error is not None or len(self._arrived) != 1:

@@ -12,7 +12,7 @@ from tausestack.errors import UpstreamError
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.mcp.naming import needs_renaming
 from tausestack_runtime.gateway.upstreams.replies import outcome_of
-from tausestack_runtime.gateway.upstreams.wire import Reply
+from tausestack_runtime.gateway.upstreams.wire import Broken, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +34,13 @@ async def answered(raw: bytes) -> tuple[dict[str, Any], bytes | None]:
 @pytest.mark.covers("remote:one-reading")
 async def test_a_usual_reply_passes_as_its_bytes() -> None:
     assert await answered(PLAIN) == (orjson.loads(PLAIN)["result"], PLAIN)
+
+
+@pytest.mark.covers("wire:open-ended")
+@pytest.mark.parametrize("cut", [b"", PLAIN[:-1]])
+async def test_a_reply_without_a_length_that_is_not_json_may_have_been_cut(cut: bytes) -> None:
+    with pytest.raises(Broken):
+        await answered(cut)
 
 
 @pytest.mark.covers("remote:one-reading")

@@ -140,6 +140,8 @@ class Exchange:
                 reply.status == 404 or (reply.status == 400 and b"session" in raw.lower())
             ):
                 raise Expired
+            if not found and reply.open_ended and reply.status < 300:
+                raise Broken("its reply ended with its connection, and is not JSON-RPC: it may have been cut")
             if not found:
                 raise Refused(reply.status, _location(reply))
             for message in found:

@@ -46,11 +46,22 @@ def outcome_at_hand(call: Call, reply: Reply, foreign: bool) -> Outcome | None:
 async def outcome_of(call: Call, reply: Reply, foreign: bool) -> Outcome:
     """Read a reply to its response, and pass on what the server tells before it."""
     if not reply.headers.get(b"content-type", b"").startswith(_EVENTS):
-        return _response(call, await reply.read(), reply.status, foreign)
+        raw = await reply.read()
+        if reply.open_ended and reply.status < 300:
+            _whole(raw)
+        return _response(call, raw, reply.status, foreign)
     try:
         return await _heard(call, reply, foreign)
     finally:
         await reply.aclose()
+
+
+def _whole(raw: bytes) -> None:
+    """Raise `Broken` for what may have been cut: JSON that was is JSON no more."""
+    try:
+        loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Broken("the reply ended with its connection, and is not JSON") from error
 
 
 async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
