@@ -97,6 +97,10 @@ class Reply:
             raise
         return b"".join(parts)
 
+    def unread(self, body: bytes) -> Reply:
+        """Return a reply whose whole body was read, to be read by somebody else."""
+        return Reply(self.status, self.headers, self._max_body, self._stream, body)
+
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Yield the body's bytes as they arrive, without a limit on their sum.
 

@@ -48,7 +48,7 @@ async def outcome_of(call: Call, reply: Reply, foreign: bool) -> Outcome:
     if not reply.headers.get(b"content-type", b"").startswith(_EVENTS):
         raw = await reply.read()
         if reply.open_ended and reply.status < 300:
-            _whole(raw)
+            check_whole(raw)
         return _response(call, raw, reply.status, foreign)
     try:
         return await _heard(call, reply, foreign)
@@ -56,7 +56,7 @@ async def outcome_of(call: Call, reply: Reply, foreign: bool) -> Outcome:
         await reply.aclose()
 
 
-def _whole(raw: bytes) -> None:
+def check_whole(raw: bytes) -> None:
     """Raise `Broken` for what may have been cut: JSON that was is JSON no more."""
     try:
         loads(raw)
