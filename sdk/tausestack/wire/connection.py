@@ -11,10 +11,9 @@ from typing import cast
 import httptools
 
 from tausestack.wire.heads import END, Heads
-from tausestack.wire.reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
+from tausestack.wire.reply import BODILESS, Broken, NotSent, Reply, TimedOut, TooLarge, WireError
 
 MAX_HEAD_BYTES = 64 * 1024
-_BODILESS = frozenset({204, 304})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +256,7 @@ class Connection(asyncio.Protocol):
         length = self._headers.get(b"content-length", b"")
         if (
             length.isdigit()
-            and status not in _BODILESS
+            and status not in BODILESS
             and b"transfer-encoding" not in self._headers
             and b"upgrade" not in self._headers
             and self._parser.should_keep_alive()

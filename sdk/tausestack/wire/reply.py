@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+BODILESS = frozenset({204, 304})
+"""The statuses whose replies have no body, whatever their headers say."""
 PAUSE_BYTES = 256 * 1024
 """How much of a body waits in memory for a slow reader before the socket is left to fill."""
 
@@ -63,7 +65,8 @@ class Reply:
     @property
     def open_ended(self) -> bool:
         """Whether nothing but the end of its connection says where its body ends: it may have been cut."""
-        return b"content-length" not in self.headers and b"transfer-encoding" not in self.headers
+        framed = self.status in BODILESS or b"content-length" in self.headers or b"transfer-encoding" in self.headers
+        return not framed
 
     def ready(self) -> bytes | None:
         """Return the whole body where it is there in one piece, as most are, or raise `TooLarge`; else None."""
