@@ -180,6 +180,15 @@ def test_a_cancellation_reaches_the_server_under_its_own_id(tenant: Tenant, red:
 
 
 @pytest.mark.covers("relay:forgotten")
+def test_an_error_with_404_is_an_answer_and_no_forgotten_session(tenant: Tenant, red: Party) -> None:
+    client = Earlier(endpoint(tenant, "red"), tenant.key)
+    for number in (1, 2):
+        assert client.ask("prompts/get", {"name": "none"})["error"]["code"] == -32601
+        assert len(red.calls("prompts/get")) == number
+    assert said(client.call("who"))
+
+
+@pytest.mark.covers("relay:forgotten")
 def test_a_session_that_the_server_forgot_is_begun_anew(tenant: Tenant, red: Party) -> None:
     client = Earlier(endpoint(tenant), tenant.key)
     client.result("logging/setLevel", {"level": "error"})

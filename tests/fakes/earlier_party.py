@@ -115,7 +115,7 @@ async def request(session: str, message: dict[str, Any], send: Send) -> None:
     if method in results:
         await reply(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": results[method]})
     else:
-        await reply(send, 200, {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": method}})
+        await reply(send, 404, {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": method}})
 
 
 async def begin(message: dict[str, Any], send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,10 @@ class Registry(Protocol):
     async def observed(self, name: str, tools: list[dict[str, Any]], left_out: list[dict[str, str]]) -> None:
         """Tell the tools that a server has now."""
         ...
+
+
+class Unasked(Unavailable):
+    """The registry could not say how a server is started, in the course of one caller's request."""
 
 
 @dataclass(frozen=True)
@@ -163,18 +168,21 @@ class Hosted:
         session = self._sessions.get(name)
         if session is not None and session.alive:
             return session
+        begun = self._starting.get(name)
+        if begun is not None:
+            with suppress(Unasked):  # it was asked for another caller, whose gateway may have gone: now for this one
+                return await _awaited(name, begun)
         starting = self._starting.get(name)
         if starting is None:
             starting = self._starting[name] = asyncio.create_task(self._start(name, registry))
             starting.add_done_callback(lambda _: self._starting.pop(name, None))
-        # The first caller's going away does not end a start that others wait for.
-        await asyncio.wait({starting})
-        if starting.cancelled():
-            raise Unavailable(f"{name} was stopped")
-        return starting.result()
+        return await _awaited(name, starting)
 
     async def _start(self, name: str, registry: Registry) -> Session:
-        launch = self._launches.get(name) or await registry.launch(name)
+        try:
+            launch = self._launches.get(name) or await registry.launch(name)
+        except (InDoubt, Unavailable) as error:
+            raise Unasked(f"how {name} is started could not be asked: {error.message}") from error
         session = self._sessions[name] = await self._started(name, launch, lasting=True)
         # How it speaks is asked once.
         self._launches[name] = replace(launch, protocols=tuple(session.said.protocols))
@@ -222,6 +230,14 @@ class Hosted:
             return StdioLink(await Child.start(await stored(self._store, launch), self._store, tier, self._log, folder))
 
         return connected
+
+
+async def _awaited(name: str, starting: asyncio.Task[Session]) -> Session:
+    """Wait for a start, which a caller's going away does not end: others wait for it too."""
+    await asyncio.wait({starting})
+    if starting.cancelled():
+        raise Unavailable(f"{name} was stopped")
+    return starting.result()
 
 
 def _only_reads(tool: dict[str, Any] | None) -> bool:

@@ -11,10 +11,9 @@ from typing import cast
 import httptools
 
 from tausestack.wire.heads import END, Heads
-from tausestack.wire.reply import Broken, NotSent, Reply, TimedOut, TooLarge, WireError
+from tausestack.wire.reply import BODILESS, Broken, NotSent, Reply, TimedOut, TooLarge, WireError
 
 MAX_HEAD_BYTES = 64 * 1024
-_BODILESS = frozenset({204, 304})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Connection(asyncio.Protocol):
         except BlockingIOError:
             written = 0
         except OSError:
-            self.abandon(NotSent("the server has closed the connection"))
+            self.abandon()
             return
         self._request, self.used = None, True
         if written < len(request):
@@ -166,15 +165,16 @@ class Connection(asyncio.Protocol):
             self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
-        if self._request is not None:
+        if self._head is None or self._request is not None:
             self._left = True  # nothing is written to who has hung up
+        elif self._reply is not None and self._reply.open_ended and self._may_end_replies():
+            self._left = True
+            self._end(None)
         else:
             self._unread = self._unread_at_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._request is not None:
-            self._end(NotSent("the server has closed the connection"))
-        elif self._taken == 0 and (self._unread or self._unread_by(exc)):
+        if self._taken == 0 and (self._unread or self._unread_by(exc)):
             self._end(NotSent("the server went away before it had read the request"))
         else:
             self._end(Broken("the server broke off in the middle of the call"))
@@ -200,6 +200,10 @@ class Connection(asyncio.Protocol):
         """Whether the server can't have read the whole request before the connection broke with an error."""
         # On a Unix socket a reset means that the request, or the rest of it, was never read.
         return isinstance(error, (ConnectionResetError, BrokenPipeError))
+
+    def _may_end_replies(self) -> bool:
+        """Whether a reply that says nothing of its length is whole where the connection ends."""
+        return False  # our own processes say how long each is: one that doesn't was cut
 
     # httptools callbacks
 
@@ -252,7 +256,7 @@ class Connection(asyncio.Protocol):
         length = self._headers.get(b"content-length", b"")
         if (
             length.isdigit()
-            and status not in _BODILESS
+            and status not in BODILESS
             and b"transfer-encoding" not in self._headers
             and b"upgrade" not in self._headers
             and self._parser.should_keep_alive()
@@ -288,6 +292,8 @@ class Connection(asyncio.Protocol):
             self.abandon(TimedOut("the server did not answer in time"))
 
     def _end(self, error: WireError | None) -> None:
+        if self._request is not None and error is not None:
+            error = NotSent("the connection was closed before the request was written")
         head, self._head = self._head, None
         if head is None:
             return

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+BODILESS = frozenset({204, 304})
+"""The statuses whose replies have no body, whatever their headers say."""
 PAUSE_BYTES = 256 * 1024
 """How much of a body waits in memory for a slow reader before the socket is left to fill."""
 
@@ -60,6 +62,12 @@ class Reply:
         self._error: WireError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether nothing but the end of its connection says where its body ends: it may have been cut."""
+        framed = self.status in BODILESS or b"content-length" in self.headers or b"transfer-encoding" in self.headers
+        return not framed
+
     def ready(self) -> bytes | None:
         """Return the whole body where it is there in one piece, as most are, or raise `TooLarge`; else None."""
         if not self._done or self._error is not None or len(self._arrived) != 1:
@@ -91,6 +99,10 @@ class Reply:
             self._abandon()
             raise
         return b"".join(parts)
+
+    def unread(self, body: bytes) -> Reply:
+        """Return a reply whose whole body was read, to be read by somebody else."""
+        return Reply(self.status, self.headers, self._max_body, self._stream, body)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Yield the body's bytes as they arrive, without a limit on their sum.

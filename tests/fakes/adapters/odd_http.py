@@ -27,6 +27,9 @@ class Server:
         self.odd = ""
         self.tasks = False
         """Whether its first tool is one that it takes as a task alone, which ends once it is cancelled."""
+        self.sessions = False
+        """Whether it has sessions, and says 404 with each error."""
+        self.calls = 0
         self.waited, self.cancelled = asyncio.Event(), asyncio.Event()
         self.app = Starlette(routes=[Route("/mcp", self.serve, methods=["POST"])])
 
@@ -45,7 +48,10 @@ class Server:
             body, headers = b"data: " + body + b"\n\n", {"content-type": "Text/Event-Stream; Charset=UTF-8"}
         if self.odd == "compression" and request.headers.get("accept-encoding") != "identity":
             body, headers = gzip.compress(body), {**headers, "content-encoding": "gzip"}
-        return Response(body, headers=headers)
+        if self.sessions and message["method"] == "initialize":
+            headers["mcp-session-id"] = "s-1"
+        self.calls += message["method"] == "tools/call"
+        return Response(body, 404 if self.sessions and "error" in said else 200, headers)
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         method, params = message["method"], message.get("params") or {}

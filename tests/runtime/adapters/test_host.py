@@ -161,6 +161,28 @@ async def test_what_only_reads_outlives_the_kill_of_its_server(host: Host, store
     assert (await call)["extra"] == [1]
 
 
+@pytest.mark.covers("adapters:unasked")
+async def test_a_start_that_failed_with_its_callers_gateway_is_made_for_whoever_else_waits(host: Host) -> None:
+    asked, goes = asyncio.Event(), asyncio.Event()
+
+    async def launch(_: dict[str, Any]) -> dict[str, Any]:
+        if asked.is_set():
+            return host.spec
+        asked.set()
+        await goes.wait()
+        raise InDoubt("The gateway broke off in the middle of registry/launch")
+
+    host.stack.answer("registry/launch", launch)
+    first = asyncio.create_task(host.call("echo", {"n": 1}))
+    await asked.wait()
+    others = [asyncio.create_task(host.call("echo", {"n": n})) for n in (2, 3)]
+    await anyio.wait_all_tasks_blocked()
+    goes.set()
+    with pytest.raises(Unavailable, match="could not be asked"):  # and not in doubt: nothing was begun
+        await first
+    assert [one["extra"] for one in await asyncio.gather(*others)] == [[1], [1]]
+
+
 def processes(word: str) -> list[int]:
     """Return the processes that were started here with a word among their arguments, parents first."""
     return [pid for pid in descendants(os.getpid()) if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]

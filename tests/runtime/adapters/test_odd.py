@@ -51,6 +51,15 @@ async def test_an_error_without_words_gets_some(odd: tuple[HostDoor, Server]) ->
     assert answer["error"]["message"] == "the server refused, and did not say why"
 
 
+@pytest.mark.covers("adapters:odd")
+async def test_an_error_with_404_is_an_answer_and_no_ended_session(odd: tuple[HostDoor, Server]) -> None:
+    door, server = odd
+    server.sessions = True
+    answer = await door.caller("odd").ask("tools/call", {"name": "tool-1", "arguments": {}})
+    assert (answer["error"]["code"], server.calls) == (-32601, 1)
+    assert (await door.caller("odd").call("tool-0"))["structuredContent"] == {"done": True}
+
+
 @pytest.mark.covers("adapters:task-alone")
 async def test_a_task_ends_with_the_call_that_waits_for_it(odd: tuple[HostDoor, Server]) -> None:
     door, server = odd

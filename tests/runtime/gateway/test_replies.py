@@ -12,17 +12,17 @@ from tausestack.errors import UpstreamError
 from tausestack_runtime.gateway.call import Call
 from tausestack_runtime.gateway.mcp.naming import needs_renaming
 from tausestack_runtime.gateway.upstreams.replies import outcome_of
-from tausestack_runtime.gateway.upstreams.wire import Reply
+from tausestack_runtime.gateway.upstreams.wire import Broken, Reply
 
 pytestmark = pytest.mark.anyio
 
 PLAIN = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"unknown":1.0}}'
 
 
-async def answered(raw: bytes) -> tuple[dict[str, Any], bytes | None]:
+async def answered(raw: bytes, status: int = 200) -> tuple[dict[str, Any], bytes | None]:
     """Return what is made of a reply's body."""
     nothing: Any = None
-    reply = Reply(200, {b"content-type": b"application/json"}, 1 << 20, nothing)
+    reply = Reply(status, {b"content-type": b"application/json"}, 1 << 20, nothing)
     reply.arrived(raw)
     reply.ended(None)
     principal = Principal(tenant="acme", id="key:1", scopes=frozenset())
@@ -34,6 +34,15 @@ async def answered(raw: bytes) -> tuple[dict[str, Any], bytes | None]:
 @pytest.mark.covers("remote:one-reading")
 async def test_a_usual_reply_passes_as_its_bytes() -> None:
     assert await answered(PLAIN) == (orjson.loads(PLAIN)["result"], PLAIN)
+
+
+@pytest.mark.covers("wire:open-ended")
+@pytest.mark.parametrize("cut", [b"", PLAIN[:-1]])
+async def test_a_reply_without_a_length_that_is_not_json_may_have_been_cut(cut: bytes) -> None:
+    with pytest.raises(Broken):
+        await answered(cut)
+    with pytest.raises(UpstreamError, match="HTTP 204"):
+        await answered(b"", 204)
 
 
 @pytest.mark.covers("remote:one-reading")

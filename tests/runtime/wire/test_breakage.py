@@ -110,6 +110,20 @@ async def test_a_connection_closed_while_idle_costs_the_next_call_nothing(
         assert server.connections == len(server.requests)
 
 
+@pytest.mark.covers("wire:not-sent")
+async def test_a_pool_that_is_closed_before_a_request_is_written_has_not_sent_it(
+    peer: Any, pools: Any, socket_path: str
+) -> None:
+    async with peer(socket_path, fine) as server, pools(socket_path) as pool:
+        assert await asked(pool) == b"ok"
+        call = asyncio.ensure_future(asked(pool))
+        closing = asyncio.ensure_future(pool.aclose())  # begins as soon as the call has its connection
+        with pytest.raises(NotSent):
+            await call
+        await closing
+        assert len(server.requests) == 1
+
+
 @pytest.mark.covers("wire:unsolicited")
 async def test_a_reply_that_nobody_asked_for_reaches_nobody(peer: Any, pools: Any, socket_path: str) -> None:
     async def twice(server: Any, _: Any, writer: asyncio.StreamWriter, __: bytes) -> None:

@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -232,6 +233,32 @@ async def test_a_used_connection_that_ends_after_some_was_read_means_broken(take
         await asyncio.to_thread(read_and_end)
         with pytest.raises(Broken):
             await call
+
+
+@pytest.mark.covers("wire:open-ended")
+async def test_a_reply_without_a_length_ends_with_its_connection_unless_that_is_reset() -> None:
+    server = Scripted()
+
+    def serve(head: bytes, reset: bool) -> None:
+        made = server.accept()
+        made.recv(65536)
+        made.sendall(head)
+        if reset:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        made.close()
+
+    try:
+        async with pool_at(Origin("http", "127.0.0.1", server.port), max_connections=1) as pool:
+            for head in (b"HTTP/1.0 200 OK\r\n\r\nall of it", b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\nall of it"):
+                call = asyncio.ensure_future(asked(pool))
+                await asyncio.to_thread(serve, head, False)
+                assert await call == b"all of it"
+            call = asyncio.ensure_future(asked(pool))
+            await asyncio.to_thread(serve, b"HTTP/1.1 200 OK\r\n\r\nhalf of", True)
+            with pytest.raises(Broken):
+                await call
+    finally:
+        server.close()
 
 
 @pytest.mark.covers("wire:network-breaks")

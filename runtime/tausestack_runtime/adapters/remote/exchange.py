@@ -135,11 +135,13 @@ class Exchange:
         if not _is_stream(reply):
             raw = await reply.read()
             found = _messages(raw)
-            # Some servers say 400 where a session is gone.
-            if self._address.session is not None and (
-                reply.status == 404 or (reply.status == 400 and b"session" in raw.lower())
-            ):
-                raise Expired
+            if self._address.session is not None and reply.status in {400, 404}:
+                # Some servers say 400 where a session is gone, and some 404 where what they are asked for isn't there.
+                answered = any(numbered(message.get("id")) == self._number for message in found)
+                if b"session" in raw.lower() or (reply.status == 404 and not answered):
+                    raise Expired
+            if not found and reply.open_ended and reply.status < 300:
+                raise Broken("its reply ended with its connection, and is not JSON-RPC: it may have been cut")
             if not found:
                 raise Refused(reply.status, _location(reply))
             for message in found:

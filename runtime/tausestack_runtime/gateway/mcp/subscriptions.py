@@ -56,9 +56,10 @@ logger = structlog.get_logger("gateway")
 
 @dataclass(slots=True)
 class Feed:
-    """An open stream: what of the asked-for was granted, and the notifications as they come."""
+    """An open stream: what of the asked-for was granted, its tenant as last seen, and notifications as they come."""
 
     granted: dict[str, Any]
+    snapshot: TenantSnapshot
     waiting: asyncio.Queue[dict[str, Any]] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
     unheard: set[str] = field(default_factory=set[str])
     """Servers that have not yet said that they listen too, nor that they don't."""
@@ -96,9 +97,9 @@ class Subscriptions:
         tenant = ask.principal.tenant
         if self._open[tenant] >= MAX_STREAMS:
             raise RateLimited(f"{MAX_STREAMS} streams of this tenant are open already", retry_after=5)
-        feed = Feed(_granted(ask, snapshot, wanted))
+        feed = Feed(_granted(ask, snapshot, wanted), snapshot)
         self._open[tenant] += 1
-        following = asyncio.create_task(self._follow(ask, snapshot, feed, without))
+        following = asyncio.create_task(self._follow(ask, feed, without))
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(feed.settled.wait(), READY_SECONDS)
@@ -109,25 +110,44 @@ class Subscriptions:
             await asyncio.wait({following})
             _seen(following)
 
-    async def _follow(self, ask: Ask, snapshot: TenantSnapshot, feed: Feed, without: frozenset[str]) -> None:
-        """Keep a stream's sources: one task a server, made anew when what is installed changes."""
-        while True:
-            filtered = ((one, _for_server(ask, snapshot, one, feed.granted)) for one in _servers(ask, snapshot))
-            parts = [(one, part) for one, part in filtered if part and one.name not in without]
-            feed.unheard |= {one.name for one, _ in parts}
-            if not parts:
-                feed.settled.set()
-            sources = [asyncio.create_task(self._listen(ask, snapshot, one, part, feed)) for one, part in parts]
-            try:
-                changed = await self._changed(ask, snapshot, feed)
-            finally:
-                for source in sources:
-                    source.cancel()
-                await asyncio.gather(*sources, return_exceptions=True)
-            snapshot = changed
+    async def _follow(self, ask: Ask, feed: Feed, without: frozenset[str]) -> None:
+        """Keep a stream's sources: one task a server, made anew only where what it listens to is another."""
+        sources: dict[str, tuple[Any, asyncio.Task[None]]] = {}
+        try:
+            while True:
+                wanted = await self._wanted(ask, feed, without)
+                await _end([sources.pop(name)[1] for name in [*sources] if wanted.get(name) != sources[name][0]])
+                for name in [name for name in wanted if name not in sources]:
+                    feed.unheard.add(name)
+                    part, _ = wanted[name]
+                    sources[name] = wanted[name], asyncio.create_task(self._listen(ask, name, part, feed))
+                if not feed.unheard:
+                    feed.settled.set()
+                feed.snapshot = await self._changed(ask, feed)
+        finally:
+            await _end([source for _, source in sources.values()])
 
-    async def _changed(self, ask: Ask, before: TenantSnapshot, feed: Feed) -> TenantSnapshot:
+    async def _wanted(self, ask: Ask, feed: Feed, without: frozenset[str]) -> dict[str, tuple[dict[str, Any], Any]]:
+        """Return the servers that a stream listens to: each one's part of the filter, and where it is."""
+        filtered = ((one, _for_server(ask, feed.snapshot, one, feed.granted)) for one in _servers(ask, feed.snapshot))
+        parts = [(one, part) for one, part in filtered if part and one.name not in without]
+        places = await asyncio.gather(*(self._place(feed.snapshot, one) for one, _ in parts))
+        return {one.name: (part, place) for (one, part), place in zip(parts, places, strict=True)}
+
+    async def _place(self, snapshot: TenantSnapshot, one: Installation) -> Any:
+        """Return where a server is: another value where it would have to be listened to elsewhere, or as another."""
+        place: Any = (one.kind, one.service, one.protocols)
+        if one.direct:
+            try:
+                return place, await self._upstreams.ways.remote(snapshot.tenant, one, snapshot.epoch)
+            except TauseError as error:
+                logger.info("a server's place is not known", server=one.name, error=error.message)
+                return place, snapshot.epoch
+        return place
+
+    async def _changed(self, ask: Ask, feed: Feed) -> TenantSnapshot:
         """Wait until another snapshot shows something else, tell what, and return it."""
+        before = feed.snapshot
         while True:
             await asyncio.sleep(FRESH_SECONDS)
             try:
@@ -142,12 +162,10 @@ class Subscriptions:
                     feed.tell({"jsonrpc": "2.0", "method": f"notifications/{what}/list_changed"})
             return now
 
-    async def _listen(
-        self, ask: Ask, snapshot: TenantSnapshot, one: Installation, part: dict[str, Any], feed: Feed
-    ) -> None:
+    async def _listen(self, ask: Ask, name: str, part: dict[str, Any], feed: Feed) -> None:
         """Pass on what one server tells, and listen again when it breaks off."""
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while (one := feed.snapshot.installations.get(name)) is not None:
             call = Call(
                 tenant=ask.principal.tenant,
                 principal=ask.principal,
@@ -161,25 +179,20 @@ class Subscriptions:
                 rest={"notifications": part},
             )
             try:
-                async with aclosing(self._upstreams.listen(call, one, snapshot.epoch)) as messages:
+                async with aclosing(self._upstreams.listen(call, one, feed.snapshot.epoch)) as messages:
                     async for message in messages:
                         pause = FIRST_PAUSE_SECONDS
-                        self._tell(ask, snapshot, one, part, feed, message)
+                        self._tell(ask, name, part, feed, message)
             except TauseError as error:
                 logger.info("a server does not listen", server=one.name, error=error.message)
             feed.heard(one.name)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_SECONDS)
 
-    def _tell(
-        self,
-        ask: Ask,
-        snapshot: TenantSnapshot,
-        one: Installation,
-        part: Mapping[str, Any],
-        feed: Feed,
-        message: dict[str, Any],
-    ) -> None:
+    def _tell(self, ask: Ask, name: str, part: Mapping[str, Any], feed: Feed, message: dict[str, Any]) -> None:
+        snapshot, one = feed.snapshot, feed.snapshot.installations.get(name)
+        if one is None:
+            return  # it has just been uninstalled
         method = message.get("method")
         if method == ACKNOWLEDGED:
             feed.heard(one.name)
@@ -271,6 +284,12 @@ def _differing(ask: Ask, before: TenantSnapshot, now: TenantSnapshot) -> list[st
         return [(one.name, one.default) for one in shown if what in one.offer.capabilities]
 
     return [what for what in LISTS if seen(before, what) != seen(now, what)]
+
+
+async def _end(sources: list[asyncio.Task[None]]) -> None:
+    for source in sources:
+        source.cancel()
+    await asyncio.gather(*sources, return_exceptions=True)
 
 
 def _seen(task: asyncio.Task[None]) -> None:

@@ -17,8 +17,8 @@ MAX_IN_FLIGHT = 128
 """How many calls to one of its third-party servers a tenant may have in flight: half of all that it may have."""
 
 
-_NOBODY_BEHIND = frozenset({502, 504})
-"""The HTTP statuses by which a proxy says that it does not reach what it stands before."""
+_NOBODY_BEHIND = frozenset({502, 503, 504})
+"""The HTTP statuses by which a proxy says that it does not reach what it stands before, or a server that it is away."""
 
 
 class Speechless(UpstreamError):

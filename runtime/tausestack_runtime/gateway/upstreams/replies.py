@@ -29,7 +29,10 @@ class Answered(UpstreamError):
 
 
 class Restarting(NotSent):
-    """Whatever answers for the server says by HTTP 503 that it will serve later; the message says so to people."""
+    """Whatever answers for a server of ours says by HTTP 503 that it will serve later; the message says so to people.
+
+    A third party's 503 is none: some proxies answer so where the server broke off in the middle of a call.
+    """
 
 
 def outcome_at_hand(call: Call, reply: Reply, foreign: bool) -> Outcome | None:
@@ -43,11 +46,22 @@ def outcome_at_hand(call: Call, reply: Reply, foreign: bool) -> Outcome | None:
 async def outcome_of(call: Call, reply: Reply, foreign: bool) -> Outcome:
     """Read a reply to its response, and pass on what the server tells before it."""
     if not reply.headers.get(b"content-type", b"").startswith(_EVENTS):
-        return _response(call, await reply.read(), reply.status, foreign)
+        raw = await reply.read()
+        if reply.open_ended and reply.status < 300:
+            check_whole(raw)
+        return _response(call, raw, reply.status, foreign)
     try:
         return await _heard(call, reply, foreign)
     finally:
         await reply.aclose()
+
+
+def check_whole(raw: bytes) -> None:
+    """Raise `Broken` for what may have been cut: JSON that was is JSON no more."""
+    try:
+        loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Broken("the reply ended with its connection, and is not JSON") from error
 
 
 async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
@@ -104,7 +118,7 @@ def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
     error = as_object(message.get("error"))
     if error is not None:
         raise _error(call, error, status, foreign)
-    if status == 503:
+    if status == 503 and not foreign:
         raise Restarting(f"{call.server} answered with HTTP 503 and no JSON-RPC response")
     raise by_status(call.server, status)
 

@@ -36,6 +36,9 @@ class TcpConnection(Connection):
     def _unread_by(self, error: Exception | None) -> bool:
         return False
 
+    def _may_end_replies(self) -> bool:
+        return True
+
 
 class TlsConnection(Connection):
     """A TLS connection: the transport writes, since nothing may pass it by, and once it has, nothing is certain."""
@@ -52,6 +55,9 @@ class TlsConnection(Connection):
 
     def _unread_by(self, error: Exception | None) -> bool:
         return False
+
+    def _may_end_replies(self) -> bool:
+        return True
 
 
 def _acked(raw: socket.socket) -> int:

@@ -20,6 +20,7 @@ from tausestack_runtime.gateway.mcp.earlier.upstream import (
     is_stream,
     message_of,
 )
+from tausestack_runtime.gateway.upstreams.replies import check_whole
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply, WireError
 
 STREAM_SECONDS = 6 * 3600.0
@@ -47,7 +48,10 @@ class Conversation:
         while True:
             try:
                 if not is_stream(reply):
-                    yield message_of(place, await reply.read(), reply.status)
+                    raw = await reply.read()
+                    if reply.open_ended and reply.status < 300:
+                        check_whole(raw)
+                    yield message_of(place, raw, reply.status)
                     return
                 async with aclosing(events(reply.chunks())) as found:
                     async for event in found:

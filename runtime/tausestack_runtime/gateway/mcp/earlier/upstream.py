@@ -65,6 +65,10 @@ class UpstreamSessions:
         reply = await self._sent(method, session, place, upstream, body, headers, deadline)
         if reply.status != 404 or upstream.id is None:
             return reply
+        if method == "POST" and not is_stream(reply):
+            raw = await reply.read()
+            if _is_answer(raw):
+                return reply.unread(raw)
         await reply.aclose()
         forgotten = (place.installation.name, upstream)
 
@@ -200,6 +204,15 @@ def own_uri(session: Session, installation: Installation, uri: str) -> str | Non
 def is_stream(reply: Reply) -> bool:
     """Whether a reply is an event stream."""
     return reply.headers.get(b"content-type", b"").startswith(b"text/event-stream")
+
+
+def _is_answer(raw: bytes) -> bool:
+    """Whether what came with HTTP 404 answers a request, rather than saying that its session is gone."""
+    try:
+        message = as_object(loads(raw)) or {}
+    except orjson.JSONDecodeError:
+        return False
+    return bool(message.get("id")) and b"session" not in raw.lower()
 
 
 def message_of(place: Place, raw: bytes, status: int) -> dict[str, Any]:
