@@ -13,7 +13,7 @@ from typing import Any
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
 from tausestack.raw import as_object, object_at
 from tausestack_runtime.adapters import node
-from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, workplace
+from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, server_of, workplace
 
 _NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*")
 _MAX_NAME = 214
@@ -74,16 +74,13 @@ def _keep(store: Path, ready: Path, identifier: str, version: str) -> Package:
 
 
 def _entry(ready: Path, identifier: str, version: str) -> str:
-    """Return the script of the command that bears the package's name, else of its only one."""
+    """Return the script of the command that starts a package's server."""
     home = PurePosixPath("node_modules", identifier)
     manifest = as_object(json.loads((ready / home / "package.json").read_text())) or {}
     listed: Any = manifest.get("bin")
     commands = {identifier: listed} if isinstance(listed, str) else as_object(listed) or {}
-    name = identifier.rpartition("/")[2]
-    only = next(iter(commands.values())) if len(commands) == 1 else None
-    script = commands.get(name) or commands.get(f"mcp-{name}") or only
-    if not isinstance(script, str):
-        raise InvalidArguments(f"{identifier} {version} has no command that starts a server: it is a library")
+    scripts = {command: script for command, script in commands.items() if isinstance(script, str)}
+    script = server_of(identifier, version, identifier.rpartition("/")[2], scripts)
     path = (ready / home / script).resolve()
     if not path.is_relative_to((ready / home).resolve()) or not path.is_file():
         raise InvalidArguments(f"{identifier} {version} names a command that it does not contain")
