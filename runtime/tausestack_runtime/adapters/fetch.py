@@ -29,6 +29,7 @@ sys.addaudithook(refuse)
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 _OTHER_PYTHON = re.compile(r"Requires-Python ([<>=!~0-9.,* ]{1,60})")
+_NONE_FOUND = re.compile(r"No matching distribution found for ([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.!+_-]{0,62}[0-9A-Za-z])?")
 
 
@@ -170,8 +171,13 @@ async def _pip(*arguments: str) -> None:
         raise InvalidArguments(f"the package needs what is no wheel: {_BUILDS}")
     said = [line for line in text.splitlines() if line.startswith("ERROR")]
     reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {status}"
-    if "No matching distribution" in text and "Connection" not in text and "Retrying" not in text:
-        wanted = _OTHER_PYTHON.findall(text)
+    missing = _NONE_FOUND.search(text)
+    if missing is not None and "Connection" not in text and "Retrying" not in text:
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if not any(re.split("[=<>!~]", word)[0] == normalised(missing[1]) for word in arguments):
+            raise InvalidArguments(
+                f"the package needs {missing[1]}, of which the index has no wheel for Python {here}: {_BUILDS}"
+            )
+        wanted = _OTHER_PYTHON.findall(text)
         raise NotFound(f"{reason}: it wants Python {wanted[-1]}, and this is {here}" if wanted else reason)
     raise Unavailable(f"the package can't be fetched: {reason}")
