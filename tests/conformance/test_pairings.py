@@ -90,6 +90,23 @@ async def test_what_an_earlier_server_takes_as_a_task_alone_is_called_like_any_o
     assert "User accepted without selection" in report
 
 
+@pytest.mark.parametrize(("mode", "version"), ERAS)
+async def test_a_server_that_keeps_no_sessions_asks_a_client_of_either_era(
+    mode: Mode, version: str, town: Tenant, sessionless_url: str
+) -> None:
+    town.install(sessionless_url, name="sessionless")
+    steps: list[float] = []
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
+
+    async with meeting(town, mode, version) as client:
+        assert "Hello, Ana" in words(await client.call_tool("sessionless__greet", {}))
+        assert "a thought" in words(await client.call_tool("sessionless__think", {}))
+        await client.call_tool("sessionless__count", {}, progress_callback=heard)
+    assert steps == [1, 2, 3]
+
+
 @pytest.mark.parametrize("server", EARLIER_SERVERS)
 @pytest.mark.parametrize(("mode", "version"), ERAS)
 async def test_an_earlier_server_tells_its_progress(mode: Mode, version: str, server: str, town: Tenant) -> None:
