@@ -74,6 +74,8 @@ async def test_an_earlier_server_asks_a_client_of_either_era(
         assert "42" in words(await client.call_tool(f"{server}__get-sum", {"a": 2, "b": 40}))
         assert "Ana" in words(await client.call_tool(f"{server}__trigger-elicitation-request", {}))
         assert "a thought" in words(await client.call_tool(f"{server}__trigger-sampling-request", {"prompt": "Think."}))
+        page = {"url": "https://sign.example/1", "message": "Sign here"}
+        assert "https://sign.example/1" in words(await client.call_tool(f"{server}__trigger-url-elicitation", page))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,7 @@ async def test_a_server_that_keeps_no_sessions_asks_a_client_of_either_era(
     async with meeting(town, mode, version) as client:
         assert "Hello, Ana" in words(await client.call_tool("sessionless__greet", {}))
         assert "a thought" in words(await client.call_tool("sessionless__think", {}))
+        assert '"signature": "accept"' in words(await client.call_tool("sessionless__sign", {}))
         await client.call_tool("sessionless__count", {}, progress_callback=heard)
     assert steps == [1, 2, 3]
 

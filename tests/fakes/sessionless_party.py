@@ -1,10 +1,11 @@
 """A server of the official SDK's that keeps no sessions in any version: `python -m sessionless_party`.
 
-It prints its endpoint. Its tools ask for what they need: a person's word, or a thought of the client's model.
+It prints its endpoint. Its tools ask for what they need: a person's word or signature, or a thought of a model.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Annotated
 
@@ -44,6 +45,15 @@ async def greet(answer: Annotated[Answer, Resolve(who)]) -> str:
 async def think(said: Annotated[types.CreateMessageResult, Resolve(thought)]) -> str:
     """Say what the client's model thinks."""
     return said.content.text if isinstance(said.content, types.TextContent) else "nothing"
+
+
+@server.tool()
+async def sign(ctx: Context) -> str | types.InputRequiredResult:
+    """Send a person to a page."""
+    if ctx.input_responses:
+        return json.dumps({key: answer.model_dump()["action"] for key, answer in ctx.input_responses.items()})
+    page = types.ElicitRequestURLParams(message="Sign here", url="https://sign.example/1")
+    return types.InputRequiredResult(input_requests={"signature": types.ElicitRequest(params=page)})
 
 
 @server.tool()
