@@ -70,11 +70,22 @@ def peculiar_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def sessionless_url() -> Iterator[str]:
+    """The endpoint of a server of every version that keeps no sessions in the earlier ones."""
+    with started("sessionless_party") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, fixture_url: str, earlier_url: str, peculiar_url: str
+    tmp_path_factory: pytest.TempPathFactory,
+    fixture_url: str,
+    earlier_url: str,
+    peculiar_url: str,
+    sessionless_url: str,
 ) -> Iterator[Stack]:
-    """A stack whose operator lets remote servers live where these three do."""
-    allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url, peculiar_url))
+    """A stack whose operator lets remote servers live where these do."""
+    allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url, peculiar_url, sessionless_url))
     with running(tmp_path_factory.mktemp("stack") / "data", TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
         yield started
 

@@ -74,6 +74,8 @@ async def test_an_earlier_server_asks_a_client_of_either_era(
         assert "42" in words(await client.call_tool(f"{server}__get-sum", {"a": 2, "b": 40}))
         assert "Ana" in words(await client.call_tool(f"{server}__trigger-elicitation-request", {}))
         assert "a thought" in words(await client.call_tool(f"{server}__trigger-sampling-request", {"prompt": "Think."}))
+        page = {"url": "https://sign.example/1", "message": "Sign here"}
+        assert "https://sign.example/1" in words(await client.call_tool(f"{server}__trigger-url-elicitation", page))
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,24 @@ async def test_what_an_earlier_server_takes_as_a_task_alone_is_called_like_any_o
     assert "Research Report: tides" in report
     # It asked, and was answered.
     assert "User accepted without selection" in report
+
+
+@pytest.mark.parametrize(("mode", "version"), ERAS)
+async def test_a_server_that_keeps_no_sessions_asks_a_client_of_either_era(
+    mode: Mode, version: str, town: Tenant, sessionless_url: str
+) -> None:
+    town.install(sessionless_url, name="sessionless")
+    steps: list[float] = []
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
+
+    async with meeting(town, mode, version) as client:
+        assert "Hello, Ana" in words(await client.call_tool("sessionless__greet", {}))
+        assert "a thought" in words(await client.call_tool("sessionless__think", {}))
+        assert '"signature": "accept"' in words(await client.call_tool("sessionless__sign", {}))
+        await client.call_tool("sessionless__count", {}, progress_callback=heard)
+    assert steps == [1, 2, 3]
 
 
 @pytest.mark.parametrize("server", EARLIER_SERVERS)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import csv
 import hashlib
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
-from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, workplace
+from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, server_of, workplace
 from tausestack_runtime.adapters.requirements import bounds_of
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -28,6 +29,7 @@ sys.addaudithook(refuse)
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 _OTHER_PYTHON = re.compile(r"Requires-Python ([<>=!~0-9.,* ]{1,60})")
+_NONE_FOUND = re.compile(r"No matching distribution found for ([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.!+_-]{0,62}[0-9A-Za-z])?")
 
 
@@ -123,20 +125,31 @@ def _folder(name: str, version: str) -> str:
 
 
 def _entry_point(site: Path, name: str, version: str) -> str:
-    """Return the console script that bears the package's name, else its only one."""
-    escaped = name.replace("-", "_")
+    """Return what is behind the command that starts a package's server.
+
+    Commands are its console scripts (`module:function`), and the programs that its wheel carries (`bin/program`).
+    """
     found = [path for path in site.glob("*.dist-info") if normalised(path.name.split("-")[0]) == name]
-    listed = found[0] / "entry_points.txt" if found else site / f"{escaped}-{version}.dist-info" / "entry_points.txt"
+    commands = {**_programs(found[0]), **_console_scripts(found[0])} if found else {}
+    return server_of(name, version, name, {normalised(command): target for command, target in commands.items()})
+
+
+def _console_scripts(info: Path) -> dict[str, str]:
     parser = configparser.RawConfigParser(delimiters=("=",))
     parser.optionxform = str  # pyright: ignore[reportAttributeAccessIssue] how configparser keeps capitals
+    listed = info / "entry_points.txt"
     if listed.is_file():
         parser.read_string(listed.read_text())
     scripts = dict(parser.items("console_scripts")) if parser.has_section("console_scripts") else {}
-    by_name = {normalised(script): target for script, target in scripts.items()}
-    target = by_name.get(name) or (next(iter(by_name.values())) if len(by_name) == 1 else None)
-    if target is None:
-        raise InvalidArguments(f"{name} {version} has no command that starts a server: it is a library")
-    return target.partition("[")[0].replace(" ", "")
+    return {script: target.partition("[")[0].replace(" ", "") for script, target in scripts.items()}
+
+
+def _programs(info: Path) -> dict[str, str]:
+    """Return what a wheel put where commands are: servers written in Go or Rust are published like that."""
+    with (info / "RECORD").open(newline="", encoding="utf-8") as record:
+        paths = [PurePosixPath(row[0]) for row in csv.reader(record) if row]
+    names = [path.name for path in paths if path.parts[0] == ".." and path.parts[-2:-1] == ("bin",)]
+    return {name: f"bin/{name}" for name in names if _NAME.fullmatch(name) and (info.parent / "bin" / name).is_file()}
 
 
 async def _download(folder: Path, *wanted: str, alone: bool = False) -> None:
@@ -158,8 +171,13 @@ async def _pip(*arguments: str) -> None:
         raise InvalidArguments(f"the package needs what is no wheel: {_BUILDS}")
     said = [line for line in text.splitlines() if line.startswith("ERROR")]
     reason = said[-1].removeprefix("ERROR: ")[:300] if said else f"pip ended with {status}"
-    if "No matching distribution" in text and "Connection" not in text and "Retrying" not in text:
-        wanted = _OTHER_PYTHON.findall(text)
+    missing = _NONE_FOUND.search(text)
+    if missing is not None and "Connection" not in text and "Retrying" not in text:
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if not any(re.split("[=<>!~]", word)[0] == normalised(missing[1]) for word in arguments):
+            raise InvalidArguments(
+                f"the package needs {missing[1]}, of which the index has no wheel for Python {here}: {_BUILDS}"
+            )
+        wanted = _OTHER_PYTHON.findall(text)
         raise NotFound(f"{reason}: it wants Python {wanted[-1]}, and this is {here}" if wanted else reason)
     raise Unavailable(f"the package can't be fetched: {reason}")

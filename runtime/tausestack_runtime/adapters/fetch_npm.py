@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
-from tausestack.raw import as_object, object_at
+from tausestack.raw import as_object, object_at, objects_in
 from tausestack_runtime.adapters import node
-from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, workplace
+from tausestack_runtime.adapters.packages import Package, fetcher, keep, recorded, server_of, workplace
 
 _NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*")
 _MAX_NAME = 214
@@ -26,8 +26,8 @@ _IMPATIENT = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-tim
 async def fetch_npm(store: Path, identifier: str, version: str | None) -> Package:
     """Return a package of the store, fetching it with all that it needs from the npm index where it isn't there.
 
-    Without a version the newest is taken. Raises `NotFound` where the index has none, `Unavailable` where the index
-    does not answer or there is no Node, `InvalidArguments` for a package that is no server.
+    Without a version the newest that this Node can run is taken. Raises `NotFound` where the index has none,
+    `Unavailable` where it does not answer or there is no Node, `InvalidArguments` for a package that is no server.
     """
     if len(identifier) > _MAX_NAME or _NAME.fullmatch(identifier) is None:
         raise InvalidArguments(f"'{identifier[:80]}' is no npm package's name")
@@ -51,8 +51,10 @@ async def fetch_npm(store: Path, identifier: str, version: str | None) -> Packag
 
 
 async def _newest(npm: Path, identifier: str) -> str:
-    asked = ("--json", "--loglevel=error", "--", identifier, "version")
-    said = json.loads(await _npm(npm, "view", *_WITHOUT_SCRIPTS, *_IMPATIENT, *asked))
+    """Return the version that npm itself would start here: the newest, or the newest that this Node can run."""
+    asked = ("--dry-run", "--json", "--loglevel=error", "--", identifier)
+    packed: Any = json.loads(await _npm(npm, "pack", *_WITHOUT_SCRIPTS, *_IMPATIENT, *asked))
+    said = (objects_in(packed) or [{}])[0].get("version")
     if not isinstance(said, str) or _VERSION.fullmatch(said) is None:
         raise NotFound(f"the npm index names no newest version of {identifier}")
     return said
@@ -74,16 +76,13 @@ def _keep(store: Path, ready: Path, identifier: str, version: str) -> Package:
 
 
 def _entry(ready: Path, identifier: str, version: str) -> str:
-    """Return the script of the command that bears the package's name, else of its only one."""
+    """Return the script of the command that starts a package's server."""
     home = PurePosixPath("node_modules", identifier)
     manifest = as_object(json.loads((ready / home / "package.json").read_text())) or {}
     listed: Any = manifest.get("bin")
     commands = {identifier: listed} if isinstance(listed, str) else as_object(listed) or {}
-    name = identifier.rpartition("/")[2]
-    only = next(iter(commands.values())) if len(commands) == 1 else None
-    script = commands.get(name) or commands.get(f"mcp-{name}") or only
-    if not isinstance(script, str):
-        raise InvalidArguments(f"{identifier} {version} has no command that starts a server: it is a library")
+    scripts = {command: script for command, script in commands.items() if isinstance(script, str)}
+    script = server_of(identifier, version, identifier.rpartition("/")[2], scripts)
     path = (ready / home / script).resolve()
     if not path.is_relative_to((ready / home).resolve()) or not path.is_file():
         raise InvalidArguments(f"{identifier} {version} names a command that it does not contain")

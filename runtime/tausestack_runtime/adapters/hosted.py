@@ -205,11 +205,19 @@ class Hosted:
         return session
 
     async def _earlier(self, name: str, launch: Remote) -> list[str]:
-        """Return the earlier version that a modern server at a URL speaks too, where it does."""
-        session = self._open(name, partial(_reached, launch, self._egress), launch, False)
+        """Return the earlier version that a modern server at a URL speaks too, where it does, in sessions.
+
+        One that keeps none can't ask its client anything in it, which it can in the modern version.
+        """
+        link = RemoteLink(launch, self._egress)
+
+        async def reached() -> RemoteLink:
+            return link
+
+        session = self._open(name, reached, launch, False)
         try:
             await session.ready()
-            return session.said.protocols
+            return session.said.protocols if link.keeps_session else []
         except Unavailable:
             return []
         finally:

@@ -22,8 +22,8 @@ class Launch:
     identifier: str
     version: str
     argv: tuple[str, ...]
-    """What is started, then the arguments: a Python package's entry point (`module:function`), or the path of an npm
-    package's script in its folder."""
+    """What is started, then the arguments: a Python package's entry point (`module:function`) or program
+    (`bin/program`), or the path of an npm package's script in its folder."""
     store: str
     """The package's folder, relative to the store."""
     env: Mapping[str, str]

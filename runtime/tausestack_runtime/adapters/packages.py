@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -13,10 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tausestack.errors import Unavailable
+from tausestack.errors import InvalidArguments, Unavailable
 
 FETCH_SECONDS = 120.0
 RECORD = "package.json"
+_PROGRAM = re.compile(rb"\x7fELF|#!")
+"""How a file begins that can be run."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Package:
     identifier: str
     version: str
     entry: str
-    """What starts it: `module:function` of a Python package, the script's path in its folder of an npm one."""
+    """What starts it: of a Python package `module:function` or `bin/program`, of an npm one its script's path in it."""
     store: str
     """Its folder, relative to the store."""
     wheels: dict[str, str]
@@ -73,6 +77,7 @@ def recorded(folder: Path) -> Package | None:
 def keep(ready: Path, store: Path, package: Package) -> Package:
     """Move a package that is ready into the store, at once; where another start was faster, return what is there."""
     final = store / package.store
+    _make_programs_executable(ready)
     (ready / RECORD).write_text(json.dumps(asdict(package), indent=2, sort_keys=True))
     final.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -83,6 +88,37 @@ def keep(ready: Path, store: Path, package: Package) -> Package:
             raise
         return known
     return package
+
+
+def server_of(package: str, version: str, name: str, commands: Mapping[str, str]) -> str:
+    """Return what is behind the one of a package's commands that starts its server, `name` being the package's own.
+
+    It bears that name, or that name as a server's; else it is the only one that says MCP, or the only one at all.
+    Raises `InvalidArguments` where none is.
+    """
+    for called in (name, f"mcp-{name}", f"{name}-mcp", f"{name}-server", f"{name}-mcp-server"):
+        if called in commands:
+            return commands[called]
+    likely = [target for command, target in commands.items() if "mcp" in command.lower()]
+    for found in (likely, list(commands.values())):
+        if len(set(found)) == 1:
+            return found[0]
+    if commands:
+        several = ", ".join(sorted(commands))[:200]
+        raise InvalidArguments(f"{package} {version} has several commands, and none of its name: {several}")
+    raise InvalidArguments(f"{package} {version} has no command that starts a server: it is a library")
+
+
+def _make_programs_executable(folder: Path) -> None:
+    """Let the programs that a package carries be run: where it is kept, their wrappers can't see to that any more."""
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and not mode & stat.S_IXUSR:
+                with path.open("rb") as file:
+                    program = _PROGRAM.match(file.read(4))
+                if program:
+                    path.chmod(mode | 0o111)
 
 
 @asynccontextmanager

@@ -42,13 +42,16 @@ _ETC = ("/etc/ssl", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", 
 
 # Sets the limit of processes from inside, where it counts the sandbox's own alone, then calls the entry point.
 _BOOTSTRAP = """\
-import resource, site, sys
+import os, resource, runpy, site, sys
 resource.setrlimit(resource.RLIMIT_NPROC, ({processes}, {processes}))
 store, entry, *rest = sys.argv[1:]
 site.setquit()
 site.addsitedir(store)
-module, _, attributes = entry.partition(":")
+module, colon, attributes = entry.partition(":")
 sys.argv = [module, *rest]
+if not colon:
+    runpy.run_path(os.path.join(store, entry), run_name="__main__")
+    sys.exit()
 found = __import__(module, fromlist=["_"])
 for name in attributes.split("."):
     found = getattr(found, name)
@@ -119,7 +122,7 @@ def wish_of(environment: Mapping[str, str]) -> Wish:
 
 
 def python_command(site: Path, entry: str, arguments: Sequence[str]) -> list[str]:
-    """Return the command that calls an entry point (`module:function`) of a package in the store."""
+    """Return the command that calls an entry point (`module:function`) of a package in the store, or runs a script."""
     return [
         str(interpreter()), "-S", "-s", "-B", "-X", "utf8", "-c", _BOOTSTRAP.format(processes=MAX_PROCESSES),
         str(site), entry, *arguments,
@@ -127,7 +130,7 @@ def python_command(site: Path, entry: str, arguments: Sequence[str]) -> list[str
 
 
 def program_command(program: Path, arguments: Sequence[str]) -> list[str]:
-    """Return the command that runs a program of the machine."""
+    """Return the command that runs a program of the machine, or of a package in the store."""
     bootstrap = _LIMITED.format(processes=MAX_PROCESSES)
     return [str(interpreter()), "-I", "-S", "-B", "-c", bootstrap, str(program), *arguments]
 

@@ -61,3 +61,17 @@ async def test_a_package_for_another_python_is_refused_saying_which(
     monkeypatch.setenv("PIP_FIND_LINKS", page.as_uri())
     with pytest.raises(NotFound, match=r"newer: it wants Python >=3\.99, and this is 3\."):
         await fetch_python(tmp_path / "store", "newer", None)
+
+
+@pytest.mark.covers("adapters:no-builds")
+async def test_what_has_no_wheel_is_named_where_another_package_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(tmp_path, "asking", "only_source")
+    (tmp_path / "only_source-1.0.tar.gz").write_bytes(b"")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(
+        InvalidArguments, match=r"needs only_source, of which the index has no wheel for Python 3\.\d+: "
+    ):
+        await fetch_python(tmp_path / "store", "asking", None)

@@ -61,6 +61,7 @@ async def test_a_secret_is_replaced_in_every_common_form(form: str, log: Any) ->
         (["Traceback (most recent call last):", "  File x", "KeyError: 'TOKEN'"], "KeyError: 'TOKEN'"),
         (["Error: Cannot find module '/data/store/a/b.js'", "    at x", "Node.js v22"],
          "Error: Cannot find module '…/a/b.js'"),
+        (["Can't open: Error: no file:", " -> /a", "    at x (y.js) {", "}"], "Can't open: Error: no file:"),
         (["bwrap: no such thing", "sandbox: this kernel has no Landlock"], ""),
         (["a\x1b[31mred\tline"], "a [31mred line"),
         (["x" * 5000], "x" * 200),

@@ -44,6 +44,11 @@ class RemoteLink:
         return self._address.url
 
     @property
+    def keeps_session(self) -> bool:
+        """Whether the server has begun a session, as the earlier versions let it."""
+        return self._address.session is not None
+
+    @property
     def last_words(self) -> str:
         """Nothing: what it writes to its stderr is known where it runs."""
         return ""

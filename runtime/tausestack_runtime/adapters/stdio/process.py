@@ -25,8 +25,8 @@ _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 LAST_WORDS = 200
 """Characters of the line that is quoted of a server that does not start."""
 _OURS = ("sandbox: ", "bwrap: ")
-_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
-"""How the line of an uncaught error begins, after which some runtimes print more."""
+_ERROR = re.compile(r"(?:\S.*?: )?[\w.]*(?:Error|Exception)\b")
+"""How the line of an error begins, after which some runtimes print more."""
 
 _NETWORK = re.compile(
     r"fetch failed|getaddrinfo|ENOTFOUND|EAI_AGAIN|ENETUNREACH|Network is unreachable|name resolution|Name or service"
@@ -159,13 +159,28 @@ def _command(launch: Launch, package: Path) -> tuple[list[str], list[Path]]:
     """Return the command that starts a package, and what it has to read for that."""
     entry, *arguments = launch.argv
     if launch.registry_type == "pypi":
-        return sandbox.python_command(package / "site", entry, arguments), [package]
-    script = (package / entry).resolve()
-    if not script.is_relative_to(package) or not script.is_file():
-        raise Unavailable(f"{launch.identifier} {launch.version} has no {entry[:200]} in the store")
+        site = package / "site"
+        if ":" in entry or _is_python(_inside(launch, site, entry)):
+            return sandbox.python_command(site, entry, arguments), [package]
+        return sandbox.program_command(site / entry, arguments), [package]
+    script = _inside(launch, package, entry)
     program = node.find()
     words = [*node.options(program), str(script), *arguments]
     return sandbox.program_command(program, words), [package, *node.needs(program)]
+
+
+def _inside(launch: Launch, folder: Path, entry: str) -> Path:
+    """Return a file of the package's, or raise `Unavailable` where it has none there."""
+    path = (folder / entry).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise Unavailable(f"{launch.identifier} {launch.version} has no {entry[:200]} in the store")
+    return path
+
+
+def _is_python(program: Path) -> bool:
+    """Return whether a program is a script for Python: its first line names one that no sandbox has."""
+    with program.open("rb") as file:
+        return re.match(rb"#!.{0,400}python", file.read(500)) is not None
 
 
 async def _empty(pipe: asyncio.StreamReader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import orjson
@@ -124,6 +125,9 @@ def asked_of_client(request: dict[str, Any], version: str) -> dict[str, Any]:
     params = object_at(request, "params")
     if request.get("method") == "elicitation/create" and version < "2025-11-25" and params.get("mode") == "form":
         params = {name: value for name, value in params.items() if name != "mode"}
+    if request.get("method") == "elicitation/create" and params.get("mode") == "url":
+        # 2025-11-25 has each bear an id of its server's, and 2026-07-28 has no such thing.
+        params = {"elicitationId": secrets.token_urlsafe(16), **params}
     return {"method": request.get("method"), **({"params": params} if params else {})}
 
 
