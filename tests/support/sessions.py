@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -113,7 +114,10 @@ class Earlier:
         headers = {"Accept": "text/event-stream", **({} if after is None else {"Last-Event-ID": after})}
         with self.client.stream("GET", self.url, headers=headers) as reply:
             assert reply.status_code == 200, reply.read()
-            yield self._messages(reply)
+            try:
+                yield self._messages(reply)
+            finally:
+                hang_up(reply)
 
     def end(self) -> int:
         """End the session and return the status."""
@@ -132,6 +136,12 @@ class Earlier:
                 self.retries.append(int(value))
             elif field == "data" and value:
                 yield json.loads(value)
+
+
+def hang_up(reply: httpx2.Response) -> None:
+    """End a stream at once, also for whoever reads it just now."""
+    with contextlib.suppress(OSError):  # it has ended by itself
+        reply.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import pytest
 
 import logs
 from stack import free_port
+from tausestack.errors import Unavailable
 from tausestack_runtime.supervisor.control import ask
 
 FAKES = Path(__file__).parents[2] / "fakes"
@@ -86,6 +87,14 @@ class Stack:
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         return ask(self.run / "control.sock", {"op": op, **fields})
 
+    def answers(self) -> bool:
+        """Whether it takes questions: its socket is there a moment before."""
+        try:
+            self.ask("services")
+        except Unavailable:
+            return False
+        return True
+
     def service(self, name: str) -> dict[str, Any]:
         return next(service for service in self.ask("services")["services"] if service["name"] == name)
 
@@ -151,7 +160,7 @@ def launcher(data: Path) -> Iterator[Launch]:
         stack = Stack(folder or data, free_port() if port is None else port, environment)
         started.append(stack)
         if wait:
-            until(lambda: (stack.run / "control.sock").exists() or stack.process.poll() is not None)
+            until(lambda: stack.answers() or stack.process.poll() is not None)
             assert stack.process.poll() is None, stack.ended()[1]
         return stack
 

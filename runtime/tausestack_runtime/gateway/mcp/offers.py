@@ -88,8 +88,19 @@ class Offers:
         keys = {kind: cache_key(snapshot.tenant, "", snapshot.epoch, installation.name, kind) for kind in METHODS}
         for key in keys.values():
             self._kept.pop(key, None)
+            if (asking := self._asking.get(key)) is not None:  # what it brings may be from before the change
+                asking.add_done_callback(lambda _, key=key: self._kept.pop(key, None))
+
+        def look(_: object = None) -> None:
+            key = keys["tools"]
+            self._task(key, self._asked(snapshot, installation, "tools", key, None, told=True))
+
         if installation.foreign and method == "notifications/tools/list_changed":
-            self._task(keys["tools"], self._asked(snapshot, installation, "tools", keys["tools"], None))
+            asking = self._asking.get(keys["tools"])
+            if asking is None:
+                look()
+            else:
+                asking.add_done_callback(look)
 
     async def confirm(self, snapshot: TenantSnapshot) -> dict[str, str]:
         """Return why each server that is away is so, by name; those not heard of lately are asked, and briefly awaited.
@@ -122,7 +133,14 @@ class Offers:
         return task
 
     async def _asked(
-        self, snapshot: TenantSnapshot, installation: Installation, kind: Kind, key: str, known: Listed | None
+        self,
+        snapshot: TenantSnapshot,
+        installation: Installation,
+        kind: Kind,
+        key: str,
+        known: Listed | None,
+        *,
+        told: bool = False,
     ) -> Listed:
         try:
             found = await self._pages(snapshot, installation, METHODS[kind])
@@ -131,7 +149,8 @@ class Offers:
             before = _before(installation, kind, known)
             found = Listed(before, DEFAULT_TTL_MS, _now() + DEFAULT_TTL_MS / 1000, error.message)
         else:
-            if kind == "tools" and _differs(installation, found.items):
+            # Of one that told of a change, the registry may know already what this snapshot doesn't.
+            if kind == "tools" and (told or _differs(installation, found.items)):
                 await self._observed(snapshot, installation, found.items)
         self._kept[key] = found
         self._kept.move_to_end(key)
