@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from remotes import Party, eventually, listening, party
-from stack import Stack, Tenant
+from remotes import Party, eventually, listening
+from stack import Tenant
 
 CHANGED = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
-
-
-@pytest.fixture
-def red(stack: Stack) -> Iterator[Party]:
-    with party(stack.remote_ports[0], "red") as running:
-        yield running
 
 
 def extra(description: str) -> list[dict[str, Any]]:

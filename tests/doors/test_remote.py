@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -16,18 +15,6 @@ from stack import Stack, Tenant, mcp_request
 from tausestack.names import wire_name
 
 NOTE = "tausestack://red/note%3A%2F%2Fone"
-
-
-@pytest.fixture
-def red(stack: Stack) -> Iterator[Party]:
-    with party(stack.remote_ports[0], "red") as running:
-        yield running
-
-
-@pytest.fixture
-def blue(stack: Stack) -> Iterator[Party]:
-    with party(stack.remote_ports[1], "blue") as running:
-        yield running
 
 
 def result(tenant: Tenant, method: str, params: dict[str, Any], server: str | None = None, **headers: str) -> Any:

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
-from remotes import Party, eventually, listening, party
+from remotes import Party, eventually, listening
 from sessions import Earlier, endpoint
-from stack import Stack, Tenant
+from stack import Tenant
 
 NOTE = "tausestack://red/note%3A%2F%2Fone"
 LISTEN = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 
 
-@pytest.fixture
-def red(stack: Stack) -> Iterator[Party]:
-    with party(stack.remote_ports[0], "red") as running:
-        yield running
-
-
-@pytest.fixture
-def blue(stack: Stack) -> Iterator[Party]:
-    with party(stack.remote_ports[1], "blue") as running:
-        yield running
-
-
-def install(tenant: Tenant, one: Party, name: str, **more: Any) -> None:
-    tenant.install(one.url, name=name, **more)
-
-
 @pytest.mark.covers("remote:streams")
 def test_the_streams_of_a_server_end_when_it_is_uninstalled(tenant: Tenant, red: Party) -> None:
-    install(tenant, red, "red")
+    tenant.install(red.url, name="red")
     earlier = Earlier(endpoint(tenant, "red"), tenant.key)
     wanted = {"toolsListChanged": True}
     with listening(tenant, wanted, "red") as told, earlier.listening() as heard, listening(tenant, wanted) as merged:
@@ -47,7 +28,7 @@ def test_the_streams_of_a_server_end_when_it_is_uninstalled(tenant: Tenant, red:
 
 @pytest.mark.covers("remote:streams")
 def test_a_stream_carries_nothing_that_was_not_asked_for(tenant: Tenant, red: Party) -> None:
-    install(tenant, red, "red")
+    tenant.install(red.url, name="red")
     with listening(tenant, {"promptsListChanged": True}) as messages:
         next(messages)
         for unasked in (
@@ -65,7 +46,7 @@ def test_a_stream_carries_nothing_that_was_not_asked_for(tenant: Tenant, red: Pa
 
 @pytest.mark.covers("remote:streams")
 def test_a_stream_carries_every_servers_news_and_the_tenants_own(tenant: Tenant, red: Party, blue: Party) -> None:
-    install(tenant, red, "red")
+    tenant.install(red.url, name="red")
     wanted = {**LISTEN, "resourceSubscriptions": [NOTE, "tausestack://nobody/x"]}
     with listening(tenant, wanted) as messages:
         first = next(messages)
@@ -90,7 +71,7 @@ def test_a_stream_carries_every_servers_news_and_the_tenants_own(tenant: Tenant,
 
 @pytest.mark.covers("remote:listen")
 def test_a_request_for_a_stream_has_bounds(tenant: Tenant, red: Party) -> None:
-    install(tenant, red, "red")
+    tenant.install(red.url, name="red")
     for wanted in (
         {"resourceSubscriptions": [f"note://{number}" for number in range(257)]},
         {"taskIds": ["x"] * 257},
@@ -106,10 +87,10 @@ def test_a_request_for_a_stream_has_bounds(tenant: Tenant, red: Party) -> None:
 def test_a_stream_goes_on_listening_where_something_else_of_its_tenant_changes(
     tenant: Tenant, red: Party, blue: Party
 ) -> None:
-    install(tenant, red, "red")
+    tenant.install(red.url, name="red")
     with listening(tenant, {"toolsListChanged": True, "resourceSubscriptions": [NOTE]}) as messages:
         assert next(messages)["method"] == "notifications/subscriptions/acknowledged"
-        install(tenant, blue, "blue")
+        tenant.install(blue.url, name="blue")
         assert next(messages)["method"] == "notifications/tools/list_changed"
         eventually(lambda: blue.calls("subscriptions/listen"))
         assert red.tell(
