@@ -60,7 +60,7 @@ class Tally:
         self._counted[number - 1].open[self._places[tenant][0] * OPEN + what] -= 1
 
     def held(self, what: int, tenant: str, second: int) -> int:
-        """Return how many all gateways have open."""
+        """Return how many all gateways have open, as near as can be told of counts that are read one after another."""
         return self._open(self._place(tenant, second)[0] * OPEN + what)
 
     def window(self, what: int, tenant: str, second: int) -> tuple[int, int]:

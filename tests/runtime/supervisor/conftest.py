@@ -66,14 +66,22 @@ class Stack:
         return str(self.run / f"{service}.sock")
 
     def get(self, service: str, target: str = "/probe/who", path: str | None = None) -> dict[str, Any]:
-        """Return what a service answers, on a connection of its own."""
-        connection = UnixConnection(path or self.socket(service))
-        try:
-            connection.request("GET", target)
-            reply = connection.getresponse()
-            return {"status": reply.status, **json.loads(reply.read())}
-        finally:
-            connection.close()
+        """Return what a service answers, on a connection of its own; where nobody read what was asked, ask again.
+
+        A process that stops may have taken the connection; the gateway sends again, too, what such a one left unread.
+        """
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            connection = UnixConnection(path or self.socket(service))
+            try:
+                connection.request("GET", target)
+                reply = connection.getresponse()
+                return {"status": reply.status, **json.loads(reply.read())}
+            except (BrokenPipeError, ConnectionResetError) as error:
+                if isinstance(error, http.client.RemoteDisconnected) or time.monotonic() > deadline:
+                    raise  # it was read
+            finally:
+                connection.close()
 
     def gateway(self, target: str = "/") -> dict[str, Any]:
         """Return what the gateway answers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
@@ -112,7 +112,9 @@ class Upstreams:
         pool = await self.ways.service(service, call.tenant, streams=True)
         own = [*headers, (b"authorization", b"Bearer " + call.assertion.encode()), (b"host", b"localhost")]
         try:
-            reply = await pool.request(method, f"/http{target}", own, body, deadline=call.deadline)
+            reply = await _until_read(
+                lambda: pool.request(method, f"/http{target}", own, body, deadline=call.deadline), call.deadline
+            )
         except (NotSent, Broken, TimedOut) as error:
             raise Unavailable(f"{service} does not answer") from error
         try:
@@ -133,7 +135,7 @@ class Upstreams:
         headers = [(b"authorization", bearer), (b"content-type", b"application/json")]
         pool = await self.ways.service(service, tenant, streams=True)
         deadline = asyncio.get_running_loop().time() + seconds
-        reply = await pool.request(method, target, headers, body, deadline=deadline)
+        reply = await _until_read(lambda: pool.request(method, target, headers, body, deadline=deadline), deadline)
         try:
             yield reply
         finally:
@@ -162,8 +164,9 @@ class Upstreams:
 
     async def _heard(self, call: Call, installation: Installation, epoch: str) -> AsyncGenerator[dict[str, Any]]:
         pool, head = await self.ways.to(call, installation, epoch, streams=True)
+        most = MAX_RESENDS_AWAY if installation.direct else MAX_RESENDS
         try:
-            reply = await pool.send(framed(head, _body(call)), call.deadline)
+            reply = await _until_read(lambda: pool.send(framed(head, _body(call)), call.deadline), call.deadline, most)
         except (NotSent, Broken, TimedOut, TooLarge) as error:
             raise Unavailable(f"{installation.name} does not answer") from error
         try:
@@ -208,7 +211,8 @@ class Upstreams:
                         safe = policy.retriable or (policy.keyed and call.key is not None)
                         most = MAX_RESENDS_AWAY if installation.direct or relay else MAX_RESENDS
                         _raise_unless_repeatable(call, error, safe=safe, last=attempt == most)
-                        await _pause(call, attempt, error)
+                        if not await _paused(attempt, call.deadline):
+                            raise Unavailable(_unreached(call, error)) from error
                         attempt += 1
         finally:
             del self.in_flight[call.id]
@@ -243,11 +247,24 @@ def _unreached(call: Call, error: Exception) -> str:
     return str(error) if isinstance(error, Restarting) else f"{call.server} takes no connections"
 
 
-async def _pause(call: Call, attempt: int, error: Exception) -> None:
+async def _until_read(send: Callable[[], Awaitable[Reply]], deadline: float, most: int = MAX_RESENDS) -> Reply:
+    """Send a request, again where its server went away before it had read it: that one is started anew."""
+    for attempt in range(most):
+        try:
+            return await send()
+        except NotSent:
+            if not await _paused(attempt, deadline):
+                raise
+    return await send()
+
+
+async def _paused(attempt: int, deadline: float) -> bool:
+    """Wait before an attempt after this one, unless the deadline comes first."""
     seconds = min(FIRST_PAUSE_SECONDS * PAUSE_GROWTH**attempt, LAST_PAUSE_SECONDS)
-    if asyncio.get_running_loop().time() + seconds >= call.deadline:
-        raise Unavailable(_unreached(call, error)) from error
+    if asyncio.get_running_loop().time() + seconds >= deadline:
+        return False
     await asyncio.sleep(seconds)
+    return True
 
 
 def _body(call: Call, foreign: bool = False) -> bytes:
