@@ -31,7 +31,8 @@ def at_once(count: Callable[[int, int, Any], None], descriptor: int) -> list[Any
     """Return what each gateway's process says that counts beside the others."""
     context = multiprocessing.get_context("fork")
     said: multiprocessing.Queue[Any] = context.Queue()
-    processes = [context.Process(target=count, args=(descriptor, number, said)) for number in range(1, GATEWAYS + 1)]
+    numbers = range(1, GATEWAYS + 1)
+    processes = [context.Process(target=count, args=(descriptor, number, said), daemon=True) for number in numbers]
     for process in processes:
         process.start()
     found = [said.get(timeout=60) for _ in processes]
