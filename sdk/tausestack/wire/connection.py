@@ -10,6 +10,7 @@ from typing import cast
 
 import httptools
 
+from tausestack.wire.encodings import Inflating, inflating
 from tausestack.wire.heads import END, Heads
 from tausestack.wire.reply import BODILESS, Broken, NotSent, Reply, TimedOut, TooLarge, WireError
 
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._request: bytes | None = None
         """What is to be written, and nothing of it is yet."""
         self._reply: Reply | None = None
+        self._inflating: Inflating | None = None
         self._deadline = self._timer_at = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         """One for many exchanges, which looks at their deadlines: few are ever reached."""
@@ -169,7 +171,7 @@ class Connection(asyncio.Protocol):
             self._left = True  # nothing is written to who has hung up
         elif self._reply is not None and self._reply.open_ended and self._may_end_replies():
             self._left = True
-            self._end(None)
+            self._end(self._cut())
         else:
             self._unread = self._unread_at_end()
 
@@ -229,13 +231,21 @@ class Connection(asyncio.Protocol):
             return
         if self._written:
             self._keep(status)
+        self._inflating = inflating(self._headers, self._max_body)
         self._reply = Reply(status, self._headers, self._max_body, self)
         if not self._head.done():
             self._head.set_result(self._reply)
 
     def on_body(self, body: bytes) -> None:
-        if self._reply is not None:
-            self._reply.arrived(body)
+        if self._reply is None:
+            return
+        if self._inflating is not None:
+            try:
+                body = self._inflating.inflated(body)
+            except WireError as error:
+                self.abandon(error)
+                return
+        self._reply.arrived(body)
 
     def on_message_complete(self) -> None:
         if self._reply is None:
@@ -243,7 +253,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         if not self._parser.should_keep_alive() or self._transport.get_write_buffer_size():
             self._left = True
-        self._end(None)
+        self._end(self._cut())
         if self._left:
             self._transport.abort()
         else:
@@ -258,6 +268,7 @@ class Connection(asyncio.Protocol):
             length.isdigit()
             and status not in BODILESS
             and b"transfer-encoding" not in self._headers
+            and b"content-encoding" not in self._headers
             and b"upgrade" not in self._headers
             and self._parser.should_keep_alive()
         ):
@@ -272,6 +283,11 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self.resume()
         self._on_idle(self)
+
+    def _cut(self) -> WireError | None:
+        """Return what is wrong with a reply that is there whole by its connection, and isn't by its encoding."""
+        whole = self._inflating is None or self._inflating.whole()
+        return None if whole else Broken("the reply ended before what it compresses had")
 
     def _is_in_head(self) -> bool:
         return self._head is not None and self._reply is None
