@@ -6,7 +6,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from benchmarks._postgres import database, postgres
+
+# As our processes log: by itself structlog draws tracebacks with everything in them, for seconds each.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
