@@ -52,7 +52,7 @@ soak: setup peers  ## the long tests
 mutation: setup  ## the mutation score of what keeps tenants apart, module by module; fails under 95 %
 	@$(BIN)/python -m tools.mutation --children $(WORKERS)
 
-COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+COMPILE := uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 lock:  ## write the locks of requirements/ anew: the newest that resolve together
 	@$(COMPILE) --extra server pyproject.toml -o requirements/server.lock
