@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+import packages
 import peers
 from forwarder import forwarding
 from stack import Stack, Tenant, free_port, running
@@ -83,10 +85,12 @@ def stack(
     earlier_url: str,
     peculiar_url: str,
     sessionless_url: str,
+    package_store: Path,
 ) -> Iterator[Stack]:
     """A stack whose operator lets remote servers live where these do."""
     allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url, peculiar_url, sessionless_url))
-    with running(tmp_path_factory.mktemp("stack") / "data", TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
+    data = packages.put(package_store, tmp_path_factory.mktemp("stack") / "data")
+    with running(data, TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
         yield started
 
 
