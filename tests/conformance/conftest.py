@@ -31,8 +31,8 @@ def started(module: str) -> Iterator[str]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process.stdout.readline().strip()
-    process.terminate()
-    process.wait(60)
+    process.kill()  # told to end, it would wait for those who still listen
+    process.wait()
     process.stdout.close()
 
 
@@ -66,8 +66,8 @@ def earlier_url() -> Iterator[str]:
             assert time.monotonic() < deadline, "the reference server did not start"
             time.sleep(0.05)  # the poll of a condition with a deadline
     yield f"http://127.0.0.1:{port}/mcp"
-    process.terminate()
-    process.wait(60)
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +109,12 @@ def household(stack: Stack, fixture_url: str, peculiar_url: str) -> Tenant:
     tenant.install("pypi:mcp-server-time", name="time")
     tenant.install(peculiar_url, name="peculiar")
     return tenant
+
+
+@pytest.fixture(scope="session")
+def npm_at_hand(stack: Stack, npm_store: Path) -> None:
+    """Spare the stack the fetching of two npm packages; a third it fetches itself."""
+    packages.put(npm_store, stack.data, *(f"npm/{name}" for name in (packages.EVERYTHING, packages.FILES)))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ EARLIER_SERVERS = ["afar", "everything"]
 
 
 @pytest.fixture(scope="module")
-def town(household: Tenant, earlier_url: str) -> Tenant:
+def town(household: Tenant, earlier_url: str, npm_at_hand: None) -> Tenant:
     """The tenant, with servers of the earlier versions too."""
     household.install(earlier_url, name="afar")
     household.install("npm:@modelcontextprotocol/server-everything", name="everything")

@@ -18,14 +18,25 @@ def package_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, package_store: Path) -> Iterator[Stack]:
+def npm_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with three npm packages."""
+    return packages.fetched_npm(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that the session's tests share."""
     ports = (free_port(), free_port())
     allowed = ",".join(f"127.0.0.1:{port}" for port in ports)
-    data = packages.put(package_store, tmp_path_factory.mktemp("stack") / "data")
-    with running(data, TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
+    with running(tmp_path_factory.mktemp("stack") / "data", TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
         started.remote_ports = ports
         yield started
+
+
+@pytest.fixture(scope="session")
+def clock_at_hand(stack: Stack, package_store: Path) -> None:
+    """Spare the shared stack the fetching of the package that a test installs."""
+    packages.put(package_store, stack.data)
 
 
 @pytest.fixture
