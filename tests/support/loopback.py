@@ -44,6 +44,6 @@ class Loopback(uvicorn.Server):
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late)
+                await asyncio.wait(late, timeout=GRACE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.shutdown()
