@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -22,21 +22,21 @@ _START_SECONDS = 30.0
 
 
 @contextmanager
-def postgres() -> Generator[str]:
-    """Serve a PostgreSQL on a Unix socket; yield its superuser's URL, and wait for its end.
+def postgres(**settings: str) -> Generator[str]:
+    """Serve a PostgreSQL on a Unix socket with these settings; yield its superuser's URL, and wait for its end.
 
     The role `owner`, no superuser, is there to own databases.
     """
-    with running_postgres() as server:
+    with running_postgres(**settings) as server:
         yield server.url
 
 
 @contextmanager
-def running_postgres() -> Generator[Postgres]:
+def running_postgres(**settings: str) -> Generator[Postgres]:
     """Serve a PostgreSQL that can be killed and started again, and wait for its end."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     try:
-        server = Postgres(folder)
+        server = Postgres(folder, settings)
         try:
             yield server
         finally:
@@ -59,9 +59,10 @@ def database(server: str) -> Generator[str]:
 class Postgres:
     """A server of one's own: a child of this process, which has to wait for it or it can't be started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.url = f"postgresql://postgres@/postgres?host={folder}"
         self._folder, self._log = folder, folder / "log"
+        self._settings = {"max_connections": "200", **settings}
         self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             os.chown(folder, _NOBODY, _NOBODY)
@@ -111,7 +112,7 @@ class Postgres:
 
     def _started(self) -> subprocess.Popen[bytes]:
         command = [self._binaries / "postgres", "-D", self._place, "-h", "", "-k", self._folder]
-        command += ["-c", "max_connections=200"]
+        command += [f"--{name}={value}" for name, value in self._settings.items()]
         with self._log.open("ab") as output:
             started = subprocess.Popen(
                 command, stdout=output, stderr=output, env=self._environment, cwd=self._folder, **self._as_user

@@ -6,16 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from benchmarks._postgres import database, postgres
-
-# As our processes log: by itself structlog draws tracebacks with everything in them, for seconds each.
-structlog.configure(
-    processors=[
-        structlog.processors.add_log_level,
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +24,8 @@ def postgres_server() -> Iterator[str]:
     if shared := os.environ.get("TAUSESTACK_TEST_POSTGRES"):
         yield shared
         return
-    with postgres() as url:
+    # What survives its machine's end no test asks: each database that is made and dropped would wait for the disk.
+    with postgres(fsync="off") as url:
         yield url
 
 

@@ -26,6 +26,8 @@ Name = Annotated[
     Field(description="The schedule's name.", pattern=NAME_PATTERN, examples=["daily-report"]),
 ]
 Schedule = dict[str, Any]
+WRITTEN_SECONDS = 1.0
+"""Within this a schedule is written, once its timer was set."""
 
 
 @tool("agents/save_schedule", side_effect="write", idempotent=True, scopes=[RUNS_WRITE])
@@ -97,13 +99,18 @@ async def save_schedule(
     scopes = sorted(within(ctx.principal.limits) - {SYSTEM})
     values |= {"principal": ctx.principal.id, "scopes": scopes}
     # First the timer, then the schedule: a timer without one is dropped, but a schedule without one never ticks.
-    await state.timers.set(ctx.tenant, KIND, name, schedules.upcoming(known, rhythm, moment).timestamp())
+    # Yet where a tick is due, whoever looks at once must not find the schedule as it was.
+    first, later = schedules.upcoming(known, rhythm, moment).timestamp(), moment.timestamp() + WRITTEN_SECONDS
+    await state.timers.set(ctx.tenant, KIND, name, max(first, later))
     async with ctx.database() as db:
         known = await db.one(sa.select(table).where(table.c.name == name))
         values["next_at"] = schedules.upcoming(known, rhythm, moment).isoformat()
         if not await db.change(sa.update(table).where(table.c.name == name).values(**values)):
             await db.execute(sa.insert(table).values(name=name, created_at=now(), **values))
-        return schedules.shape(await schedules.find(db, name))
+        saved = schedules.shape(await schedules.find(db, name))
+    if first < later:
+        await state.timers.set(ctx.tenant, KIND, name, first)
+    return saved
 
 
 @tool("agents/list_schedules", side_effect="read", scopes=[READER])

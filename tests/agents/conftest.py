@@ -26,6 +26,7 @@ import uvicorn
 from model_server import FakeModel
 
 from agents_gateway import PROCESS, FakeGateway
+from loopback import Loopback
 from tausestack.contract import META_CALL, Principal
 from tausestack.errors import InDoubt, from_data
 from tausestack.scopes import ROLES, SYSTEM
@@ -42,14 +43,13 @@ def gateway() -> Iterator[FakeGateway]:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(fake.path)
         listener.listen(128)
-        config = uvicorn.Config(fake.app(), log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = Loopback(uvicorn.Config(fake.app(), log_level="error", lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         yield fake
         for gate in fake.gates.values():
             gate.set()
-        server.should_exit = True
+        server.end()
         thread.join()
         listener.close()
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+import packages
 import peers
 from forwarder import forwarding
 from stack import Stack, Tenant, free_port, running
@@ -29,16 +31,22 @@ def started(module: str) -> Iterator[str]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process.stdout.readline().strip()
-    process.terminate()
-    process.wait(60)
+    process.kill()  # told to end, it would wait for those who still listen
+    process.wait()
     process.stdout.close()
 
 
 @pytest.fixture(scope="session")
-def fixture_url() -> Iterator[str]:
-    """The endpoint of a server that offers all that the conformance suite asks for, in every version."""
-    with started("conformance_server") as url:
-        yield url
+def fixtures() -> Iterator[dict[str, str]]:
+    """The endpoint of a server that offers all that the conformance suite asks for, in every version, for each door."""
+    with ExitStack() as running_ones:
+        yield {door: running_ones.enter_context(started("conformance_server")) for door in ("direct", "own", "merged")}
+
+
+@pytest.fixture(scope="session")
+def fixture_url(fixtures: dict[str, str]) -> str:
+    """The one of these that the household has."""
+    return fixtures["merged"]
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +66,8 @@ def earlier_url() -> Iterator[str]:
             assert time.monotonic() < deadline, "the reference server did not start"
             time.sleep(0.05)  # the poll of a condition with a deadline
     yield f"http://127.0.0.1:{port}/mcp"
-    process.terminate()
-    process.wait(60)
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +87,17 @@ def sessionless_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def stack(
     tmp_path_factory: pytest.TempPathFactory,
-    fixture_url: str,
+    fixtures: dict[str, str],
     earlier_url: str,
     peculiar_url: str,
     sessionless_url: str,
+    package_store: Path,
 ) -> Iterator[Stack]:
     """A stack whose operator lets remote servers live where these do."""
-    allowed = ",".join(urlsplit(url).netloc for url in (fixture_url, earlier_url, peculiar_url, sessionless_url))
-    with running(tmp_path_factory.mktemp("stack") / "data", TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
+    urls = (*fixtures.values(), earlier_url, peculiar_url, sessionless_url)
+    allowed = ",".join(urlsplit(url).netloc for url in urls)
+    data = packages.put(package_store, tmp_path_factory.mktemp("stack") / "data")
+    with running(data, TAUSESTACK_ALLOWED_PRIVATE_HOSTS=allowed) as started:
         yield started
 
 
@@ -101,8 +112,22 @@ def household(stack: Stack, fixture_url: str, peculiar_url: str) -> Tenant:
 
 
 @pytest.fixture(scope="session")
-def doors(household: Tenant, fixture_url: str) -> Iterator[dict[str, str]]:
-    """The fixture's endpoint direct, on its own endpoint and on the merged one, for who knows no credential."""
-    with forwarding(household.url, household.key) as forwarder:
-        own = f"{forwarder.url}/tenants/{household.name}/servers/fixture/mcp"
-        yield {"direct": fixture_url, "own": own, "merged": f"{forwarder.url}/tenants/{household.name}/mcp"}
+def npm_at_hand(stack: Stack, npm_store: Path) -> None:
+    """Spare the stack the fetching of two npm packages; a third it fetches itself."""
+    packages.put(npm_store, stack.data, *(f"npm/{name}" for name in (packages.EVERYTHING, packages.FILES)))
+
+
+@pytest.fixture(scope="session")
+def doors(stack: Stack, household: Tenant, fixtures: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A fixture's endpoint direct, on its own endpoint and on the merged one, for who knows no credential.
+
+    Each is of a server of its own, so that the doors can be tried at once.
+    """
+    neighbour = stack.tenant()
+    neighbour.install(fixtures["own"], name="fixture")
+    with forwarding(stack.url, neighbour.key) as own, forwarding(stack.url, household.key) as merged:
+        yield {
+            "direct": fixtures["direct"],
+            "own": f"{own.url}/tenants/{neighbour.name}/servers/fixture/mcp",
+            "merged": f"{merged.url}/tenants/{household.name}/mcp",
+        }

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import mcp_types as types
 import pytest
 from mcp import Client
@@ -22,7 +23,7 @@ EARLIER_SERVERS = ["afar", "everything"]
 
 
 @pytest.fixture(scope="module")
-def town(household: Tenant, earlier_url: str) -> Tenant:
+def town(household: Tenant, earlier_url: str, npm_at_hand: None) -> Tenant:
     """The tenant, with servers of the earlier versions too."""
     household.install(earlier_url, name="afar")
     household.install("npm:@modelcontextprotocol/server-everything", name="everything")
@@ -78,18 +79,19 @@ async def test_an_earlier_server_asks_a_client_of_either_era(
         assert "https://sign.example/1" in words(await client.call_tool(f"{server}__trigger-url-elicitation", page))
 
 
-@pytest.mark.parametrize(
-    ("mode", "version", "server"), [(*ERAS[0], "afar"), (*ERAS[0], "everything"), (*ERAS[1], "everything")]
-)
-async def test_what_an_earlier_server_takes_as_a_task_alone_is_called_like_any_other(
-    mode: Mode, version: str, server: str, town: Tenant
-) -> None:
-    async with meeting(town, mode, version) as client:
-        asked = {"topic": "tides", "ambiguous": True}
-        report = words(await client.call_tool(f"{server}__simulate-research-query", asked))
-    assert "Research Report: tides" in report
-    # It asked, and was answered.
-    assert "User accepted without selection" in report
+async def test_what_an_earlier_server_takes_as_a_task_alone_is_called_like_any_other(town: Tenant) -> None:
+    async def research(mode: Mode, version: str, server: str) -> None:
+        async with meeting(town, mode, version) as client:
+            asked = {"topic": f"tides of {version}", "ambiguous": True}
+            report = words(await client.call_tool(f"{server}__simulate-research-query", asked))
+        assert f"Research Report: tides of {version}" in report
+        # It asked, and was answered.
+        assert "User accepted without selection" in report
+
+    async with anyio.create_task_group() as group:  # the servers take five seconds for each
+        group.start_soon(research, *ERAS[0], "afar")
+        for era in ERAS:  # who asks over a pipe names no call: one at a time
+            await research(*era, "everything")
 
 
 @pytest.mark.parametrize(("mode", "version"), ERAS)

@@ -36,6 +36,7 @@ SERVERS = [
 
 
 @pytest.mark.covers("conformance:servers")
+@pytest.mark.usefixtures("npm_at_hand")
 @pytest.mark.parametrize("server", SERVERS, ids=[server.name for server in SERVERS])
 async def test_a_server_is_met_through_the_merged_endpoint(server: Server, household: Tenant) -> None:
     installed = household.install(server.ref, name=server.name)

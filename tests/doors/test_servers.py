@@ -28,6 +28,7 @@ def test_one_server_is_made_the_default_and_its_tools_go_by_their_own_names(stac
 
 
 @pytest.mark.covers("doors:servers")
+@pytest.mark.usefixtures("clock_at_hand")
 def test_what_waits_in_quarantine_is_reviewed_and_approved(stack: Stack, tenant: Tenant) -> None:
     installed = tenant.install("mcp-server-time", approve=False)
     assert installed["status"] == "quarantined"

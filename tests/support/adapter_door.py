@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 import tausestack as ts
+from loopback import Loopback
 from tausestack.contract import Principal
 from tausestack.mcp import Service
 from tausestack.tokens import server_audience
@@ -158,16 +159,14 @@ async def served(app: Any) -> AsyncGenerator[str]:
     """Serve an ASGI app on a free loopback port and give its URL."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    running = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
-    )
+    running = Loopback(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
     task = asyncio.create_task(running._serve([listener]))
     while not running.started:  # noqa: ASYNC110 uvicorn has no event for it
         await asyncio.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        running.should_exit = True
+        running.end()
         await task
         listener.close()
 

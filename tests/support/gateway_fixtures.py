@@ -18,6 +18,6 @@ def gateway_url() -> Iterator[str]:
     process = subprocess.Popen([sys.executable, str(FAKE)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process.stdout.readline().strip()
-    process.terminate()
-    process.wait(60)
+    process.kill()
+    process.wait()
     process.stdout.close()

@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 TAIL_BYTES = 6_000
 _KEPT: list[Path] = []
+
+
+def pytest_configure() -> None:
+    """Log in plain lines what is logged in this process: by default a traceback is drawn with all that there is in it.
+
+    To draw one of an agent's graph takes seconds.
+    """
+    *processors, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, plain])
 
 
 def keep(log: Path) -> Path:

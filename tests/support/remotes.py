@@ -132,8 +132,8 @@ def party(port: int, name: str, program: Path = MODERN) -> Iterator[Party]:
         eventually(lambda: _answers(running))
         yield running
     finally:
-        process.terminate()
-        process.wait(60)
+        process.kill()  # told to end, it would wait for those who still listen
+        process.wait()
 
 
 def _answers(running: Party) -> bool:

@@ -23,7 +23,9 @@ server = ts.mcp.Server(
     version="1.0.0",
     schema=Schema("jobs", METADATA, "kit_jobs.migrations"),
     task_limits=ts.mcp.TaskLimits(
-        running=int(os.environ.get("JOBS_RUNNING", "50")), ttl_ms=int(os.environ.get("JOBS_TTL_MS", "600000"))
+        running=int(os.environ.get("JOBS_RUNNING", "50")),
+        ttl_ms=int(os.environ.get("JOBS_TTL_MS", "600000")),
+        silence_ms=int(os.environ.get("JOBS_SILENCE_MS", "6000")),
     ),
 )
 

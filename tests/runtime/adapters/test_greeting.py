@@ -68,7 +68,8 @@ async def greeted(answers: dict[str, tuple[float, dict[str, Any]]]) -> Any:
 
 @pytest.mark.covers("adapters:slow-start")
 async def test_a_server_that_passes_over_what_it_does_not_know_is_an_earlier_one() -> None:
-    assert isinstance(await greeted({"initialize": (0, INITIALIZED)}), Earlier)
+    answers = {"initialize": (0, INITIALIZED), "tools/list": (0, {"result": {"tools": []}})}
+    assert isinstance(await greeted(answers), Earlier)
 
 
 @pytest.mark.covers("adapters:slow-start")

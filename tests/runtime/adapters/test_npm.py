@@ -13,6 +13,7 @@ import pytest
 
 from adapter_door import Caller, HostDoor, open_door
 from adapter_session import SessionCaller, open_session
+from packages import EVERYTHING, FILES, MEMORY, put
 from tausestack.errors import InvalidArguments, NotFound, Unavailable
 from tausestack_runtime.adapters import node, sandbox
 from tausestack_runtime.adapters.fetch_npm import fetch_npm
@@ -22,13 +23,11 @@ from tausestack_runtime.adapters.packages import Package
 FAKES = Path(__file__).parents[2] / "fakes" / "adapters"
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
-EVERYTHING, FILES, MEMORY = (f"@modelcontextprotocol/server-{name}" for name in ("everything", "filesystem", "memory"))
-
 
 @pytest.fixture(scope="module")
-async def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Package]]:
-    """The packages and the store into which they were fetched, once for all."""
-    store = tmp_path_factory.mktemp("npm") / "store"
+async def packages(tmp_path_factory: pytest.TempPathFactory, npm_store: Path) -> tuple[Path, dict[str, Package]]:
+    """The packages and a store into which they were fetched."""
+    store = put(npm_store, tmp_path_factory.mktemp("npm")) / "store"
     found = await asyncio.gather(*(fetch_npm(store, name, None) for name in (EVERYTHING, FILES, MEMORY)))
     return store, {one.identifier: one for one in found}
 

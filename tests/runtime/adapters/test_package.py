@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import packages
 import tausestack as ts
 from adapter_session import SessionCaller, open_session
 from tausestack.errors import InvalidArguments, NotFound
@@ -23,13 +24,13 @@ from wheels import publish
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
-NAME = "mcp-server-time"
+NAME = packages.CLOCK
 
 
 @pytest.fixture(scope="module")
-async def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
-    """The package and the store into which it was fetched, once for all."""
-    store = tmp_path_factory.mktemp("fetched") / "store"
+async def package(tmp_path_factory: pytest.TempPathFactory, package_store: Path) -> tuple[Path, Package]:
+    """The package and a store into which it was fetched."""
+    store = packages.put(package_store, tmp_path_factory.mktemp("fetched")) / "store"
     return store, await fetch_python(store, NAME, None)
 
 

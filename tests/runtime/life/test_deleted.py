@@ -54,6 +54,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.covers("life:deleted", "life:receipt", "life:id-again")
+@pytest.mark.usefixtures("clock_at_hand")
 def test_nothing_is_left_of_a_deleted_tenant(stack: Stack) -> None:
     tenant, other = stack.tenant(f"gone-{os.getpid()}"), stack.tenant()
     fill(stack, tenant)

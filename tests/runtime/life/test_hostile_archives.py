@@ -277,6 +277,7 @@ def test_secrets_are_opened_by_the_passphrase_or_by_the_same_installation_alone(
 
 
 @pytest.mark.covers("life:moved-secrets")
+@pytest.mark.usefixtures("clock_at_hand")
 def test_a_secret_put_in_anothers_place_does_not_open(stack: Stack, tmp_path: Path) -> None:
     tenant = stack.tenant(f"sealed-{os.getpid()}")
     tenant.install("pypi:mcp-server-time", name="clock", secrets={"ONE": "canary-one", "TWO": "canary-two"})

@@ -66,6 +66,7 @@ def test_its_own_credentials_are_told_and_strangers_see_nothing(stack: Stack, te
 
 
 @pytest.mark.covers("life:suspended-ends")
+@pytest.mark.usefixtures("clock_at_hand")
 def test_what_runs_for_it_ends(stack: Stack, tenant: Tenant) -> None:
     tenant.install("pypi:mcp-server-time", name="clock")
     tenant.must("clock/get_current_time", {"timezone": "America/Bogota"})

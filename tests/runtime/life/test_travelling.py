@@ -83,6 +83,7 @@ def _run_goes_on(tenant: Tenant) -> None:
 
 
 @pytest.mark.covers("life:moved", "life:moved-secrets", "life:moved-ledger")
+@pytest.mark.usefixtures("clock_at_hand")
 def test_a_tenant_that_was_exported_is_there_again_once_it_is_imported(stack: Stack, tmp_path: Path) -> None:
     tenant, before = _filled(stack, f"mover-{os.getpid()}")
     other = stack.tenant()
@@ -119,6 +120,7 @@ def test_a_tenant_that_was_exported_is_there_again_once_it_is_imported(stack: St
 
 @pytest.mark.soak
 @pytest.mark.covers("life:moved-renamed")
+@pytest.mark.usefixtures("clock_at_hand")
 def test_a_tenant_may_have_another_id_where_it_arrives(stack: Stack, tmp_path: Path) -> None:
     old, new = f"former-{os.getpid()}", f"later-{os.getpid()}"
     tenant, before = _filled(stack, old)
@@ -130,7 +132,9 @@ def test_a_tenant_may_have_another_id_where_it_arrives(stack: Stack, tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def exported(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tenant, dict[str, Any], Path]:
+def exported(
+    stack: Stack, clock_at_hand: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Tenant, dict[str, Any], Path]:
     """A tenant that stays as it is, what its admin finds, and its export."""
     tenant, before = _filled(stack, f"stays-{os.getpid()}")
     file = tmp_path_factory.mktemp("exported") / "tenant.tar"

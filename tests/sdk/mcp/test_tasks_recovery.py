@@ -12,6 +12,8 @@ from task_clients import Client
 from tausestack_runtime.supervisor.linux import connections
 
 pytestmark = pytest.mark.timeout(300)
+ALONE = {"JOBS_SILENCE_MS": "500"}
+"""For processes of which only one is alive at a time: a dead one need not be silent for long."""
 SURE = {"action": "accept", "content": {"sure": True}}
 
 
@@ -23,7 +25,7 @@ def acme(job_processes: Any) -> Client:
 
 @pytest.mark.covers("tasks:durable")
 def test_a_task_whose_process_is_killed_is_gone_on_with_by_the_next_and_writes_once(acme: Client) -> None:
-    process = acme.processes.over_socket()
+    process = acme.processes.over_socket(**ALONE)
     globex = replace(acme, tenant="globex")
     ours, theirs = acme.begin("recount", {"shelf": "a"}), globex.begin("recount", {"shelf": "g"})
     for times in (1, 2):
@@ -33,7 +35,7 @@ def test_a_task_whose_process_is_killed_is_gone_on_with_by_the_next_and_writes_o
             client.reached("written", times)
         process.kill()
         process.wait()
-        process = acme.processes.over_socket()
+        process = acme.processes.over_socket(**ALONE)
     for client, task, shelf in ((acme, ours, "a"), (globex, theirs, "g")):
         client.open("written")
         assert client.until(task, "completed")["result"]["structuredContent"] == {"shelf": shelf, "count": 1}
@@ -42,7 +44,7 @@ def test_a_task_whose_process_is_killed_is_gone_on_with_by_the_next_and_writes_o
 
 @pytest.mark.covers("tasks:durable", "tasks:in-doubt")
 def test_results_and_answers_outlive_a_kill_and_what_nobody_may_repeat_ends_in_doubt(acme: Client) -> None:
-    process = acme.processes.over_socket()
+    process = acme.processes.over_socket(**ALONE)
     acme.open("recount", "written")
     finished, asking = acme.begin("recount", {"shelf": "a"}), acme.begin("clear", {"shelf": "b"})
     charging = acme.begin("charge", {"amount": 7})
@@ -54,7 +56,7 @@ def test_results_and_answers_outlive_a_kill_and_what_nobody_may_repeat_ends_in_d
     process.kill()
     process.wait()
     acme.open("between", "charge")
-    acme.processes.over_socket()
+    acme.processes.over_socket(**ALONE)
     assert acme.get(finished) == ended
     failed = acme.until(charging, "failed")
     assert failed["error"]["data"]["code"] == "in_doubt"
@@ -81,7 +83,7 @@ def test_a_process_that_is_told_to_stop_leaves_its_tasks_to_the_next(acme: Clien
 def test_processes_that_share_a_database_answer_for_each_other_and_take_over_from_the_dead(
     acme: Client, postgres_url: str
 ) -> None:
-    shared = {"TAUSESTACK_DATABASE_URL": postgres_url}
+    shared = {"TAUSESTACK_DATABASE_URL": postgres_url, "JOBS_SILENCE_MS": "3000"}
     first = acme.processes.over_socket(**shared)
     there = replace(acme, path=acme.processes.data / "other.sock")
     acme.processes.over_socket(there.path, **shared)

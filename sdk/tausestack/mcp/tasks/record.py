@@ -34,6 +34,11 @@ class TaskLimits:
     """Tasks in all, the ended ones included, until their time is over."""
     runs: int = 5
     """How often a task is begun anew because its process died."""
+    silence_ms: int = 6000
+    """So long unheard of, and a process counts as dead; it is to be heard of four times as often.
+
+    One that only slept finds its tasks taken and lets go of them.
+    """
 
 
 @dataclass

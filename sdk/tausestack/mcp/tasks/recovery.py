@@ -16,10 +16,8 @@ from tausestack.mcp.tasks.record import Task, moment
 if TYPE_CHECKING:
     from tausestack.mcp.tasks.engine import Tasks
 
-BEAT_SECONDS = 1.5
-"""How often a process that runs tasks is heard of."""
-SILENCE_SECONDS = 6.0
-"""So long unheard of, and a process counts as dead. One that only slept finds its tasks taken and lets go of them."""
+_BEATS = 4
+"""How often a process that runs tasks is heard of within the silence after which it counts as dead."""
 _PURGE_BEATS = 40
 
 
@@ -29,6 +27,7 @@ class Recovery:
     def __init__(self, tasks: Tasks, store: DurableTasks) -> None:
         self._tasks = tasks
         self._store = store
+        self._silence_ms = tasks.limits.silence_ms
         self._tenants: set[str] = set()
         """The tenants that this process is known to run tasks of."""
         self._beginning: Counter[str] = Counter()
@@ -81,13 +80,13 @@ class Recovery:
             if not others and not self._tenants:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
-            await anyio.sleep(BEAT_SECONDS)
+            await anyio.sleep(self._silence_ms / 1000 / _BEATS)
 
     async def rescue(self, task: Task) -> bool:
         """Take a task over where its process is dead; return whether it may be another's now."""
         own = task.process == self._tasks.process
         seen = [each for each in await self._store.sightings() if each.process == task.process]
-        if not own and any(not _silent(each) for each in seen):
+        if not own and any(not self._silent(each) for each in seen):
             return False
         await self._take_over(task.owner.tenant, {task.process}, only=task.id)
         return True
@@ -95,7 +94,7 @@ class Recovery:
     async def _look_after_others(self) -> bool:
         """Take over what the dead left; return whether any other process has tasks still."""
         others = [each for each in await self._store.sightings() if each.process != self._tasks.process]
-        dead = [each for each in others if _silent(each)]
+        dead = [each for each in others if self._silent(each)]
         for tenant in sorted({each.tenant for each in dead}):
             of_tenant = {each.process for each in dead if each.tenant == tenant}
             await self._take_over(tenant, of_tenant)
@@ -133,6 +132,5 @@ class Recovery:
             if self._tenants:
                 await self._store.seen(self._tasks.process)
 
-
-def _silent(sighting: Sighting) -> bool:
-    return sighting.seen_at <= moment(-int(SILENCE_SECONDS * 1000))
+    def _silent(self, sighting: Sighting) -> bool:
+        return sighting.seen_at <= moment(-self._silence_ms)
