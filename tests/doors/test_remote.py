@@ -239,6 +239,18 @@ def test_a_mirrored_parameter_has_to_agree_and_is_mirrored_onward(tenant: Tenant
     assert mirrored == ["=?base64?Qm9nb3TDoQ==?=", "Cali"]
 
 
+@pytest.mark.covers("remote:null-arguments")
+def test_no_arguments_may_be_said_by_null(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for server, prefix in ((None, "red__"), ("red", "")):
+        asked: dict[str, Any] = {"name": f"{prefix}echo", "arguments": None}
+        assert result(tenant, "tools/call", asked, server)["content"][0]["text"] == ""
+        assert result(tenant, "prompts/get", {"name": f"{prefix}greet", "arguments": None}, server)["messages"]
+        wrong = tenant.rpc("tools/call", {"name": f"{prefix}echo", "arguments": []}, server=server)
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, -32602)
+    assert red.calls("tools/call")[0]["message"]["params"]["arguments"] == {}
+
+
 @pytest.mark.covers("remote:cancel")
 def test_progress_arrives_and_a_caller_that_goes_away_cancels(tenant: Tenant, red: Party) -> None:
     install(tenant, red, "red")

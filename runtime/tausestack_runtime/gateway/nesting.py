@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,9 @@ MAX_NESTING = 240
 MAX_BRACKETS = 200_000
 """How many a request may hold, its texts' own included: parsing more holds up everybody else."""
 
+MAX_ESCAPES = 100_000
+"""How many escapes a text may hold that is looked through for halves of characters."""
+
 _PIECE = 64 * 1024
 _WRITTEN = 254  # what orjson writes; it reads 1024
 
@@ -38,10 +43,25 @@ META = frozenset({
 })  # fmt: skip
 _LEVELS = [(known, {key.casefold(): key for key in known}) for known in (ENVELOPE, PARAMS, META)]
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+_HEX = rb"[0-9a-fA-F]{2}"
+_HALF = re.compile(
+    rb"\\u[dD](?:[89abAB]%b(?!\\u[dD][c-fC-F]%b)|(?<!\\u[dD][89abAB]%b\\u[dD])[c-fC-F]%b)" % ((_HEX,) * 4)
+)
+"""Half a pair of surrogates, escaped: what is left where a text was cut in the middle of a character."""
+
 
 def loads(raw: bytes) -> Any:
-    """Return a JSON value, or raise `orjson.JSONDecodeError`, also for one nested deeper than can be written again."""
-    value = orjson.loads(raw)
+    """Return a JSON value, or raise `orjson.JSONDecodeError`, also for one nested deeper than can be written again.
+
+    What is no character in its texts is read as U+FFFD: JavaScript writes, and reads, half a character as one.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        if (mended := _mended(raw)) is None:
+            raise
+        value = orjson.loads(mended)
     if len(raw) > 2 * MAX_NESTING and raw.count(b"[") + raw.count(b"{") > MAX_NESTING:
         _check_depth(value)
     return value
@@ -67,6 +87,14 @@ def repeats(raw: bytes, value: Any) -> bool:
     return written != raw and written.count(b":") != _colons(raw)
 
 
+def says_else(raw: bytes, value: Any) -> bool:
+    """Whether some bytes say, to some readers, something else than the value that they were read as."""
+    written = orjson.dumps(value)
+    if written == raw:
+        return False
+    return written.count(b":") != _colons(raw) or written.find(_REPLACEMENT) >= 0 or raw.startswith(BOM_UTF8)
+
+
 def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     """Raise `InvalidRequest` where a key of MCP's comes in another case, which some readers take for the key itself."""
     if ENVELOPE.issuperset(message) and PARAMS.issuperset(params) and META.issuperset(meta):
@@ -75,6 +103,19 @@ def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapp
         for key in one:
             if key not in known and key.casefold() in folded:
                 raise InvalidRequest(f"The key '{key}' is written '{folded[key.casefold()]}'")
+
+
+def _mended(raw: bytes) -> bytes | None:
+    """Return a JSON text with U+FFFD for what is no character, and without a byte order mark; None where it is so."""
+    text = raw.removeprefix(BOM_UTF8)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        text = text.decode(errors="replace").encode()
+    if 0 < text.count(b"\\u") <= MAX_ESCAPES:
+        # Without escaped backslashes, each one that is left begins an escape.
+        text = _HALF.sub(rb"\\ufffd", text.replace(b"\\\\", rb"\u005c"))
+    return None if text == raw else text
 
 
 def _check_brackets(raw: bytes) -> None:

@@ -58,6 +58,15 @@ async def test_bytes_that_may_be_read_otherwise_are_written_anew(raw: bytes) -> 
     assert await answered(raw) == ({"content": []}, None)
 
 
+@pytest.mark.covers("remote:one-reading", "json:cut-texts")
+@pytest.mark.parametrize("cut", [b"\\ud83d", b"\xf0\x9f"])
+async def test_a_text_that_was_cut_in_a_character_is_written_anew(cut: bytes) -> None:
+    result = {"content": [{"type": "text", "text": "half of \N{REPLACEMENT CHARACTER}"}]}
+    raw = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"half of ' + cut + b'"}]}}'
+    assert await answered(raw) == (result, None)
+    assert await answered(b"\xef\xbb\xbf" + PLAIN) == (orjson.loads(PLAIN)["result"], None)
+
+
 @pytest.mark.covers("remote:one-reading")
 @pytest.mark.parametrize("identifier", [b"1.0", b"true", b'"1"', b"2"])
 async def test_an_answer_that_only_looks_like_the_calls_own_is_none(identifier: bytes) -> None:

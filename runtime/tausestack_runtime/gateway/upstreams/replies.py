@@ -11,7 +11,7 @@ from tausestack.errors import TauseError, UpstreamError, from_data
 from tausestack.raw import as_object
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
-from tausestack_runtime.gateway.nesting import loads, repeats
+from tausestack_runtime.gateway.nesting import loads, says_else
 from tausestack_runtime.gateway.upstreams.breaker import Speechless
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
@@ -111,7 +111,7 @@ def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
     if result is not None:
         if foreign:
             own = disowned(message, "result") if "_meta" in result else message
-            if own is not message or not _RESPONSE.issuperset(message) or repeats(raw, message):
+            if own is not message or not _RESPONSE.issuperset(message) or says_else(raw, message):
                 # The bytes may say something else than what was read: what was read is what is answered and audited.
                 return Outcome(own["result"])
         return Outcome(result, raw)
