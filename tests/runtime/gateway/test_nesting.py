@@ -178,3 +178,24 @@ def test_keys_that_are_told_apart_by_half_a_character_are_one_key_twice() -> Non
 def test_looking_for_halves_of_characters_has_its_bound() -> None:
     with pytest.raises(orjson.JSONDecodeError):
         loads(b'["' + b"\\ud83d" * (MAX_ESCAPES + 1) + b'"]')
+
+
+@pytest.mark.covers("json:whole-numbers")
+@pytest.mark.parametrize(
+    "number", ["18446744073709551617", "-9223372036854775809", "123456789012345678901234567890", "1" * 300]
+)
+@pytest.mark.parametrize("body", ['{"wei":%s}', '{"a": [1, %s]}', "[%s]", '{"cut":"\\ud83d","wei":%s}'])
+def test_a_number_that_would_be_rounded_is_refused(number: str, body: str) -> None:
+    with pytest.raises(InvalidRequest, match=number[:80]):
+        loads_strictly((body % number).encode())
+
+
+@pytest.mark.covers("json:whole-numbers")
+@pytest.mark.parametrize(
+    "number",
+    ["18446744073709551615", "-9223372036854775808", "18446744073709551616", "100000000000000000000",
+     "1e100", "123456789012345680000", "12345678901234567890.5", '"18446744073709551617"', '"a,18446744073709551617"'],
+)  # fmt: skip
+def test_a_number_that_says_the_same_once_it_is_written_again_is_taken(number: str) -> None:
+    taken = loads_strictly(b'{"a": %b}' % number.encode())["a"]
+    assert taken == json.loads(number, parse_int=lambda text: float(text) if abs(int(text)) >= 2**64 else int(text))
