@@ -17,6 +17,7 @@ from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
 _EVENTS = b"text/event-stream"
 _RESPONSE = frozenset({"jsonrpc", "id", "result"})
+_SAID = frozenset({"result", "error"})
 
 
 class Answered(UpstreamError):
@@ -65,15 +66,20 @@ def check_whole(raw: bytes) -> None:
 
 
 async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
+    unread: UpstreamError | None = None
     async for payload in event_payloads(reply.chunks()):
-        message = message_of(call, payload)
+        try:
+            message = message_of(call, payload)
+        except UpstreamError as error:
+            unread = error  # clients pass over what they can't read, unless it was the response
+            continue
         if "method" not in message:
-            if not _answers(call, message):
-                continue  # another request's response has no place here
+            if not _answers(call, message) or _SAID.isdisjoint(message):
+                continue  # another request's response, and what is no message, have no place here
             return _response(call, payload, 200, foreign)
         if call.notify is not None and "id" not in message:
             await call.notify(disowned(message, "params") if foreign else message)
-    raise Broken("the stream ended without a response")
+    raise unread or Broken("the stream ended without a response")
 
 
 def message_of(call: Call, raw: bytes, status: int = 200) -> dict[str, Any]:
