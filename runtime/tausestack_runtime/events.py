@@ -12,8 +12,12 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 MAX_ID_BYTES = 1024
 
 
+_MESSAGES = frozenset({b"", b"message"})
+"""The types of the events that MCP is spoken in; a client hears of no other, such as a proxy's heartbeat."""
+
+
 class Event(NamedTuple):
-    """One event: its `data` lines joined by newlines, and its id and `retry` where it has them."""
+    """One event: its `data` lines joined by newlines, where it is a message; its id and `retry` where it has them."""
 
     data: bytes
     id: bytes | None = None
@@ -34,25 +38,29 @@ async def events(chunks: AsyncIterator[bytes], most: int = MAX_EVENT_BYTES) -> A
     Raises `TooLarge` when one event has more than `most` bytes.
     """
     held: list[bytes] = []
-    size, number, retry = 0, None, None
+    size, number, retry, kind = 0, None, None, b""
     async with aclosing(_lines(chunks, most)) as lines:
         async for line in lines:
             name, _, value = line.partition(b":")
             value = value.removeprefix(b" ")
             if not line:
+                if kind not in _MESSAGES:
+                    held = []
                 if held or number is not None or retry is not None:
                     yield Event(b"\n".join(held), number, retry)
-                held, size, number, retry = [], 0, None, None
+                held, size, number, retry, kind = [], 0, None, None, b""
             elif name == b"data":
                 held.append(value)
                 size += len(value) + 1
                 if size > most:
                     raise TooLarge(f"an event of the stream is larger than {most} bytes")
+            elif name == b"event":
+                kind = value
             elif name == b"id" and len(value) <= MAX_ID_BYTES and b"\0" not in value:
                 number = value
             elif name == b"retry" and value.isdigit() and len(value) < 10:
                 retry = int(value)
-    if held:
+    if held and kind in _MESSAGES:
         yield Event(b"\n".join(held), number, retry)
 
 

@@ -54,6 +54,13 @@ def test_each_version_is_spoken_on_both_endpoints(version: str, tenant: Tenant) 
         assert wrong["error"]["code"] == -32602
 
 
+@pytest.mark.covers("earlier:extensions")
+def test_a_servers_extensions_are_told(tenant: Tenant, red: Party) -> None:
+    for server in (None, "red"):
+        offered = Earlier(endpoint(tenant, server), tenant.key).initialized["capabilities"]
+        assert offered["extensions"] == {"com.example/maps": {"tiles": [1]}}
+
+
 @pytest.mark.covers("earlier:versions")
 def test_a_client_of_another_version_is_offered_the_newest_earlier_one(tenant: Tenant) -> None:
     for asked in ("2026-07-28", "2099-01-01", "1.0"):

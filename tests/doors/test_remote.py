@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from remotes import EARLIER, Party, eventually, listening, party
+from sessions import Earlier, endpoint
 from stack import Stack, Tenant, mcp_request
 from tausestack.names import wire_name
 
@@ -237,6 +238,32 @@ def test_a_mirrored_parameter_has_to_agree_and_is_mirrored_onward(tenant: Tenant
     assert tenant.must("red/where", {"region": "Cali"})["content"][0]["text"] == "Cali"
     mirrored = [sent["headers"]["mcp-param-region"] for sent in red.calls("tools/call")]
     assert mirrored == ["=?base64?Qm9nb3TDoQ==?=", "Cali"]
+
+
+@pytest.mark.covers("remote:null-arguments")
+def test_no_arguments_may_be_said_by_null(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for server, prefix in ((None, "red__"), ("red", "")):
+        asked: dict[str, Any] = {"name": f"{prefix}echo", "arguments": None}
+        assert result(tenant, "tools/call", asked, server)["content"][0]["text"] == ""
+        assert result(tenant, "prompts/get", {"name": f"{prefix}greet", "arguments": None}, server)["messages"]
+        wrong = tenant.rpc("tools/call", {"name": f"{prefix}echo", "arguments": []}, server=server)
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, -32602)
+    assert red.calls("tools/call")[0]["message"]["params"]["arguments"] == {}
+
+
+@pytest.mark.covers("remote:null-arguments")
+def test_no_params_may_be_said_by_null(tenant: Tenant, red: Party) -> None:
+    install(tenant, red, "red")
+    for server in (None, "red"):
+        client = Earlier(endpoint(tenant, server), tenant.key, "2025-06-18")
+        for method, about in (("ping", None), ("tools/list", "tools"), ("prompts/list", "prompts")):
+            reply = client.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": None}).json()
+            assert about is None or reply["result"][about], reply
+            assert "result" in reply
+        for params in ([], "none", 0, False):
+            reply = client.post({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": params}).json()
+            assert reply["error"]["code"] == -32602
 
 
 @pytest.mark.covers("remote:cancel")

@@ -32,6 +32,7 @@ CAPABILITIES = {
     "completions": {},
     "logging": {},
     "experimental": {"colour": {"deep": "blue"}},
+    "extensions": {"com.example/maps": {"tiles": [1]}},
 }
 TOOLS = [
     {"name": "echo", "description": "Say it again.", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True}},

@@ -14,7 +14,9 @@ from tausestack.raw import as_object, object_at
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _BASE64, _END = "=?base64?", "?="
-_NUMBER = re.compile(r"-?\d{1,16}(?:\.0{1,16})?")
+_FIELD = re.compile(r"[\t\x20-\x7e]*")
+_NUMBER = re.compile(r"-?\d{1,16}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,3})?")
+_SAFE = 2**53
 
 PREFIX = b"mcp-param-"
 
@@ -26,12 +28,12 @@ class Mirror:
     path: tuple[str, ...]
     header: bytes
 
-    def value(self, arguments: Mapping[str, Any]) -> str | int | bool | None:
+    def value(self, arguments: Mapping[str, Any]) -> str | float | bool | None:
         """Return the parameter's value, or None where the header has to be left out."""
         found: Any = arguments
         for name in self.path:
             found = (as_object(found) or {}).get(name)
-        return found if isinstance(found, (str, int)) else None
+        return found if isinstance(found, (str, int, float)) else None
 
 
 def mirrors_of(schema: Mapping[str, Any]) -> tuple[Mirror, ...]:
@@ -79,21 +81,25 @@ def encoded(value: str) -> bytes:
 def decoded(header: str) -> str | None:
     """Return what a header carries, or None where it is malformed."""
     if not (header.startswith(_BASE64) and header.endswith(_END)):
-        return header if header.isascii() and header.isprintable() else None
+        return header if _FIELD.fullmatch(header) else None
     try:
         return base64.b64decode(header[len(_BASE64) : -len(_END)], validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
 
 
-def _agrees(header: str, value: str | int | bool) -> bool:
+def _agrees(header: str, value: str | float | bool) -> bool:
     said = decoded(header)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return said is not None and _NUMBER.fullmatch(said) is not None and int(said.partition(".")[0]) == value
-    return said == _text(value)
+    if isinstance(value, str | bool):
+        return said == _text(value)
+    if said is None or _NUMBER.fullmatch(said) is None:
+        return False
+    whole, _, rest = said.partition(".")
+    # A float holds no more than the safe integers.
+    return (float(said) if rest.strip("0") or "e" in said.lower() else int(whole)) == value
 
 
-def _text(value: str | int | bool) -> str:
+def _text(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _SAFE else value)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -24,6 +28,12 @@ MAX_NESTING = 240
 MAX_BRACKETS = 200_000
 """How many a request may hold, its texts' own included: parsing more holds up everybody else."""
 
+MAX_ESCAPES = 100_000
+"""How many escapes a text may hold that is looked through for halves of characters."""
+
+MAX_COUNTED_BYTES = 256 * 1024
+"""How large a request may be whose long numbers are looked at: that takes ten times as long as reading it."""
+
 _PIECE = 64 * 1024
 _WRITTEN = 254  # what orjson writes; it reads 1024
 
@@ -38,33 +48,59 @@ META = frozenset({
 })  # fmt: skip
 _LEVELS = [(known, {key.casefold(): key for key in known}) for known in (ENVELOPE, PARAMS, META)]
 
+_ZEROS, _LONG = bytes.maketrans(b"123456789", b"000000000"), b"0" * 19
+_LONG_NUMBER = re.compile(rb"[:\[,]\s*-?[0-9]{19}")
+_WHOLE = range(-(2**63), 2**64)
+"""The whole numbers that are read and written as they are; others are written as floats."""
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+_HEX = rb"[0-9a-fA-F]{2}"
+_HALF = re.compile(
+    rb"\\u[dD](?:[89abAB]%b(?!\\u[dD][c-fC-F]%b)|(?<!\\u[dD][89abAB]%b\\u[dD])[c-fC-F]%b)" % ((_HEX,) * 4)
+)
+"""Half a pair of surrogates, escaped: what is left where a text was cut in the middle of a character."""
+
 
 def loads(raw: bytes) -> Any:
-    """Return a JSON value, or raise `orjson.JSONDecodeError`, also for one nested deeper than can be written again."""
-    value = orjson.loads(raw)
+    """Return a JSON value, or raise `orjson.JSONDecodeError`, also for one nested deeper than can be written again.
+
+    What is no character in its texts is read as U+FFFD: JavaScript writes, and reads, half a character as one.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        if (mended := _mended(raw)) is None:
+            raise
+        value = orjson.loads(mended)
     if len(raw) > 2 * MAX_NESTING and raw.count(b"[") + raw.count(b"{") > MAX_NESTING:
         _check_depth(value)
     return value
 
 
 def loads_strictly(raw: bytes) -> Any:
-    """Return a JSON value as `loads` does, or raise `InvalidRequest` where it is vast or has a key twice.
+    """Return a JSON value as `loads` does, or raise `InvalidRequest`.
 
-    Which of the two counts is another answer in another reader: what was checked here would not be what runs there.
+    That is where it is vast, and where it would go on as something else: of a key that is there twice another reader
+    takes the other, and a whole number of more than 64 bits would be rounded.
     """
     if len(raw) > MAX_BRACKETS:
         _check_brackets(raw)
     value = loads(raw)
-    if repeats(raw, value):
-        raise InvalidRequest("An object in the body has a key twice: which of them counts would be a guess")
+    written = orjson.dumps(value)
+    if written != raw:
+        # Each pair has a colon of its own and keeps those of its strings: a pair that is gone takes its colon along.
+        if written.count(b":") != _colons(raw):
+            raise InvalidRequest("An object in the body has a key twice: which of them counts would be a guess")
+        if raw.translate(_ZEROS).find(_LONG) >= 0 and len(raw) <= MAX_COUNTED_BYTES and _LONG_NUMBER.search(raw):
+            json.loads(_mended(raw) or raw, parse_int=_check_whole)
     return value
 
 
-def repeats(raw: bytes, value: Any) -> bool:
-    """Whether an object in some bytes, which were read as a value, has a key twice."""
+def says_else(raw: bytes, value: Any) -> bool:
+    """Whether some bytes say, to some readers, something else than the value that they were read as."""
     written = orjson.dumps(value)
-    # Each pair has a colon of its own and keeps the colons of its strings: a pair that is gone takes its colon along.
-    return written != raw and written.count(b":") != _colons(raw)
+    if written == raw:
+        return False
+    return written.count(b":") != _colons(raw) or written.find(_REPLACEMENT) >= 0 or raw.startswith(BOM_UTF8)
 
 
 def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
@@ -75,6 +111,26 @@ def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapp
         for key in one:
             if key not in known and key.casefold() in folded:
                 raise InvalidRequest(f"The key '{key}' is written '{folded[key.casefold()]}'")
+
+
+def _mended(raw: bytes) -> bytes | None:
+    """Return a JSON text with U+FFFD for what is no character, and without a byte order mark; None where it is so."""
+    text = raw.removeprefix(BOM_UTF8)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        text = text.decode(errors="replace").encode()
+    if 0 < text.count(b"\\u") <= MAX_ESCAPES:
+        # Without escaped backslashes, each one that is left begins an escape.
+        text = _HALF.sub(rb"\\ufffd", text.replace(b"\\\\", rb"\u005c"))
+    return None if text == raw else text
+
+
+def _check_whole(text: str) -> None:
+    """Raise `InvalidRequest` for a whole number that would go on as another one."""
+    number = int(text)
+    if number not in _WHOLE and number != int(rounded := float(text)) and Decimal(repr(rounded)) != number:
+        raise InvalidRequest(f"The number {text[:80]} has more than 64 bits and would be rounded: send it as a string")
 
 
 def _check_brackets(raw: bytes) -> None:

@@ -45,7 +45,10 @@ def tool(raw: dict[str, Any]) -> dict[str, Any]:
             shown[name] = _schema(shown[name])
     schema = as_object(shown.get("inputSchema"))
     if schema is not None and "type" not in schema:
-        shown["inputSchema"] = {"type": "object", **schema}
+        schema = shown["inputSchema"] = {"type": "object", **schema}
+    if schema is not None and "properties" not in schema:
+        # A tool without arguments has none in many servers, and some clients and models' APIs count on them.
+        shown["inputSchema"] = {**schema, "properties": {}}
     return _annotated(shown)
 
 

@@ -37,6 +37,8 @@ TOOLS = [
     "steps",
     "with_tools",
     "roots",
+    "cut",
+    "nan",
 ]
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -155,6 +157,10 @@ class Talker:
             if self.roots is None:
                 self.roots = (await self.ask(send, "roots/list")).get("roots")
             found = self.roots
+        elif name == "cut":
+            return {"content": [{"type": "text", "text": "half of \ud83d"}]}
+        elif name == "nan":
+            return {"content": [], "structuredContent": {"ratio": float("nan")}}
         elif name == "seen":
             found = self.seen
         elif name == "wait":

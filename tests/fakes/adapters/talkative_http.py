@@ -47,6 +47,7 @@ class Stream:
                 if message is CUT:
                     yield f"id: {self.name}/{start}\ndata:\n\n"
                     return
+                yield "event: heartbeat\ndata: {}\n\ndata: {}\n\ndata: still here\n\n"
                 yield f": a comment\nevent: message\nid: {self.name}/{start}\ndata: {json.dumps(message)}\n\n"
             if self.ended:
                 return

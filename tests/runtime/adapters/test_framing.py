@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tausestack_runtime.adapters.stdio.framing import LineTooLong, lines, parse
+from tausestack_runtime.adapters.stdio.framing import LineTooLong, answered, lines, parse
 
 pytestmark = pytest.mark.anyio
 
@@ -72,3 +72,24 @@ def test_what_is_no_object_is_none() -> None:
     assert parse(b'{"a": 1}') == {"a": 1}
     for other in (b"", b"nonsense", b"[1]", b"null", b'{"a":', b"[" * 100_000):
         assert parse(other) is None
+
+
+@pytest.mark.covers("adapters:unreadable")
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 7, "result": {"ratio": NaN}}', 7),
+        (b'{"jsonrpc":"2.0","id":7,"error":{"data":NaN}}', 7),
+        (b'{"result":{"ratio":NaN},"jsonrpc":"2.0","id":7}', 7),
+        (b'{"result":{"text":"\xed\xa0",NaN},"jsonrpc":"2.0","id":7} \r', 7),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"n":NaN}}', None),
+        (b'{"result":{"ratio":NaN,"jsonrpc":"2.0","id":7}}', None),
+        (b'{"result":{"ratio":NaN},"id":"seven"}', None),
+        (b"a line of a log", None),
+    ],
+)
+async def test_a_line_that_cannot_be_read_tells_what_it_answers_at_its_begin_or_its_end(
+    line: bytes, number: int | None
+) -> None:
+    assert parse(line) is None
+    assert answered(line) == number

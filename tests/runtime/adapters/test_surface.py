@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 from adapter_door import HostDoor, said
@@ -95,6 +96,30 @@ async def test_a_log_that_may_be_anothers_is_shown_to_nobody(door: HostDoor) -> 
     assert caller.news == []
     waiting.cancel()
     await asyncio.wait({waiting})
+
+
+@pytest.mark.covers("adapters:logs")
+async def test_a_call_that_waits_for_its_caller_silences_no_other(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    waiting = await caller.call("form", **{LOG: "info"})
+    await caller.call("log", **{LOG: "info"})
+    assert [news["params"]["level"] for news in caller.news] == ["info", "error"]
+    assert waiting["resultType"] == "input_required"
+
+
+@pytest.mark.covers("adapters:cut-texts")
+async def test_a_text_that_was_cut_in_a_character_comes_with_a_replacement(either: HostDoor) -> None:
+    result = await either.caller("talk").call("cut")
+    assert result["content"] == [{"type": "text", "text": "half of \N{REPLACEMENT CHARACTER}"}]
+
+
+@pytest.mark.covers("adapters:unreadable")
+async def test_an_answer_that_is_no_json_ends_its_call(door: HostDoor) -> None:
+    caller = door.caller("talk")
+    with anyio.fail_after(20):
+        refused = (await caller.ask("tools/call", {"name": "nan", "arguments": {}}))["error"]
+    assert (refused["code"], refused["data"]["code"]) == (-32603, "upstream_error")
+    assert await caller.text("seen")
 
 
 @pytest.mark.covers("adapters:progress")

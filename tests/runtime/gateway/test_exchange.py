@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tausestack.errors import Cancelled
-from tausestack_runtime.events import MAX_EVENT_BYTES, event_payloads
+from tausestack_runtime.events import MAX_EVENT_BYTES, event_payloads, events
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.upstreams.wire import TooLarge
@@ -118,6 +118,16 @@ async def test_an_event_in_pieces_of_a_byte_is_read_in_linear_time() -> None:
     begun = time.process_time()
     assert [len(each) async for each in event_payloads(dripping())] == [1_000_000]
     assert time.process_time() - begun < 10  # a minute and more where each piece has all before it copied
+
+
+@pytest.mark.covers("wire:heartbeats")
+async def test_events_that_are_no_messages_are_passed_over_and_their_ids_are_not() -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"event: heartbeat\ndata: {}\n\nevent: message\ndata: 1\n\nid: a\nevent:ping\ndata: 2\n\n"
+        yield b"data: 3\nevent:\n\nevent: Message\ndata: 4\n\ndata: 5\n\nevent: close\ndata: 6"
+
+    found = [(event.data, event.id) async for event in events(stream())]
+    assert found == [(b"1", None), (b"", b"a"), (b"3", None), (b"5", None)]
 
 
 @pytest.mark.covers("exchange:white-space")

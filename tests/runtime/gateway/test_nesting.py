@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tausestack.contract import MCP_VERSION_META
 from tausestack.errors import InvalidRequest
-from tausestack_runtime.gateway.nesting import check_case, loads_strictly
+from tausestack_runtime.gateway.nesting import MAX_ESCAPES, check_case, loads, loads_strictly
 
 TEXT = st.text(st.sampled_from('ab:\\"{},u03aA ñ😀\n'), max_size=6)
 
@@ -143,3 +143,59 @@ def best(work: Any) -> float:
             work()
         found.append((time.perf_counter() - begun) / 100)
     return min(found)
+
+
+HALVES = st.text(st.sampled_from('a\\"u\ud83d\ude00\ud800\udfff😀'), max_size=8)
+
+
+@pytest.mark.covers("json:cut-texts")
+@given(HALVES, HALVES)
+def test_half_a_character_is_read_as_a_replacement_and_nothing_else_is(text: str, key: str) -> None:
+    raw = json.dumps({key: [text]}).encode()
+
+    def whole(one: str) -> str:
+        # Halves that meet are one character again, for every reader.
+        return one.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    assert loads(raw) == {whole(key): [whole(text)]}
+
+
+@pytest.mark.covers("json:cut-texts")
+def test_bytes_that_are_no_characters_are_read_as_replacements_and_a_mark_before_them_is_not() -> None:
+    assert loads(b'\xef\xbb\xbf{"a":"\xc3\xb1\xff"}') == {"a": "ñ\ufffd"}
+    for raw in (b'{"a":NaN}', b'"\\ud8"', b"\xff", b"", b"\xef\xbb\xbf"):
+        with pytest.raises(orjson.JSONDecodeError):
+            loads(raw)
+
+
+@pytest.mark.covers("json:cut-texts")
+def test_keys_that_are_told_apart_by_half_a_character_are_one_key_twice() -> None:
+    with pytest.raises(InvalidRequest, match="twice"):
+        loads_strictly(b'{"\\ud800":1,"\\ud801":2}')
+
+
+@pytest.mark.covers("json:cut-texts")
+def test_looking_for_halves_of_characters_has_its_bound() -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        loads(b'["' + b"\\ud83d" * (MAX_ESCAPES + 1) + b'"]')
+
+
+@pytest.mark.covers("json:whole-numbers")
+@pytest.mark.parametrize(
+    "number", ["18446744073709551617", "-9223372036854775809", "123456789012345678901234567890", "1" * 300]
+)
+@pytest.mark.parametrize("body", ['{"wei":%s}', '{"a": [1, %s]}', "[%s]", '{"cut":"\\ud83d","wei":%s}'])
+def test_a_number_that_would_be_rounded_is_refused(number: str, body: str) -> None:
+    with pytest.raises(InvalidRequest, match=number[:80]):
+        loads_strictly((body % number).encode())
+
+
+@pytest.mark.covers("json:whole-numbers")
+@pytest.mark.parametrize(
+    "number",
+    ["18446744073709551615", "-9223372036854775808", "18446744073709551616", "100000000000000000000",
+     "1e100", "123456789012345680000", "12345678901234567890.5", '"18446744073709551617"', '"a,18446744073709551617"'],
+)  # fmt: skip
+def test_a_number_that_says_the_same_once_it_is_written_again_is_taken(number: str) -> None:
+    taken = loads_strictly(b'{"a": %b}' % number.encode())["a"]
+    assert taken == json.loads(number, parse_int=lambda text: float(text) if abs(int(text)) >= 2**64 else int(text))

@@ -29,6 +29,12 @@ def test_the_official_client_reads_every_tool_though_not_as_it_is() -> None:
         ListToolsResult.model_validate({"tools": peculiar_party.TOOLS, "ttlMs": 0, "cacheScope": "private"})
 
 
+@pytest.mark.parametrize("schema", [{"type": "object"}, {}, {"type": "object", "properties": None}])
+def test_a_tool_without_arguments_says_so(schema: dict[str, Any]) -> None:
+    shown = readable.tool({"name": "now", "inputSchema": schema})
+    assert shown["inputSchema"] == {"type": "object", "properties": {}}
+
+
 @pytest.mark.parametrize(("kind", "result", "items"), LISTS, ids=[kind for kind, _, _ in LISTS])
 def test_the_official_client_reads_everything_that_can_be_asked_for(
     kind: str, result: type[BaseModel], items: list[dict[str, Any]]

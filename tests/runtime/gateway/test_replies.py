@@ -19,10 +19,12 @@ pytestmark = pytest.mark.anyio
 PLAIN = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"unknown":1.0}}'
 
 
-async def answered(raw: bytes, status: int = 200) -> tuple[dict[str, Any], bytes | None]:
+async def answered(
+    raw: bytes, status: int = 200, kind: bytes = b"application/json"
+) -> tuple[dict[str, Any], bytes | None]:
     """Return what is made of a reply's body."""
     nothing: Any = None
-    reply = Reply(status, {b"content-type": b"application/json"}, 1 << 20, nothing)
+    reply = Reply(status, {b"content-type": kind}, 1 << 20, nothing)
     reply.arrived(raw)
     reply.ended(None)
     principal = Principal(tenant="acme", id="key:1", scopes=frozenset())
@@ -56,6 +58,28 @@ async def test_a_reply_without_a_length_that_is_not_json_may_have_been_cut(cut: 
 )
 async def test_bytes_that_may_be_read_otherwise_are_written_anew(raw: bytes) -> None:
     assert await answered(raw) == ({"content": []}, None)
+
+
+@pytest.mark.covers("remote:one-reading", "json:cut-texts")
+@pytest.mark.parametrize("cut", [b"\\ud83d", b"\xf0\x9f"])
+async def test_a_text_that_was_cut_in_a_character_is_written_anew(cut: bytes) -> None:
+    result = {"content": [{"type": "text", "text": "half of \N{REPLACEMENT CHARACTER}"}]}
+    raw = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"half of ' + cut + b'"}]}}'
+    assert await answered(raw) == (result, None)
+    assert await answered(b"\xef\xbb\xbf" + PLAIN) == (orjson.loads(PLAIN)["result"], None)
+
+
+@pytest.mark.covers("wire:heartbeats")
+async def test_what_is_no_message_on_a_stream_is_passed_over() -> None:
+    beats = b"data: {}\n\ndata: still here\n\nevent: ping\ndata: 1\n\ndata: [1]\n\n"
+    assert await answered(beats + b"data: " + PLAIN + b"\n\n", kind=b"text/event-stream") == (
+        orjson.loads(PLAIN)["result"],
+        PLAIN,
+    )
+    with pytest.raises(Broken):
+        await answered(b"data: {}\n\nevent: ping\ndata: 1\n\n", kind=b"text/event-stream")
+    with pytest.raises(UpstreamError, match="not JSON"):
+        await answered(b'data: {"id":1,"result":NaN}\n\n', kind=b"text/event-stream")
 
 
 @pytest.mark.covers("remote:one-reading")

@@ -27,6 +27,7 @@ MAX_RESUMES = 5
 MAX_PAUSE_SECONDS = 30.0
 MAX_MOVES = 3
 """How often in a row a message is taken to where the server says that it is."""
+_SAID = frozenset({"method", "result", "error"})
 MOVED = frozenset({307, 308})
 """The statuses that have the same message go elsewhere."""
 
@@ -160,6 +161,8 @@ class Exchange:
                     return
 
     async def _took(self, message: dict[str, Any], *, opens: bool, session: bytes | None) -> None:
+        if message.keys().isdisjoint(_SAID):
+            return  # what is no message, as a proxy's heartbeat, has no place here
         if self._number is not None and "method" not in message:
             if message.get("id") is not None and numbered(message["id"]) != self._number:
                 return  # another request's response has no place here

@@ -48,7 +48,7 @@ def hearer(flights: Mapping[int, Flight], origin: int | None, params: dict[str, 
         flight = flights.get(origin)
         return flight if flight is not None and _wants(flight, params) else None
     calls = [one for one in flights.values() if one.asked is not None]
-    wanting = [one for one in calls if _wants(one, params)]
+    wanting = [one for one in calls if one.attended and _wants(one, params)]
     alone = len({one.asked.principal for one in calls if one.asked is not None}) == 1
     return wanting[0] if len(wanting) == 1 and alone else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,10 @@ from tausestack_runtime.gateway.nesting import MAX_NESTING, loads
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
+_EDGE_BYTES = 200
+_BEGIN = re.compile(rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*([0-9]{1,18})\s*,\s*"(?:result|error)"')
+_END = re.compile(rb',\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*([0-9]{1,18})\s*\}\s*\Z')
+"""How the official SDKs write a response: its id at the begin, or at the end."""
 
 
 class LineTooLong(Exception):
@@ -52,6 +57,12 @@ def parse(line: bytes) -> dict[str, Any] | None:
 def too_deep(line: bytes) -> bool:
     """Return whether a line that is no message may have been one, but for its nesting."""
     return line.startswith(b"{") and line.count(b"[") + line.count(b"{") > MAX_NESTING
+
+
+def answered(line: bytes) -> int | None:
+    """Return which of our requests a line that can't be read answers, as far as its begin or its end tells."""
+    found = _BEGIN.match(line[:_EDGE_BYTES]) or _END.search(line[-_EDGE_BYTES:])
+    return None if found is None else int(found[1])
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tausestack.errors import Unavailable
+from tausestack.errors import Unavailable, UpstreamError
 from tausestack_runtime.adapters.bounds import Pace
 from tausestack_runtime.adapters.folders import MAX_BYTES, MAX_FILES, overfull
 from tausestack_runtime.adapters.session.peer import Broken, Receiver
-from tausestack_runtime.adapters.stdio.framing import LineTooLong, encode, lines, parse, too_deep
+from tausestack_runtime.adapters.stdio.framing import LineTooLong, answered, encode, lines, parse, too_deep
 from tausestack_runtime.adapters.stdio.process import Child
 
 MAX_GARBAGE_LINES = 100
@@ -74,6 +74,10 @@ class StdioLink:
                 if message is None:
                     if too_deep(line):
                         return "it wrote JSON that is nested too deeply"
+                    if (number := answered(line)) is not None:
+                        self._receiver.lost(
+                            number, UpstreamError("The server answered with something that is not JSON")
+                        )
                     garbage += 1 if line.strip() else 0
                     if garbage > MAX_GARBAGE_LINES:
                         return "it writes what is not JSON-RPC"

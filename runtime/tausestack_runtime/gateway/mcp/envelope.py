@@ -126,9 +126,10 @@ def check_form(message: Message) -> None:
     request_id = one.get("id")
     if type(request_id) is not int and not isinstance(request_id, str) and "id" in one:
         raise Refused(InvalidRequest.rpc, "A request's id is a string or an integer")
-    if one.get("params", params) is not params:
+    # Null is what some clients write for none, and the official Python SDK's servers take it for that.
+    if one.get("params") is not params and one.get("params") is not None:
         raise Refused(INVALID_PARAMS, "params has to be an object", request_id)
-    if params.get("_meta", meta) is not meta:
+    if params.get("_meta") is not meta and params.get("_meta") is not None:
         raise Refused(INVALID_PARAMS, "_meta has to be an object", request_id)
     message.id, message.method = request_id, method
 

@@ -109,9 +109,7 @@ class Methods:
             return failed(error)
 
     async def _called(self, ask: Ask) -> Outcome:
-        arguments = as_object(ask.params.get("arguments", {}))
-        if arguments is None:
-            raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
+        arguments = _arguments(ask)
         name = str(ask.params["name"])
         if ask.server is not None:
             return await self._pipeline.run(_call(ask, ask.server, name, arguments))
@@ -137,9 +135,7 @@ class Methods:
 
     async def _pass_on(self, ask: Ask) -> Outcome:
         named = await self._named(ask, await self.snapshot(ask))
-        arguments = as_object(ask.params.get("arguments", {}))
-        if arguments is None:
-            raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
+        arguments = _arguments(ask)
         outcome = await self._pipeline.run(_call(ask, named.installation.name, named.name, arguments))
         if outcome.result.get("cacheScope") == "public":
             # What its server would tell anybody was told here to somebody who may ask.
@@ -223,12 +219,21 @@ def _about(ask: Ask) -> str:
     return about
 
 
+def _arguments(ask: Ask) -> dict[str, Any]:
+    """Return the arguments of a request; none where there are none, as some clients say by null."""
+    said = ask.params.get("arguments")
+    arguments = as_object({} if said is None else said)
+    if arguments is None:
+        raise Refused(INVALID_PARAMS, "params.arguments has to be an object", ask.id)
+    return arguments
+
+
 def _rest(ask: Ask, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters that are passed on beside the name and the arguments of a tool."""
     if _NOT_PASSED.issuperset(ask.params) and ask.method != "prompts/get":
         return {}
     rest = {name: value for name, value in ask.params.items() if name not in _NOT_PASSED}
-    if ask.method == "prompts/get" and "arguments" in ask.params:
+    if ask.method == "prompts/get" and ask.params.get("arguments") is not None:
         rest["arguments"] = arguments
     if "ref" in rest:
         field = "name" if object_at(rest, "ref").get("type") == "ref/prompt" else "uri"

@@ -11,12 +11,13 @@ from tausestack.errors import TauseError, UpstreamError, from_data
 from tausestack.raw import as_object
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
-from tausestack_runtime.gateway.nesting import loads, repeats
+from tausestack_runtime.gateway.nesting import loads, says_else
 from tausestack_runtime.gateway.upstreams.breaker import Speechless
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
 _EVENTS = b"text/event-stream"
 _RESPONSE = frozenset({"jsonrpc", "id", "result"})
+_SAID = frozenset({"result", "error"})
 
 
 class Answered(UpstreamError):
@@ -65,15 +66,20 @@ def check_whole(raw: bytes) -> None:
 
 
 async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
+    unread: UpstreamError | None = None
     async for payload in event_payloads(reply.chunks()):
-        message = message_of(call, payload)
+        try:
+            message = message_of(call, payload)
+        except UpstreamError as error:
+            unread = error  # clients pass over what they can't read, unless it was the response
+            continue
         if "method" not in message:
-            if not _answers(call, message):
-                continue  # another request's response has no place here
+            if not _answers(call, message) or _SAID.isdisjoint(message):
+                continue  # another request's response, and what is no message, have no place here
             return _response(call, payload, 200, foreign)
         if call.notify is not None and "id" not in message:
             await call.notify(disowned(message, "params") if foreign else message)
-    raise Broken("the stream ended without a response")
+    raise unread or Broken("the stream ended without a response")
 
 
 def message_of(call: Call, raw: bytes, status: int = 200) -> dict[str, Any]:
@@ -111,7 +117,7 @@ def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
     if result is not None:
         if foreign:
             own = disowned(message, "result") if "_meta" in result else message
-            if own is not message or not _RESPONSE.issuperset(message) or repeats(raw, message):
+            if own is not message or not _RESPONSE.issuperset(message) or says_else(raw, message):
                 # The bytes may say something else than what was read: what was read is what is answered and audited.
                 return Outcome(own["result"])
         return Outcome(result, raw)

@@ -15,9 +15,9 @@ from tausestack.contract import (
     MCP_VERSION_META,
     PROTOCOL_VERSION,
 )
-from tausestack.errors import INVALID_PARAMS
-from tausestack.raw import as_array, as_object, given, object_at, objects_in
-from tausestack_runtime.gateway.mcp.discovery import capabilities_of, identity_of, instructions_of
+from tausestack.errors import INTERNAL_ERROR, INVALID_PARAMS
+from tausestack.raw import as_array, as_object, given, object_at, object_in, objects_in
+from tausestack_runtime.gateway.mcp.discovery import TASKS, capabilities_of, identity_of, instructions_of
 from tausestack_runtime.gateway.mcp.earlier.session import Session
 from tausestack_runtime.gateway.snapshots import TenantSnapshot
 
@@ -40,10 +40,17 @@ def initialized(snapshot: TenantSnapshot, session: Session) -> dict[str, Any]:
     identity = identity_of(snapshot, session.server)
     return {
         "protocolVersion": session.version,
-        "capabilities": {name: value for name, value in offered.items() if name in _CAPABILITIES},
+        "capabilities": _capabilities(offered),
         "serverInfo": {"name": "unnamed", "version": "0", **identity},
         **given({"instructions": instructions_of(snapshot, session.server)}),
     }
+
+
+def _capabilities(offered: dict[str, Any]) -> dict[str, Any]:
+    """Return what earlier versions have of an endpoint's capabilities; extensions are theirs too, but for tasks."""
+    shown = {name: value for name, value in offered.items() if name in _CAPABILITIES}
+    extensions = {name: value for name, value in object_in(offered, "extensions").items() if name != TASKS}
+    return {**shown, "extensions": extensions} if extensions else shown
 
 
 def modern_meta(session: Session, level: str | None, meta: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +89,16 @@ def earlier_result(method: str, result: dict[str, Any], version: str) -> dict[st
 
 
 def earlier_error(method: str, error: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON-RPC error as the earlier versions have it: those had a code for a resource that is not there."""
+    """Return a JSON-RPC error as the earlier versions have it: those had a code for a resource that is not there.
+
+    They reserved no codes either: what the tenant's host passes on of a server that says one of those is its own word.
+    """
     if method == "resources/read" and error.get("code") == INVALID_PARAMS:
         return {**error, "code": RESOURCE_NOT_FOUND}
+    data = object_in(error, "data")
+    own = object_in(data, "upstream")
+    if error.get("code") == INTERNAL_ERROR and len(data) == 1 and type(own.get("code")) is int and "message" in own:
+        return own
     return error
 
 
