@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -21,9 +21,11 @@ from tausestack.errors import InvalidRequest
 MAX_NESTING = 240
 """Levels of a value that is taken: a few less than can be written, since it travels in envelopes."""
 
-MAX_BRACKETS = 200_000
-"""How many a request may hold, its texts' own included: parsing more holds up everybody else."""
+MAX_MARKS = 200_000
+"""How many brackets that open, commas and colons a request may have beside its texts: as many as numbers in an array,
+half as many keys of an object. Reading more holds up everybody else."""
 
+_MARKS = b"[{,:"
 _PIECE = 64 * 1024
 _WRITTEN = 254  # what orjson writes; it reads 1024
 
@@ -52,8 +54,8 @@ def loads_strictly(raw: bytes) -> Any:
 
     Which of the two counts is another answer in another reader: what was checked here would not be what runs there.
     """
-    if len(raw) > MAX_BRACKETS:
-        _check_brackets(raw)
+    if len(raw) > MAX_MARKS:
+        _check_marks(raw)
     value = loads(raw)
     if repeats(raw, value):
         raise InvalidRequest("An object in the body has a key twice: which of them counts would be a guess")
@@ -77,13 +79,34 @@ def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapp
                 raise InvalidRequest(f"The key '{key}' is written '{folded[key.casefold()]}'")
 
 
-def _check_brackets(raw: bytes) -> None:
+def _check_marks(raw: bytes) -> None:
+    """Raise `InvalidRequest` where there are too many marks, which may stand in texts where they cost nothing."""
+    if not _is_over(raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE)):
+        return
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
+    if _is_over(_beside_texts(plain)):
+        raise InvalidRequest(
+            f"The body holds more values than are read at once, by {MAX_MARKS} brackets, commas and colons: "
+            "send it in parts"
+        )
+
+
+def _is_over(pieces: Iterable[bytes]) -> bool:
     found = 0
-    for start in range(0, len(raw), _PIECE):  # counting them all would take as long as what it is to prevent
-        piece = raw[start : start + _PIECE]
-        found += piece.count(b"[") + piece.count(b"{")
-        if found > MAX_BRACKETS:
-            raise InvalidRequest(f"The body holds more than {MAX_BRACKETS} opening brackets")
+    for piece in pieces:  # counting them all would take as long as what it is to prevent
+        found += len(piece) - len(piece.translate(None, _MARKS))
+        if found > MAX_MARKS:
+            return True
+    return False
+
+
+def _beside_texts(plain: bytes) -> Iterator[bytes]:
+    """Yield what stands beside the texts of a JSON text without escapes of backslashes and quotes."""
+    within = False
+    for at in range(0, len(plain), _PIECE):
+        between = plain[at : at + _PIECE].split(b'"')
+        yield b"".join(between[within::2])
+        within ^= len(between) % 2 == 0
 
 
 def _check_depth(value: Any) -> None:
