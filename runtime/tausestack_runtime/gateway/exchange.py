@@ -165,7 +165,7 @@ class Exchange:
         self._weigh(declared if declared is not None else MAX_BODY_BYTES if self.head.chunked else 0)
         body = await self._incoming.whole(MAX_BODY_BYTES, expected=self.head.expects)
         if len(body) > HEAVY and self.bounds is not None and self._tenant is not None:
-            await self.bounds.turns.next(self._tenant, len(body))
+            await self.bounds.turns.next(self._tenant, body)
         return body
 
     async def json_object(self) -> tuple[dict[str, Any], int]:
