@@ -54,8 +54,11 @@ def loads_strictly(raw: bytes) -> Any:
 
     Which of the two counts is another answer in another reader: what was checked here would not be what runs there.
     """
-    if len(raw) > MAX_MARKS:
-        _check_marks(raw)
+    if len(raw) > MAX_MARKS and is_vast(raw):
+        raise InvalidRequest(
+            f"The body holds more values than are read at once, by {MAX_MARKS} brackets, commas and colons: "
+            "send it in parts"
+        )
     value = loads(raw)
     if repeats(raw, value):
         raise InvalidRequest("An object in the body has a key twice: which of them counts would be a guess")
@@ -79,16 +82,12 @@ def check_case(message: Mapping[str, Any], params: Mapping[str, Any], meta: Mapp
                 raise InvalidRequest(f"The key '{key}' is written '{folded[key.casefold()]}'")
 
 
-def _check_marks(raw: bytes) -> None:
-    """Raise `InvalidRequest` where there are too many marks, which may stand in texts where they cost nothing."""
+def is_vast(raw: bytes) -> bool:
+    """Whether there are more than `MAX_MARKS` of them beside the texts of some JSON; in texts they cost nothing."""
     if not _is_over(raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE)):
-        return
+        return False
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
-    if _is_over(_beside_texts(plain)):
-        raise InvalidRequest(
-            f"The body holds more values than are read at once, by {MAX_MARKS} brackets, commas and colons: "
-            "send it in parts"
-        )
+    return _is_over(_beside_texts(plain))
 
 
 def _is_over(pieces: Iterable[bytes]) -> bool:

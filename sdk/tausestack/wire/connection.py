@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
             known = error.__context__
             self.abandon(known if isinstance(known, TooLarge) else Broken(f"the server does not speak HTTP: {error}"))
             return
-        if self._barren > MAX_HEAD_BYTES and self._head is not None:
+        if self._barren > MAX_HEAD_BYTES and not self.usable() and not self._left:
             what = "the head of the reply" if self._reply is None else "what stands between pieces of the reply"
             self.abandon(TooLarge(f"{what} is larger than {MAX_HEAD_BYTES} bytes"))
 

@@ -42,7 +42,7 @@ def _last(status: bytes, text: str) -> bytes:
 
 _LARGE = b"431 Request Header Fields Too Large"
 _TOO_LARGE = _last(_LARGE, "A request's head may have 64 KiB, and as much what stands between the pieces of its body.")
-_REFUSED = {
+_REFUSED: dict[type[BaseException | None], bytes] = {
     UnknownVersion: _last(b"505 HTTP Version Not Supported", "HTTP/1.1 is spoken here."),
     TooManyHeaders: _last(_LARGE, f"A request may have {MOST_HEADERS} headers."),
     TooManyPieces: _last(
