@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,7 +13,6 @@ T = TypeVar("T")
 
 HEAVY = 32 * 1024
 """What has more bytes is work to read, and waits for its tenant's turn."""
-_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
 class Head:
@@ -43,8 +41,7 @@ class Head:
         self.authority: bytes | None = _authority(parsed.host, parsed.port) if parsed.host else None
         """Whom the request is for, where its target says so itself; `Host` then counts for nothing."""
         path = self.raw_path.decode("ascii")
-        self.path = unquote(_SLASH.sub("%252F", path)) if "%" in path else path
-        """Without escapes; a slash that is escaped belongs to the name that it stands in, and stays `%2F`."""
+        self.path = unquote(path) if "%" in path else path
         self.query: bytes = parsed.query or b""
         self.raw_headers = headers
         # The parser leaves the white space at a value's end, which is not of the value.
@@ -64,6 +61,11 @@ class Head:
         if (self.length or 0) > HEAVY:
             return False  # its body waits for its tenant's turn
         return self.keeps and not (self.chunked or self.expects or b"upgrade" in self.headers)
+
+    @property
+    def parts(self) -> list[str]:
+        """The path's names, the first of them empty; a slash that is escaped belongs to the name that it stands in."""
+        return [unquote(part) for part in self.raw_path.decode("ascii").split("/")]
 
     @property
     def repeated(self) -> frozenset[bytes]:
