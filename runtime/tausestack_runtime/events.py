@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import NamedTuple
@@ -10,6 +11,11 @@ from tausestack.wire.reply import TooLarge
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 MAX_ID_BYTES = 1024
+
+BURST_LINES, LINES_A_SECOND = 8192, 4096
+"""How many lines are read at once, and how many in the long run: who sends more is read more slowly."""
+LINES_A_TURN = 64
+"""After how many lines others have their turn."""
 
 
 _MESSAGES = frozenset({b"", b"message"})
@@ -67,7 +73,7 @@ async def events(chunks: AsyncIterator[bytes], most: int = MAX_EVENT_BYTES) -> A
 async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
     """Yield lines without their ends; every byte is looked at once, however small the chunks that it comes in."""
     parts: list[bytes] = []
-    size = 0
+    size, pace = 0, _Pace()
     async for chunk in chunks:
         first, *whole = chunk.split(b"\n")
         parts.append(first)
@@ -77,5 +83,24 @@ async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncGenerator[byte
         for following in whole:
             yield b"".join(parts).rstrip(b"\r")
             parts, size = [following], len(following)
+            await pace.line()
     if size:
         yield b"".join(parts).rstrip(b"\r")
+
+
+class _Pace:
+    """How fast a stream may bring lines, which may be of one byte, and each of which is work."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._at, self._left, self._read = self._loop.time(), float(BURST_LINES), 0
+
+    async def line(self) -> None:
+        """Count a line, and wait where others have to be served first."""
+        self._read += 1
+        if self._read % LINES_A_TURN:
+            return
+        now = self._loop.time()
+        self._left = min(BURST_LINES, self._left + (now - self._at) * LINES_A_SECOND) - LINES_A_TURN
+        self._at = now
+        await asyncio.sleep(max(0.0, -self._left / LINES_A_SECOND))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol, TypeGuard
 
 import jsonschema_rs
@@ -18,6 +20,12 @@ MAX_PATTERN_TEXT = 16 * 1024
 MAX_PATTERN_BYTES = 1 << 20
 """How large a pattern's program may be, which a few characters can make as large as they like."""
 
+MANY_VALUES = 200
+"""Up to how many values everything that is wrong with them is told: each fault takes 30 µs to put into words."""
+
+MOST_VALUES = 1000
+"""Up to how many values a fault among them is told at all."""
+
 
 class Wrong(Protocol):
     """What a validator finds wrong at one place; `kind` says of what sort, and of `anyOf` what each choice found."""
@@ -29,6 +37,14 @@ class Wrong(Protocol):
 
 class Validator(Protocol):
     """A compiled schema."""
+
+    def is_valid(self, instance: Any) -> bool:
+        """Return whether a value fits."""
+        ...
+
+    def validate(self, instance: Any) -> None:
+        """Raise what is wrong with a value first, as an exception that is a `Wrong`."""
+        ...
 
     def iter_errors(self, instance: Any) -> Iterator[Wrong]:
         """Yield what is wrong with a value."""
@@ -57,6 +73,35 @@ def compiled(schema: dict[str, Any]) -> Validator:
         )
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise UpstreamError(f"The schema can't be used: {str(error)[:200]}") from error
+
+
+@dataclass
+class _Somewhere:
+    """What is wrong with a value that has too many parts to say where."""
+
+    message: str = f"something among its more than {MOST_VALUES} values does not fit the tool's inputSchema"
+    instance_path: list[str | int] = field(default_factory=list[str | int])
+    kind: Any = None
+
+
+def faults(validator: Validator, value: Any, most: int) -> list[Wrong]:
+    """Return what is wrong with a value, plainly: nothing where it fits, up to `most` faults where it is small.
+
+    The validator puts every fault into words before it gives the first, and each quotes what it is about: with many
+    values that takes seconds, in which nobody else is served.
+    """
+    if validator.is_valid(value):
+        return []
+    values = sum(1 for _ in islice(_walk(value), MOST_VALUES + 1))
+    if values <= MANY_VALUES:
+        return list(islice(plainly(validator.iter_errors(value)), most))
+    if values > MOST_VALUES:
+        return [_Somewhere()]
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return list(plainly([error]))[:1]
+    return []
 
 
 def plainly(wrong: Iterable[Wrong]) -> Iterator[Wrong]:

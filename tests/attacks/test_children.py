@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from attackers import cost
@@ -74,6 +76,30 @@ def test_a_tool_that_a_hosted_server_adds_waits_for_approval_at_its_word(besiege
     assert tenant.call("unbounded/fine", {}).status_code == 200
     assert tenant.client.post("/servers/unbounded/approve", json={"approve": True}).status_code == 200
     eventually(lambda: "new" in {tool["name"] for tool in tenant.client.get("/servers/unbounded").json()["tools"]})
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("attacks:silent")
+async def test_a_child_that_answers_nobody_keeps_no_call_of_another_waiting(besieged: Stack) -> None:
+    tenant = besieged.tenant()
+    for name, mode in (("silent", "silent"), ("fine", "")):
+        tenant.install(REF, name=name, config={"MODE": mode})
+    async with httpx2.AsyncClient(
+        base_url=f"{tenant.url}/api/v2/tenants/{tenant.name}/tools",
+        headers=tenant.headers,
+        timeout=20,
+        limits=httpx2.Limits(max_connections=100),
+        trust_env=False,
+        verify=False,
+    ) as client:
+        assert (await client.post("/fine/fine", json={})).status_code == 200
+        waiting = [asyncio.ensure_future(client.post("/silent/fine", json={}, timeout=None)) for _ in range(80)]
+        for _ in range(20):
+            assert (await client.post("/fine/fine", json={})).status_code == 200
+        assert not any(one.done() for one in waiting)
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
 
 
 @pytest.mark.covers("attacks:vast-line")

@@ -1,11 +1,13 @@
 """An attacker in a process of its own: works until its standard input ends, then says what came of it as JSON.
 
 `half-open URL MANY` holds so many half-open requests and opens another for each that is closed; `bombs URL PATH KEY
-FILE` sends a file's content as a request over and over, `requests URL PATH KEY BODY` a body.
+FILE` sends a file's content as a request over and over, `pieces URL PATH KEY FILE` as a body that says its end itself,
+`requests URL PATH KEY BODY` a body.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import resource
@@ -72,12 +74,27 @@ def bombs(url: str, path: str, key: str, body: bytes) -> dict[str, int]:
     return dict(statuses)
 
 
+def pieces(url: str, path: str, key: str, body: bytes) -> dict[str, int]:
+    """Send a body that comes in chunks, and is cut off where it was refused."""
+    place = urlsplit(url)
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    head = f"POST {path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {key}\r\n"
+    statuses: Counter[str] = Counter()
+    while not told_to_stop(selector, 0.05):
+        with socket.create_connection((place.hostname, place.port), timeout=120) as made:
+            with contextlib.suppress(ConnectionError):
+                made.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n")
+            statuses[made.recv(12)[9:].decode()] += 1
+    return dict(statuses)
+
+
 def main(kind: str, url: str, *rest: str) -> None:
     if kind == "half-open":
         found = half_open(url, int(rest[0]))
     else:
-        body = Path(rest[2]).read_bytes() if kind == "bombs" else rest[2].encode()
-        found = bombs(url, rest[0], rest[1], body)
+        body = Path(rest[2]).read_bytes() if kind != "requests" else rest[2].encode()
+        found = (pieces if kind == "pieces" else bombs)(url, rest[0], rest[1], body)
     print(json.dumps(found), flush=True)
 
 

@@ -110,10 +110,17 @@ def test_a_repeated_credential_is_refused(tenant: Tenant) -> None:
 
 @pytest.mark.covers("attacks:paths")
 def test_a_path_is_decoded_once(tenant: Tenant) -> None:
-    for path in ("%252ftools", "/tools%252f..", "%25%32%66tools"):
+    for path in ("%252ftools", "/tools%252f..", "%25%32%66tools", "%2ftools", "%2Ftools"):
         url = f"{tenant.url}/api/v2/tenants/{tenant.name}{path}"
         assert httpx2.get(url, headers=tenant.headers, timeout=60, trust_env=False, verify=False).status_code == 404, (
             path
         )
     for query in ("limit=%C2%B2", "cursor=%C2%B2"):
         assert tenant.client.get(f"/tools?{query}").status_code == 400
+
+
+@pytest.mark.covers("attacks:paths")
+def test_an_endpoint_is_none_by_an_escaped_slash(tenant: Tenant) -> None:
+    for path in (f"/tenants/{tenant.name}%2fmcp", f"/tenants%2F{tenant.name}/mcp", f"/api%2fv2/tenants/{tenant.name}"):
+        url = tenant.url + path
+        assert httpx2.post(url, headers=tenant.headers, timeout=60, trust_env=False, verify=False).status_code == 404

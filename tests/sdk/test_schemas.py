@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tausestack.errors import UpstreamError
-from tausestack.schemas import compiled, plainly
+from tausestack.schemas import compiled, faults, plainly
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -72,6 +72,35 @@ def test_what_fits_no_choice_is_told_by_the_one_that_was_meant(
     (wrong,) = plainly(compiled(schema).iter_errors(value))
     assert "/".join(map(str, wrong.instance_path)) == path
     assert says in wrong.message
+
+
+ROWS: dict[str, Any] = {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]}
+TABLE = {"type": "object", "properties": {"rows": ROWS}, "additionalProperties": False}
+
+
+@pytest.mark.covers("schemas:faults")
+@pytest.mark.parametrize(
+    ("value", "found", "path", "says"),
+    [
+        ({"rows": [1, 2]}, 0, "", ""),
+        ({"rows": [1] * 100_000}, 0, "", ""),
+        ({"rows": ["a", 1, "b"]}, 2, "rows/0", 'not of type "integer"'),
+        ({"rows": ["a"] * 100}, 10, "rows/0", 'not of type "integer"'),
+        ({"rows": [*[1] * 500, "a"]}, 1, "rows/500", 'not of type "integer"'),
+        ({"rows": ["a"] * 100_000}, 1, "", "something among its more than 1000 values"),
+        ({f"k{number}": 0 for number in range(100_000)}, 1, "", "something among its more than 1000 values"),
+        ({"more": "x" * 4_000_000}, 1, "", "Additional properties"),
+    ],
+)
+def test_what_is_wrong_is_told_and_with_many_values_as_fast(value: Any, found: int, path: str, says: str) -> None:
+    validator = compiled(TABLE)
+    begun = time.process_time()
+    wrong = faults(validator, value, 10)
+    assert time.process_time() - begun < 0.1
+    assert len(wrong) == found
+    if found:
+        assert "/".join(map(str, wrong[0].instance_path)) == path
+        assert says in wrong[0].message
 
 
 @pytest.mark.covers("schemas:bounded")

@@ -303,7 +303,9 @@ def _mcp_endpoint(head: Head) -> tuple[str, str | None] | None:
 
     A slash at the end changes nothing: people write it, and some clients add it.
     """
-    parts = head.path.removesuffix("/").split("/")
+    parts = head.parts
+    if not parts[-1]:
+        parts.pop()
     if len(parts) == 4 and parts[1] == "tenants" and parts[3] == "mcp":
         return parts[2], None
     if len(parts) == 6 and parts[1] == "tenants" and parts[3] == "servers" and parts[5] == "mcp":
@@ -313,7 +315,7 @@ def _mcp_endpoint(head: Head) -> tuple[str, str | None] | None:
 
 def _was_mcp_endpoint(head: Head) -> bool:
     """Whether a request is for an endpoint that earlier versions of MCP had."""
-    parts = head.path.split("/")
+    parts = head.parts
     return len(parts) in {4, 6} and parts[1] == "tenants" and parts[-1] in RETIRED
 
 

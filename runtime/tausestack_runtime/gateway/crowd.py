@@ -6,6 +6,7 @@ one when the room is full, and a connection that we owe an answer never does.
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ TENANT_BYTES = 128 * 1024 * 1024
 
 LIGHT = 256 * 1024
 """What has fewer bytes is not counted: what of that is open at once is bounded by its number."""
+
+BYTE_SECONDS, VALUE_SECONDS = 10e-9, 0.5e-6
+"""How long a tenant's large body keeps its next one waiting, by bytes and commas: about twice what reading takes."""
+
+MOST_TURNS = 1000
+"""How many tenants' turns are kept before those that have passed are forgotten."""
 
 TENANT_STREAMS = 128
 """How many streams of one service a tenant may hold: a quarter of what there is for all."""
@@ -134,6 +141,23 @@ class Shares:
     def held(self, tenant: str) -> int:
         """Return how much a tenant holds."""
         return self._held.get(tenant, 0)
+
+
+class Turns:
+    """When what is work to read is read: a tenant's large bodies one after the other, and others in between."""
+
+    def __init__(self) -> None:
+        self._free: dict[str, float] = {}
+
+    async def next(self, tenant: str, body: bytes) -> None:
+        """Wait until a tenant's last large body and a pause have passed, and keep its next one waiting for this one."""
+        now = asyncio.get_running_loop().time()
+        if len(self._free) > MOST_TURNS:
+            self._free = {each: free for each, free in self._free.items() if free > now}
+        at = max(now, self._free.get(tenant, now))
+        self._free[tenant] = at + len(body) * BYTE_SECONDS + body.count(b",") * VALUE_SECONDS
+        if at > now:
+            await asyncio.sleep(at - now)
 
 
 def room() -> int:

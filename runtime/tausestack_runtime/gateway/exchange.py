@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -13,8 +13,8 @@ import orjson
 from tausestack.contract import Principal
 from tausestack.errors import Cancelled, InvalidRequest, PayloadTooLarge, TauseError, Unauthenticated, to_problem
 from tausestack.raw import as_object
-from tausestack_runtime.gateway.crowd import LIGHT, Share, Shares
-from tausestack_runtime.gateway.http.head import Head
+from tausestack_runtime.gateway.crowd import LIGHT, Share, Shares, Turns
+from tausestack_runtime.gateway.http.head import HEAVY, Head
 from tausestack_runtime.gateway.http.line import Incoming, Line
 from tausestack_runtime.gateway.limits.headers import refusal_headers
 from tausestack_runtime.gateway.nesting import loads_strictly
@@ -48,11 +48,12 @@ def _bare(_: Exchange, error: TauseError) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What tenants may have open at once, by number and by bytes; `challenge` tells what an error asks."""
+    """What tenants may have open at once and read in turn; `challenge` tells what an error asks."""
 
     shares: Share
     weights: Shares
     challenge: Challenge = _bare
+    turns: Turns = field(default_factory=Turns)
 
 
 class Exchange:
@@ -162,7 +163,10 @@ class Exchange:
             raise PayloadTooLarge(f"A request may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
         # What does not say its length may have all that there may be.
         self._weigh(declared if declared is not None else MAX_BODY_BYTES if self.head.chunked else 0)
-        return await self._incoming.whole(MAX_BODY_BYTES, expected=self.head.expects)
+        body = await self._incoming.whole(MAX_BODY_BYTES, expected=self.head.expects)
+        if len(body) > HEAVY and self.bounds is not None and self._tenant is not None:
+            await self.bounds.turns.next(self._tenant, body)
+        return body
 
     async def json_object(self) -> tuple[dict[str, Any], int]:
         """Return the body as a JSON object and its length in bytes; an empty body is an empty object."""

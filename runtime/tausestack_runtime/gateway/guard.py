@@ -14,8 +14,10 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 ORIGIN = "origin"
 """What no scope is, and a page of another site lacks."""
-ONCE = frozenset({b"authorization", b"host", b"idempotency-key", b"origin", b"tausestack-approval"})
-"""Headers that say who asks for what, and so may come but once."""
+ONCE = frozenset({
+    b"authorization", b"host", b"idempotency-key", b"origin", b"tausestack-approval", b"transfer-encoding",
+})  # fmt: skip
+"""Headers that say who asks for what, and where it ends, and so may come but once."""
 PLAIN = frozenset({b"", b"identity"})
 """What `Content-Encoding` says of a body that is not encoded."""
 
@@ -32,7 +34,10 @@ class Guard:
         """Return why a request with this head is refused, or None."""
         host = head.headers.get(b"host", b"")
         if self._names is not None and _name(host) not in self._names:
-            return _Misdirected("This host goes by another name: DNS rebinding is refused")
+            return _Misdirected(
+                "This host goes by another name: DNS rebinding is refused. Use the address that the gateway listens "
+                "on, or have its operator set TAUSESTACK_PUBLIC_URL to the one that you use"
+            )
         if head.authority is not None and head.authority.lower() != host.lower():
             return _Misdirected("The target of this request is another host than its Host header names")
         origin = head.text(b"origin")
@@ -44,6 +49,8 @@ class Guard:
             return InvalidRequest(f"The header {min(repeated).decode()} is repeated")
         if (head.length or head.chunked) and head.headers.get(b"content-encoding", b"").lower() not in PLAIN:
             return _Encoded("A body is taken as it is, and in no Content-Encoding")
+        if head.chunked and head.headers[b"transfer-encoding"].lower() != b"chunked":
+            return _Encoded("A body is taken as it is, and in no Transfer-Encoding but chunked")
         return None
 
 

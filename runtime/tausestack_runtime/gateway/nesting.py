@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -25,8 +25,9 @@ from tausestack.errors import InvalidRequest
 MAX_NESTING = 240
 """Levels of a value that is taken: a few less than can be written, since it travels in envelopes."""
 
-MAX_BRACKETS = 200_000
-"""How many a request may hold, its texts' own included: parsing more holds up everybody else."""
+MAX_MARKS = 200_000
+"""How many brackets that open, commas and colons a request may have beside its texts: as many as numbers in an array,
+half as many keys of an object. Reading more holds up everybody else."""
 
 MAX_ESCAPES = 100_000
 """How many escapes a text may hold that is looked through for halves of characters."""
@@ -34,6 +35,7 @@ MAX_ESCAPES = 100_000
 MAX_COUNTED_BYTES = 256 * 1024
 """How large a request may be whose long numbers are looked at: that takes ten times as long as reading it."""
 
+_MARKS = b"[{,:"
 _PIECE = 64 * 1024
 _WRITTEN = 254  # what orjson writes; it reads 1024
 
@@ -82,8 +84,11 @@ def loads_strictly(raw: bytes) -> Any:
     That is where it is vast, and where it would go on as something else: of a key that is there twice another reader
     takes the other, and a whole number of more than 64 bits would be rounded.
     """
-    if len(raw) > MAX_BRACKETS:
-        _check_brackets(raw)
+    if len(raw) > MAX_MARKS and is_vast(raw):
+        raise InvalidRequest(
+            f"The body holds more values than are read at once, by {MAX_MARKS} brackets, commas and colons: "
+            "send it in parts"
+        )
     value = loads(raw)
     written = orjson.dumps(value)
     if written != raw:
@@ -133,13 +138,30 @@ def _check_whole(text: str) -> None:
         raise InvalidRequest(f"The number {text[:80]} has more than 64 bits and would be rounded: send it as a string")
 
 
-def _check_brackets(raw: bytes) -> None:
+def is_vast(raw: bytes) -> bool:
+    """Whether there are more than `MAX_MARKS` of them beside the texts of some JSON; in texts they cost nothing."""
+    if not _is_over(raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE)):
+        return False
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
+    return _is_over(_beside_texts(plain))
+
+
+def _is_over(pieces: Iterable[bytes]) -> bool:
     found = 0
-    for start in range(0, len(raw), _PIECE):  # counting them all would take as long as what it is to prevent
-        piece = raw[start : start + _PIECE]
-        found += piece.count(b"[") + piece.count(b"{")
-        if found > MAX_BRACKETS:
-            raise InvalidRequest(f"The body holds more than {MAX_BRACKETS} opening brackets")
+    for piece in pieces:  # counting them all would take as long as what it is to prevent
+        found += len(piece) - len(piece.translate(None, _MARKS))
+        if found > MAX_MARKS:
+            return True
+    return False
+
+
+def _beside_texts(plain: bytes) -> Iterator[bytes]:
+    """Yield what stands beside the texts of a JSON text without escapes of backslashes and quotes."""
+    within = False
+    for at in range(0, len(plain), _PIECE):
+        between = plain[at : at + _PIECE].split(b'"')
+        yield b"".join(between[within::2])
+        within ^= len(between) % 2 == 0
 
 
 def _check_depth(value: Any) -> None:

@@ -17,7 +17,7 @@ from tausestack.errors import (
     RateLimited,
 )
 from tausestack.names import SYSTEM_TENANT
-from tausestack.schemas import plainly
+from tausestack.schemas import faults
 from tausestack.scopes import OPERATOR, OR, SYSTEM, TOOLS_READ, call_scope, missing, reaches
 from tausestack.tenancy import credential_hash
 from tausestack_runtime.board import Board
@@ -36,6 +36,7 @@ from tausestack_runtime.gateway.upstreams.routes import Upstreams
 from tausestack_runtime.gateway.upstreams.ways import ADAPTER
 from tausestack_runtime.ledger import FREE
 
+MAX_FAULTS = 10
 MAX_QUOTED = 400
 """How many characters of a message about wrong arguments are passed on."""
 
@@ -305,7 +306,7 @@ def check_arguments(call: Call, tool: Tool) -> None:
         return
     wrong = [
         {"path": _clipped("/".join(str(part) for part in error.instance_path)), "message": _clipped(error.message)}
-        for error, _ in zip(plainly(tool.validator.iter_errors(call.arguments)), range(10), strict=False)
+        for error in faults(tool.validator, call.arguments, MAX_FAULTS)
     ]
     if wrong:
         first = wrong[0]

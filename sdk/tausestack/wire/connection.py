@@ -16,6 +16,12 @@ from tausestack.wire.reply import BODILESS, Broken, NotSent, Reply, TimedOut, To
 
 MAX_HEAD_BYTES = 64 * 1024
 
+SMALL_PIECE = 64
+MOST_SMALL_PIECES = 16_384
+"""In how many pieces of fewer bytes a reply may come at once: one of a byte costs as much as one of thousands."""
+SMALL_PIECES_A_SECOND = 1000
+"""How many more, where it takes long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -55,6 +61,10 @@ class Connection(asyncio.Protocol):
         """What may be the whole of the head that is read."""
         self._taken = 0
         """How many bytes of a reply have come."""
+        self._barren = 0
+        """How many have come since the last that were of its body."""
+        self._small = 0
+        self._since = 0.0
         self._max_body = 0
         self._unread = False
         self._paused = False
@@ -77,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._request = request
         self._head = head = self._loop.create_future()
         self._reply = None
-        self._taken = 0
+        self._taken = self._barren = self._small = 0
         self._max_body = max_body
         self._unread = False
         self._deadline = deadline
@@ -158,13 +168,16 @@ class Connection(asyncio.Protocol):
                     self._whole(known, data[end:])
                     return
         self._taken += len(data)
+        self._barren += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.abandon(Broken(f"the server does not speak HTTP: {error}"))
+            known = error.__context__
+            self.abandon(known if isinstance(known, WireError) else Broken(f"the server does not speak HTTP: {error}"))
             return
-        if self._taken > MAX_HEAD_BYTES and self._is_in_head():
-            self.abandon(TooLarge(f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"))
+        if self._barren > MAX_HEAD_BYTES and not self.usable() and not self._left:
+            what = "the head of the reply" if self._reply is None else "what stands between pieces of the reply"
+            self.abandon(TooLarge(f"{what} is larger than {MAX_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> None:
         if self._head is None or self._request is not None:
@@ -232,20 +245,19 @@ class Connection(asyncio.Protocol):
         if self._written:
             self._keep(status)
         self._inflating = inflating(self._headers, self._max_body)
-        self._reply = Reply(status, self._headers, self._max_body, self)
+        self._reply, self._since = Reply(status, self._headers, self._max_body, self), self._loop.time()
         if not self._head.done():
             self._head.set_result(self._reply)
 
     def on_body(self, body: bytes) -> None:
-        if self._reply is None:
-            return
-        if self._inflating is not None:
-            try:
-                body = self._inflating.inflated(body)
-            except WireError as error:
-                self.abandon(error)
-                return
-        self._reply.arrived(body)
+        self._barren = 0
+        if len(body) < SMALL_PIECE:
+            self._small += 1
+            if self._small > MOST_SMALL_PIECES and self._is_flooded():
+                # To the parser, as what else is wrong with a body.
+                raise TooLarge(f"the reply comes in more than {MOST_SMALL_PIECES} pieces of a few bytes")
+        if self._reply is not None:
+            self._reply.arrived(body if self._inflating is None else self._inflating.inflated(body))
 
     def on_message_complete(self) -> None:
         if self._reply is None:
@@ -289,8 +301,9 @@ class Connection(asyncio.Protocol):
         whole = self._inflating is None or self._inflating.whole()
         return None if whole else Broken("the reply ended before what it compresses had")
 
-    def _is_in_head(self) -> bool:
-        return self._head is not None and self._reply is None
+    def _is_flooded(self) -> bool:
+        """Whether more small pieces have come than in so long a time come of themselves."""
+        return self._small > MOST_SMALL_PIECES + SMALL_PIECES_A_SECOND * (self._loop.time() - self._since)
 
     def _wait_until(self, deadline: float) -> None:
         if self._timer is not None:

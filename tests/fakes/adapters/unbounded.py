@@ -40,6 +40,26 @@ def tools() -> list[dict[str, Any]]:
 grown: list[bool] = []
 
 
+def call(number: int) -> None:
+    if MODE == "nested":
+        nested = '{"a":' * 100_000 + "1" + "}" * 100_000
+        sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":{nested}}}\n')
+        sys.stdout.flush()
+    elif MODE == "line":
+        sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":"')
+        for _ in range(LINE_BYTES // 1_000_000):
+            sys.stdout.write("x" * 1_000_000)
+        sys.stdout.flush()
+    elif MODE == "notes":
+        while True:
+            send({"method": "notifications/message", "params": {"level": "error", "data": "x"}})
+    elif MODE != "silent":
+        if MODE == "growing" and not grown:
+            grown.append(True)
+            send({"method": "notifications/tools/list_changed"})
+        send({"id": number, "result": {"content": [{"type": "text", "text": '"done"'}]}})
+
+
 def main() -> None:
     offers = {"tools": {"listChanged": True}}
     said = {"protocolVersion": "2025-06-18", "capabilities": offers, "serverInfo": {"name": "unbounded"}}
@@ -50,22 +70,7 @@ def main() -> None:
             send({"id": number, "result": said})
         elif method == "tools/list":
             send({"id": number, "result": {"tools": tools()}})
-        elif method == "tools/call" and MODE == "nested":
-            nested = '{"a":' * 100_000 + "1" + "}" * 100_000
-            sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":{nested}}}\n')
-            sys.stdout.flush()
-        elif method == "tools/call" and MODE == "line":
-            sys.stdout.write(f'{{"jsonrpc":"2.0","id":{number},"result":"')
-            for _ in range(LINE_BYTES // 1_000_000):
-                sys.stdout.write("x" * 1_000_000)
-            sys.stdout.flush()
-        elif method == "tools/call" and MODE == "notes":
-            while True:
-                send({"method": "notifications/message", "params": {"level": "error", "data": "x"}})
         elif method == "tools/call":
-            if MODE == "growing" and not grown:
-                grown.append(True)
-                send({"method": "notifications/tools/list_changed"})
-            send({"id": number, "result": {"content": [{"type": "text", "text": '"done"'}]}})
+            call(number)
         elif number is not None:
             send({"id": number, "error": {"code": -32601, "message": "unknown"}})

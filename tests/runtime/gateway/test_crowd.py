@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from tausestack.errors import Cancelled, RateLimited
-from tausestack_runtime.gateway.crowd import LIGHT, Crowd, Shares, room
+from tausestack_runtime.gateway.crowd import BYTE_SECONDS, LIGHT, VALUE_SECONDS, Crowd, Shares, Turns, room
 from tausestack_runtime.gateway.exchange import Bounds, Exchange
 from tausestack_runtime.gateway.http.connection import Connection
 from tausestack_runtime.gateway.http.head import Head
@@ -208,3 +208,20 @@ async def test_large_requests_and_answers_of_a_tenant_have_room_for_so_many_byte
     await light.reply(200, b"x" * (2 * LIGHT + 1))
     assert line.sent[-3:] == [LIGHT, LIGHT, 1]
     await exchange("globex", (b"content-length", str(LIGHT * 4).encode())).body()
+
+
+@pytest.mark.covers("doors:turns")
+async def test_large_bodies_of_a_tenant_are_read_in_turn_and_nobody_else_waits() -> None:
+    turns, body = Turns(), b"," * int(0.02 / (BYTE_SECONDS + VALUE_SECONDS))
+    told: list[str] = []
+
+    async def read(name: str, tenant: str) -> None:
+        await turns.next(tenant, body)
+        told.append(name)
+
+    begun = asyncio.get_running_loop().time()
+    await asyncio.gather(*(read(name, name[0]) for name in ("a1", "a2", "a3", "b1")))
+    assert told == ["a1", "b1", "a2", "a3"]
+    assert asyncio.get_running_loop().time() - begun >= 0.039
+    await read("a4", "a")
+    assert asyncio.get_running_loop().time() - begun >= 0.059

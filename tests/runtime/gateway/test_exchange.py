@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tausestack.errors import Cancelled
-from tausestack_runtime.events import MAX_EVENT_BYTES, event_payloads, events
+from tausestack_runtime.events import BURST_LINES, MAX_EVENT_BYTES, event_payloads, events
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.upstreams.wire import TooLarge
@@ -128,6 +128,33 @@ async def test_events_that_are_no_messages_are_passed_over_and_their_ids_are_not
 
     found = [(event.data, event.id) async for event in events(stream())]
     assert found == [(b"1", None), (b"", b"a"), (b"3", None), (b"5", None)]
+
+
+@pytest.mark.covers("wire:flood")
+@pytest.mark.parametrize("line", [b":\n\n", b'data: {"method":"x"}\n\n'], ids=["comments", "events"])
+async def test_a_flood_of_lines_is_read_slowly_and_leaves_others_their_turn(line: bytes) -> None:
+    async def flood() -> AsyncIterator[bytes]:
+        while True:
+            yield line * 20_000
+
+    seen = 0
+
+    async def read() -> None:
+        nonlocal seen
+        async for _ in event_payloads(flood()):
+            seen += 1
+
+    reading = asyncio.create_task(read())
+    begun, worked, longest = time.monotonic(), time.process_time(), 0.0
+    while time.monotonic() - begun < 0.5:
+        before = time.process_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.process_time() - before)
+        await asyncio.wait({reading}, timeout=0.01)
+    reading.cancel()
+    assert longest < 0.1
+    assert time.process_time() - worked < 0.4
+    assert seen < BURST_LINES
 
 
 @pytest.mark.covers("exchange:white-space")

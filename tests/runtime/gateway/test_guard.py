@@ -93,6 +93,9 @@ def test_a_target_that_names_another_host_than_the_header_is_misdirected(target:
     [
         ([(b"content-encoding", b"gzip"), (b"content-length", b"3")], 415),
         ([(b"content-encoding", b"br"), (b"transfer-encoding", b"chunked")], 415),
+        ([(b"transfer-encoding", b"gzip, chunked")], 415),
+        ([(b"transfer-encoding", b"Chunked")], 200),
+        ([(b"transfer-encoding", b"gzip"), (b"transfer-encoding", b"chunked")], 400),
         ([(b"content-encoding", b"identity"), (b"content-length", b"3")], 200),
         ([(b"content-encoding", b"gzip")], 200),
     ],

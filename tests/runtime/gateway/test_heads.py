@@ -67,10 +67,27 @@ def test_a_head_that_is_all_of_its_bytes_is_known_again_by_all_of_them() -> None
         b"POST /a HTTP/1.0\r\nHost: x\r\nContent-Length: 2\r\n\r\n",
         b"\r\nPOST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n",
         b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n",
     ],
 )
 def test_a_head_that_says_more_is_read_each_time(head: bytes) -> None:
     assert not kept(head)
+
+
+@pytest.mark.covers("attacks:paths")
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        (b"/tenants/acme%2fmcp", ["tenants", "acme/mcp"]),
+        (b"/a%2Fb%20c/%C3%B1", ["a/b c", "ñ"]),
+        (b"/a%252Fb/", ["a%2Fb", ""]),
+        (b"/%2e%2e/a", ["..", "a"]),
+        (b"/100%", ["100%"]),
+    ],
+)
+def test_a_slash_that_is_escaped_parts_nothing(target: bytes, parts: list[str]) -> None:
+    _, told = read(PLAIN.replace(b"/a", target) + b"hi")
+    assert told.heads[0].parts == ["", *parts]
 
 
 @pytest.mark.covers("doors:heads")

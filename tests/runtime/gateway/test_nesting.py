@@ -85,14 +85,34 @@ def test_doubles_that_would_even_out_are_found(raw: bytes) -> None:
         loads_strictly(raw)
 
 
-@pytest.mark.covers("json:cheap")
-def test_a_request_of_nothing_but_brackets_is_refused_unread() -> None:
-    for body in (b"[" + b"{}," * 1_300_000 + b"{}]", b"[" * 3_000_000, b"[" + b"[[]]," * 500_000 + b"0]"):
-        begun = time.process_time()
-        with pytest.raises(InvalidRequest, match="brackets"):
-            loads_strictly(body)
-        assert time.process_time() - begun < 0.2
-    assert loads_strictly(b"[" + b"{}," * 100_000 + b"0]")
+@pytest.mark.covers("json:many")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"{}," * 1_300_000 + b"{}]",
+        b"[" * 3_000_000,
+        b"[" + b"[[]]," * 500_000 + b"0]",
+        b"[" + b"1," * 2_000_000 + b"0]",
+        b"[" + b'"",' * 1_300_000 + b'""]',
+        b'["\\\\","\\"",' + b'"\\\\\\"",' * 500_000 + b"0]",
+        b"{" + b",".join(b'"k%d":0' % number for number in range(300_000)) + b"}",
+    ],
+    ids=["objects", "open", "arrays", "numbers", "texts", "escapes", "keys"],
+)
+def test_a_request_of_more_values_than_are_read_at_once_is_refused_unread(body: bytes) -> None:
+    begun = time.process_time()
+    with pytest.raises(InvalidRequest, match="in parts"):
+        loads_strictly(body)
+    assert time.process_time() - begun < 0.2
+
+
+@pytest.mark.covers("json:many")
+def test_what_stands_in_texts_is_no_value() -> None:
+    for text in ('a,b:[{\n"c"\\', "\\", '"', '\\",', ",", "ñ:😀{"):
+        body = json.dumps({"a": text * 400_000, '"b\\': [1, {"c": 2}]}).encode()
+        assert loads_strictly(body) == json.loads(body)
+    assert loads_strictly(b"[" + b"{}," * 90_000 + b"0]")
+    assert loads_strictly(b"[" + b"1," * 190_000 + b"0]")
 
 
 @pytest.mark.covers("json:keys-case")

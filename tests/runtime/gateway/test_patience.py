@@ -16,6 +16,7 @@ from tausestack.errors import Cancelled
 from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.connection import Connection
 from tausestack_runtime.gateway.http.patience import LEAST_TAKEN
+from tausestack_runtime.gateway.http.reader import MOST_HEADERS, MOST_SMALL_PIECES, SMALL_PIECE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -343,6 +344,23 @@ async def test_a_body_that_is_none_is_told_so(served: tuple[int, Served], body: 
         caller.served.door.open.set()
         told = await caller.rest()
     assert re.findall(rb"HTTP/1.1 (\d+)", told) == [b"200", b"400"]
+
+
+@pytest.mark.covers("doors:pieces")
+async def test_a_body_in_ever_so_many_small_pieces_is_told_so(served: tuple[int, Served]) -> None:
+    head = b"POST /body HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for pieces, told in ((MOST_SMALL_PIECES, b"x" * 10), (MOST_SMALL_PIECES + 1, b"send larger ones.")):
+        assert (await answer(served, head + b"1\r\nx\r\n" * pieces + b"0\r\n\r\n")).endswith(told)
+    large = b"%x\r\n%b\r\n" % (SMALL_PIECE, b"y" * SMALL_PIECE)
+    assert (await answer(served, head + large * (MOST_SMALL_PIECES + 1) + b"0\r\n\r\n")).endswith(b"y" * 10)
+
+
+@pytest.mark.covers("doors:head-size")
+async def test_a_head_of_more_headers_than_anybody_sends_is_refused(served: tuple[int, Served]) -> None:
+    for more, status in ((MOST_HEADERS - 2, b"200"), (MOST_HEADERS - 1, b"431")):
+        lines = b"".join(b"X-%d: y\r\n" % number for number in range(more))
+        told = await answer(served, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + lines + b"\r\n")
+        assert told.startswith(b"HTTP/1.1 " + status)
 
 
 @pytest.mark.covers("doors:trailers")

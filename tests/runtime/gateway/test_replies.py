@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -23,8 +24,8 @@ async def answered(
     raw: bytes, status: int = 200, kind: bytes = b"application/json"
 ) -> tuple[dict[str, Any], bytes | None]:
     """Return what is made of a reply's body."""
-    nothing: Any = None
-    reply = Reply(status, {b"content-type": kind}, 1 << 20, nothing)
+    stream: Any = SimpleNamespace(pause=lambda: None, resume=lambda: None)
+    reply = Reply(status, {b"content-type": kind}, 1 << 20, stream)
     reply.arrived(raw)
     reply.ended(None)
     principal = Principal(tenant="acme", id="key:1", scopes=frozenset())
@@ -87,6 +88,14 @@ async def test_what_is_no_message_on_a_stream_is_passed_over() -> None:
 async def test_an_answer_that_only_looks_like_the_calls_own_is_none(identifier: bytes) -> None:
     with pytest.raises(UpstreamError):
         await answered(b'{"jsonrpc":"2.0","id":' + identifier + b',"result":{"content":[]}}')
+
+
+@pytest.mark.covers("json:many")
+async def test_an_answer_of_more_values_than_are_read_at_once_is_refused_and_texts_are_not() -> None:
+    text = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"' + b"1,[:{" * 150_000 + b'"}]}}'
+    assert (await answered(text))[1] == text
+    with pytest.raises(UpstreamError, match="more than 200000 brackets"):
+        await answered(b'{"jsonrpc":"2.0","id":1,"result":{"content":[' + b"1," * 400_000 + b"0]}}")
 
 
 @pytest.mark.covers("remote:one-reading")

@@ -179,6 +179,32 @@ async def test_an_endless_head_is_refused(peer: Any, pools: Any, socket_path: st
         await server.until(lambda: server.open == 0)
 
 
+@pytest.mark.covers("wire:bounds")
+@pytest.mark.parametrize(
+    ("begun", "more", "says"),
+    [
+        (b"", b"1\r\n \r\n" * 10_000, "pieces"),
+        (b"1;", b"x" * 60_000, "between"),
+        (b"0\r\n", b"x: y\r\n" * 10_000, "between"),
+    ],
+    ids=["pieces", "extension", "trailers"],
+)
+async def test_a_body_of_nothing_but_framing_is_refused(
+    peer: Any, pools: Any, socket_path: str, begun: bytes, more: bytes, says: str
+) -> None:
+    async def answer(_: Any, __: Any, writer: asyncio.StreamWriter, ___: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + begun)
+        for _i in range(1000):
+            writer.write(more)
+            await writer.drain()
+
+    async with peer(socket_path, answer) as server, pools(socket_path) as pool:
+        reply = await pool.request("GET", "/", [], b"", deadline=soon())
+        with pytest.raises(TooLarge, match=says):
+            await reply.read()
+        await server.until(lambda: server.open == 0)
+
+
 @pytest.mark.covers("wire:injection")
 @pytest.mark.parametrize(
     ("method", "target", "header"),

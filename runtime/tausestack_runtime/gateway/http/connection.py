@@ -18,22 +18,38 @@ from tausestack_runtime.gateway.exchange import Exchange
 from tausestack_runtime.gateway.http.head import Head
 from tausestack_runtime.gateway.http.line import Incoming
 from tausestack_runtime.gateway.http.patience import Patient
-from tausestack_runtime.gateway.http.reader import Reader, UnknownVersion
+from tausestack_runtime.gateway.http.reader import (
+    MOST_HEADERS,
+    MOST_SMALL_PIECES,
+    SMALL_PIECE,
+    Reader,
+    TooManyHeaders,
+    TooManyPieces,
+    UnknownVersion,
+)
 
 MAX_PIPELINED = 16
 """How many requests may wait behind the one that is answered; parsed they take a hundred times what was sent."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"  # no body to read
-)
-_NOT_HTTP = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\n"
-    b"connection: close\r\n\r\nInvalid HTTP request received."
-)
-_NOT_OURS = (
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\n"
-    b"connection: close\r\n\r\nHTTP/1.1 is spoken here."
-)
+
+
+def _last(status: bytes, text: str) -> bytes:
+    """Return a reply to what can't be read, which ends its connection."""
+    said = text.encode()
+    about = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(said)
+    return b"HTTP/1.1 %b\r\n%b%b" % (status, about, said)
+
+
+_LARGE = b"431 Request Header Fields Too Large"
+_TOO_LARGE = _last(_LARGE, "A request's head may have 64 KiB, and as much what stands between the pieces of its body.")
+_REFUSED: dict[type[BaseException | None], bytes] = {
+    UnknownVersion: _last(b"505 HTTP Version Not Supported", "HTTP/1.1 is spoken here."),
+    TooManyHeaders: _last(_LARGE, f"A request may have {MOST_HEADERS} headers."),
+    TooManyPieces: _last(
+        b"400 Bad Request",
+        f"A body may come in {MOST_SMALL_PIECES} chunks of fewer than {SMALL_PIECE} bytes: send larger ones.",
+    ),
+}
 
 
 class Door(Protocol):
@@ -260,7 +276,8 @@ class Connection(Patient):
         except httptools.HttpParserUpgrade:
             return  # it is answered as if it had not asked for that
         except httptools.HttpParserError as error:
-            self._refuse(_NOT_OURS if isinstance(error.__context__, UnknownVersion) else _NOT_HTTP)
+            known = _REFUSED.get(type(error.__context__))
+            self._refuse(known or _last(b"400 Bad Request", f"This can't be read as a request: {error}"))
         if self._taken > self.head_bytes and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()

@@ -11,6 +11,9 @@ import httptools
 
 T = TypeVar("T")
 
+HEAVY = 32 * 1024
+"""What has more bytes is work to read, and waits for its tenant's turn."""
+
 
 class Head:
     """A request's head as it came; nothing in it changes, so that one that comes again is not read again."""
@@ -55,7 +58,14 @@ class Head:
     @property
     def plain(self) -> bool:
         """Whether it alone says where its request ends, and nothing has to be said or done before or after that."""
+        if (self.length or 0) > HEAVY:
+            return False  # its body waits for its tenant's turn
         return self.keeps and not (self.chunked or self.expects or b"upgrade" in self.headers)
+
+    @property
+    def parts(self) -> list[str]:
+        """The path's names, the first of them empty; a slash that is escaped belongs to the name that it stands in."""
+        return [unquote(part) for part in self.raw_path.decode("ascii").split("/")]
 
     @property
     def repeated(self) -> frozenset[bytes]:

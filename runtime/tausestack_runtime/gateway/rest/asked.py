@@ -15,7 +15,7 @@ class Asked:
     path: str
     """What follows `/api/v2/`, such as `tenants/acme/tools`."""
     root: str
-    """Its first part; the second is the tenant, and the rest is below it."""
+    """Its first name; the second is the tenant, and the rest is below it."""
     tenant: str
     below: str
     events: bool
@@ -29,9 +29,14 @@ class Asked:
 
 def asked_of(head: Head) -> Asked:
     """Return what a request asks for whose path begins with `/api/v2/`."""
-    path = head.path.removeprefix("/api/v2/").rstrip("/")
-    root, _, rest = path.partition("/")
-    tenant, _, below = rest.partition("/")
+    parts = head.parts
+    if parts[1:3] != ["api", "v2"]:
+        parts = []  # a slash of it is escaped: it is another path
+    while parts and not parts[-1]:
+        parts.pop()
+    # Names below the tenant may have slashes, escaped or not; the tenant's own has none.
+    path = "/".join(parts[3:])
+    root, tenant, below = "/".join(parts[3:4]), "/".join(parts[4:5]), "/".join(parts[5:])
     return Asked(
         path=path,
         root=root,

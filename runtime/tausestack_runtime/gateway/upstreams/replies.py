@@ -11,7 +11,7 @@ from tausestack.errors import TauseError, UpstreamError, from_data
 from tausestack.raw import as_object
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
-from tausestack_runtime.gateway.nesting import loads, says_else
+from tausestack_runtime.gateway.nesting import MAX_MARKS, is_vast, loads, says_else
 from tausestack_runtime.gateway.upstreams.breaker import Speechless
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
 
@@ -68,6 +68,8 @@ def check_whole(raw: bytes) -> None:
 async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
     unread: UpstreamError | None = None
     async for payload in event_payloads(reply.chunks()):
+        if foreign:
+            _check_size(call, payload)
         try:
             message = message_of(call, payload)
         except UpstreamError as error:
@@ -110,6 +112,8 @@ def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
 
 
 def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
+    if foreign:
+        _check_size(call, raw)
     message = message_of(call, raw, status) if raw else {}
     if message and not _answers(call, message):
         raise UpstreamError(f"{call.server} answered another request than the one that it was sent")
@@ -127,6 +131,15 @@ def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
     if status == 503 and not foreign:
         raise Restarting(f"{call.server} answered with HTTP 503 and no JSON-RPC response")
     raise by_status(call.server, status)
+
+
+def _check_size(call: Call, raw: bytes) -> None:
+    """Raise `UpstreamError` where reading what a third party says would hold up everybody else."""
+    if len(raw) > MAX_MARKS and is_vast(raw):
+        raise UpstreamError(
+            f"the reply of {call.server} is more than is taken: it has more than {MAX_MARKS} brackets, commas and "
+            "colons beside its texts"
+        )
 
 
 def by_status(server: str, status: int) -> UpstreamError:

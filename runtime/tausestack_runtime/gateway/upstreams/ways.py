@@ -47,6 +47,8 @@ LaunchOf = Callable[[str, str], Awaitable[dict[str, Any]]]
 class Remote:
     """A third party's server at a URL, with the headers that a tenant set for it."""
 
+    name: str
+    """Its installation's."""
     origin: Origin
     target: str
     headers: list[tuple[bytes, bytes]]
@@ -55,9 +57,10 @@ class Remote:
 
 
 class Ways:
-    """Finds the way to a tenant's server, and keeps the connections; no two tenants share one.
+    """Finds the way to a tenant's server, and keeps the connections; no two tenants and no two third parties share one.
 
-    A tenant that keeps a server busy so keeps no other tenant waiting.
+    A tenant that keeps a server busy so keeps no other tenant waiting, and a server that keeps its callers waiting no
+    other server's, though they be at one origin or behind one adapter host.
     """
 
     def __init__(self, sockets: dict[str, str], control: ControlClient, egress: Egress, launch_of: LaunchOf) -> None:
@@ -65,7 +68,7 @@ class Ways:
         self._control = control
         self._egress = egress
         self._launch_of = launch_of
-        self._pools: OrderedDict[tuple[str, str | Origin, bool], Pool] = OrderedDict()
+        self._pools: OrderedDict[tuple[str, str | Origin, str, bool], Pool] = OrderedDict()
         self._remotes: OrderedDict[tuple[str, str, str], Remote] = OrderedDict()
 
     async def aclose(self) -> None:
@@ -93,23 +96,25 @@ class Ways:
         if installation.direct:
             return self._to_remote(call, await self.remote(call.tenant, installation, epoch), streams)
         service = ADAPTER if installation.foreign else installation.service
-        return self._to_own(call, installation, await self.service(service, call.tenant, streams=streams))
+        return self._to_own(
+            call, installation, await self.service(service, call.tenant, installation.name, streams=streams)
+        )
 
     def _to_remote(self, call: Call, remote: Remote, streams: bool = False) -> Way:
-        return self._pool(call.tenant, remote.origin, streams), remote.head + _mirroring(call)
+        return self._pool(call.tenant, remote.origin, remote.name, streams), remote.head + _mirroring(call)
 
     def _to_own(self, call: Call, installation: Installation, pool: Pool) -> Way:
         target = f"/servers/{installation.name}/mcp" if installation.foreign else "/mcp"
         return pool, _own_head(target) + _bearer(call.assertion) + _mirroring(call)
 
-    async def service(self, service: str, tenant: str, *, streams: bool = False) -> Pool:
-        """Return a tenant's connections to a process of ours."""
+    async def service(self, service: str, tenant: str, server: str = "", *, streams: bool = False) -> Pool:
+        """Return a tenant's connections to a process of ours, each of an adapter host's servers having its own."""
         path = self._sockets.get(service)
         if path is None and service == ADAPTER:
             path = await self._control.ensure(ADAPTER, tenant)
         if path is None:
             raise Unavailable(f"{service} does not run here")
-        return self._pool(tenant, path, streams)
+        return self._pool(tenant, path, server if service == ADAPTER else "", streams)
 
     async def remote(self, tenant: str, installation: Installation, epoch: str) -> Remote:
         """Return where a remote server is, as of an epoch: its address, and the tenant's headers for it."""
@@ -120,17 +125,17 @@ class Ways:
             origin, target = read_url(str(said["url"]))
             headers = [(name.lower().encode(), str(value).encode()) for name, value in said["headers"].items()]
             head = head_bytes("POST", target, [*headers, *_EVERY, _UNCOMPRESSED], origin.authority.encode())
-            known = self._remotes[key] = Remote(origin, target, headers, head)
+            known = self._remotes[key] = Remote(installation.name, origin, target, headers, head)
             while len(self._remotes) > MAX_LAUNCHES:
                 self._remotes.popitem(last=False)
         return known
 
     def pool_of(self, tenant: str, remote: Remote, *, streams: bool = False) -> Pool:
         """Return a tenant's connections to a remote server."""
-        return self._pool(tenant, remote.origin, streams)
+        return self._pool(tenant, remote.origin, remote.name, streams)
 
-    def _pool(self, tenant: str, where: str | Origin, streams: bool = False) -> Pool:
-        key = (tenant, where, streams)
+    def _pool(self, tenant: str, where: str | Origin, server: str = "", streams: bool = False) -> Pool:
+        key = (tenant, where, server, streams)
         pool = self._pools.get(key)
         if pool is None:
             most = MAX_STREAMS if streams else MAX_CONNECTIONS
