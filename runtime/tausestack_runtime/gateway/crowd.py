@@ -150,14 +150,16 @@ class Turns:
         self._free: dict[str, float] = {}
 
     async def next(self, tenant: str, body: bytes) -> None:
-        """Wait until a tenant's last large body and a pause have passed, and keep its next one waiting for this one."""
+        """Wait until a tenant's last large body and a pause have passed, and keep its next one waiting for this one.
+
+        Others have their turn in any case.
+        """
         now = asyncio.get_running_loop().time()
         if len(self._free) > MOST_TURNS:
             self._free = {each: free for each, free in self._free.items() if free > now}
         at = max(now, self._free.get(tenant, now))
         self._free[tenant] = at + len(body) * BYTE_SECONDS + body.count(b",") * VALUE_SECONDS
-        if at > now:
-            await asyncio.sleep(at - now)
+        await asyncio.sleep(at - now)
 
 
 def room() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tausestack.contract import Principal
 from tausestack.errors import UpstreamError
 from tausestack_runtime.gateway.call import Call
+from tausestack_runtime.gateway.crowd import LIGHT, Turns
 from tausestack_runtime.gateway.mcp.naming import needs_renaming
 from tausestack_runtime.gateway.upstreams.replies import outcome_of
 from tausestack_runtime.gateway.upstreams.wire import Broken, Reply
@@ -30,13 +32,38 @@ async def answered(
     reply.ended(None)
     principal = Principal(tenant="acme", id="key:1", scopes=frozenset())
     call = Call("acme", principal, "theirs", "tool", {}, "mcp", deadline=0.0, request_id=1)
-    outcome = await outcome_of(call, reply, foreign=True)
+    outcome = await outcome_of(call, reply, foreign=True, turns=Turns())
     return outcome.result, outcome.raw
 
 
 @pytest.mark.covers("remote:one-reading")
 async def test_a_usual_reply_passes_as_its_bytes() -> None:
     assert await answered(PLAIN) == (orjson.loads(PLAIN)["result"], PLAIN)
+
+
+@pytest.mark.covers("doors:turns")
+@pytest.mark.parametrize("kind", [b"application/json", b"text/event-stream"])
+async def test_others_have_their_turn_while_a_large_reply_is_read(kind: bytes) -> None:
+    text = "x" * LIGHT
+    raw = orjson.dumps({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": text}]}})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = turns
+    result, _ = await answered(raw if kind == b"application/json" else b"data: %b\n\n" % raw, kind=kind)
+    assert result["content"][0]["text"] == text
+    assert turns - before >= 3  # once it is gathered, read and looked at
+    small = turns
+    await answered(PLAIN)
+    assert turns == small
+    beside.cancel()
 
 
 @pytest.mark.covers("wire:open-ended")

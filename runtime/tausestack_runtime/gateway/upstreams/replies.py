@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from tausestack.errors import TauseError, UpstreamError, from_data
 from tausestack.raw import as_object
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
+from tausestack_runtime.gateway.crowd import LIGHT, Turns
 from tausestack_runtime.gateway.nesting import MAX_MARKS, is_vast, loads, says_else
 from tausestack_runtime.gateway.upstreams.breaker import Speechless
 from tausestack_runtime.gateway.upstreams.wire import Broken, NotSent, Reply
@@ -41,20 +43,41 @@ def outcome_at_hand(call: Call, reply: Reply, foreign: bool) -> Outcome | None:
     if reply.headers.get(b"content-type", b"").startswith(_EVENTS):
         return None
     whole = reply.ready()
-    return None if whole is None else _response(call, whole, reply.status, foreign)
+    if whole is None:
+        return None
+    return _outcome(call, whole, _read(call, whole, foreign, reply.status), foreign, reply.status)
 
 
-async def outcome_of(call: Call, reply: Reply, foreign: bool) -> Outcome:
-    """Read a reply to its response, and pass on what the server tells before it."""
+async def outcome_of(call: Call, reply: Reply, foreign: bool, turns: Turns) -> Outcome:
+    """Read a reply to its response, and pass on what the server tells before it; large ones are read in turn."""
     if not reply.headers.get(b"content-type", b"").startswith(_EVENTS):
         raw = await reply.read()
         if reply.open_ended and reply.status < 300:
             check_whole(raw)
-        return _response(call, raw, reply.status, foreign)
+        message = await _read_in_turn(call, raw, foreign, turns, reply.status)
+        return await _outcome_in_turn(call, raw, message, foreign, reply.status)
     try:
-        return await _heard(call, reply, foreign)
+        return await _heard(call, reply, foreign, turns)
     finally:
         await reply.aclose()
+
+
+async def _read_in_turn(call: Call, raw: bytes, foreign: bool, turns: Turns, status: int = 200) -> dict[str, Any]:
+    """Read a message; to gather, to read and to answer with ten megabytes are each as much as others may wait for."""
+    if len(raw) > LIGHT:
+        await turns.next(call.tenant, raw)
+    return _read(call, raw, foreign, status)
+
+
+async def _outcome_in_turn(
+    call: Call, raw: bytes, message: dict[str, Any], foreign: bool, status: int = 200
+) -> Outcome:
+    if len(raw) <= LIGHT:
+        return _outcome(call, raw, message, foreign, status)
+    await asyncio.sleep(0)
+    outcome = _outcome(call, raw, message, foreign, status)
+    await asyncio.sleep(0)
+    return outcome
 
 
 def check_whole(raw: bytes) -> None:
@@ -65,20 +88,18 @@ def check_whole(raw: bytes) -> None:
         raise Broken("the reply ended with its connection, and is not JSON") from error
 
 
-async def _heard(call: Call, reply: Reply, foreign: bool) -> Outcome:
+async def _heard(call: Call, reply: Reply, foreign: bool, turns: Turns) -> Outcome:
     unread: UpstreamError | None = None
     async for payload in event_payloads(reply.chunks()):
-        if foreign:
-            _check_size(call, payload)
         try:
-            message = message_of(call, payload)
+            message = await _read_in_turn(call, payload, foreign, turns)
         except UpstreamError as error:
             unread = error  # clients pass over what they can't read, unless it was the response
             continue
         if "method" not in message:
             if not _answers(call, message) or _SAID.isdisjoint(message):
                 continue  # another request's response, and what is no message, have no place here
-            return _response(call, payload, 200, foreign)
+            return await _outcome_in_turn(call, payload, message, foreign)
         if call.notify is not None and "id" not in message:
             await call.notify(disowned(message, "params") if foreign else message)
     raise unread or Broken("the stream ended without a response")
@@ -111,10 +132,13 @@ def disowned(message: dict[str, Any], part: str) -> dict[str, Any]:
     return {**message, part: {**inner, "_meta": kept}}
 
 
-def _response(call: Call, raw: bytes, status: int, foreign: bool) -> Outcome:
+def _read(call: Call, raw: bytes, foreign: bool, status: int) -> dict[str, Any]:
     if foreign:
         _check_size(call, raw)
-    message = message_of(call, raw, status) if raw else {}
+    return message_of(call, raw, status) if raw else {}
+
+
+def _outcome(call: Call, raw: bytes, message: dict[str, Any], foreign: bool, status: int) -> Outcome:
     if message and not _answers(call, message):
         raise UpstreamError(f"{call.server} answered another request than the one that it was sent")
     result = as_object(message.get("result"))

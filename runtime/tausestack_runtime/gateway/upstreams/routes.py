@@ -29,6 +29,7 @@ from tausestack.wire.request import framed
 from tausestack_runtime.egress import Egress
 from tausestack_runtime.events import event_payloads
 from tausestack_runtime.gateway.call import Call, Outcome
+from tausestack_runtime.gateway.crowd import Turns
 from tausestack_runtime.gateway.installed import Installation
 from tausestack_runtime.gateway.upstreams.assertions import Assertions
 from tausestack_runtime.gateway.upstreams.breaker import Breakers
@@ -62,6 +63,7 @@ class Upstreams:
 
     def __init__(self, sockets: dict[str, str], control: ControlClient, signer: Signing, egress: Egress) -> None:
         self._assertions = Assertions(signer)
+        self._turns = Turns()
         self.breakers = Breakers()
         self.in_flight: dict[str, Call] = {}
         """The calls that some server works on; it may call others on their behalf."""
@@ -204,7 +206,7 @@ class Upstreams:
                             framed(head, _body(call, installation.direct)), call.deadline, MAX_REPLY_BYTES
                         )
                         outcome = outcome_at_hand(call, reply, installation.direct)
-                        return outcome or await outcome_of(call, reply, installation.direct)
+                        return outcome or await outcome_of(call, reply, installation.direct, self._turns)
                     except TooLarge as error:
                         raise UpstreamError(f"the reply of {call.server} is more than is taken: {error}") from error
                     except (NotSent, Broken, TimedOut) as error:
