@@ -17,7 +17,6 @@ BURST_LINES, LINES_A_SECOND = 8192, 4096
 LINES_A_TURN = 64
 """After how many lines others have their turn."""
 
-
 _MESSAGES = frozenset({b"", b"message"})
 """The types of the events that MCP is spoken in; a client hears of no other, such as a proxy's heartbeat."""
 

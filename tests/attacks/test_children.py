@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from attackers import cost
@@ -84,14 +83,7 @@ async def test_a_child_that_answers_nobody_keeps_no_call_of_another_waiting(besi
     tenant = besieged.tenant()
     for name, mode in (("silent", "silent"), ("fine", "")):
         tenant.install(REF, name=name, config={"MODE": mode})
-    async with httpx2.AsyncClient(
-        base_url=f"{tenant.url}/api/v2/tenants/{tenant.name}/tools",
-        headers=tenant.headers,
-        timeout=20,
-        limits=httpx2.Limits(max_connections=100),
-        trust_env=False,
-        verify=False,
-    ) as client:
+    async with tenant.tools(connections=100, timeout=20) as client:
         assert (await client.post("/fine/fine", json={})).status_code == 200
         waiting = [asyncio.ensure_future(client.post("/silent/fine", json={}, timeout=None)) for _ in range(80)]
         for _ in range(20):

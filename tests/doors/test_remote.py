@@ -410,14 +410,7 @@ async def test_a_server_that_hangs_takes_half_of_the_tenants_calls_at_most(
     install(tenant, red, "red")
     install(tenant, blue, "blue")
     install(tenant, red, "twin")  # another server at the same origin
-    async with httpx2.AsyncClient(
-        base_url=f"{tenant.url}/api/v2/tenants/{tenant.name}/tools",
-        headers=tenant.headers,
-        timeout=60,
-        limits=httpx2.Limits(max_connections=200),
-        trust_env=False,
-        verify=False,
-    ) as client:
+    async with tenant.tools(connections=200, timeout=60) as client:
         hanging = [asyncio.ensure_future(client.post("/red/wait", json={})) for _ in range(140)]
         refused, waiting = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
         assert {task.result().status_code for task in refused} == {429}

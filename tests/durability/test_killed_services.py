@@ -14,7 +14,7 @@ import pytest
 
 from stack import Stack, Tenant, running
 
-KILLS = 20
+KILLS = 50
 SOAK_KILLS = 1_000
 SECONDS_A_KILL = 5
 CLIENTS = 8
@@ -89,7 +89,7 @@ def kill_under_load(stack: Stack, kills: int) -> list[Caller]:
 
 @pytest.mark.covers("durability:kill-reads-and-keyed-writes", "durability:kill-in-doubt")
 @pytest.mark.timeout(400)
-def test_twenty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+def test_fifty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     nothing_is_lost_or_repeated(tmp_path, KILLS)
 
 

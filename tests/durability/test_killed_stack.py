@@ -20,7 +20,7 @@ from tausestack.errors import Unavailable
 from tausestack_runtime.supervisor.control import ask
 
 VICTIMS = ("agents", "gateway", "billing", "storage", "registry", "auth")
-KILLS, SOAK_KILLS = 12, 300
+KILLS, SOAK_KILLS = 18, 300
 SECONDS_A_KILL = 0.8
 """Between two of them at most."""
 CLIENTS = 3

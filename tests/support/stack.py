@@ -53,6 +53,17 @@ class Tenant:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
+    def tools(self, connections: int, timeout: float) -> httpx2.AsyncClient:
+        """Return a client of its tools that makes many calls at once; who asks for it closes it."""
+        return httpx2.AsyncClient(
+            base_url=f"{self.client.base_url}tools",
+            headers=self.headers,
+            timeout=timeout,
+            limits=httpx2.Limits(max_connections=connections),
+            trust_env=False,
+            verify=False,
+        )
+
     def call(self, address: str, arguments: dict[str, Any], *, key: str | None = None) -> httpx2.Response:
         """Call a tool over REST."""
         headers = {"Idempotency-Key": key} if key else {}
